@@ -1,0 +1,1 @@
+"""Verifies the claims of a paper on a model, and asks what else each measurement could have said."""

@@ -1,0 +1,95 @@
+"""What a subject is asked: rhyme words in groups, and prompts built from templates (imports no torch)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from prolepsis.errors import UserError
+from prolepsis.names import Feature
+
+
+@dataclass(frozen=True)
+class Template:
+    """A prompt with one ``{word}`` slot at the end of line 1.
+
+    ``text`` stops right before the token that ends line 2; ``stem`` is the prefix of ``text`` from which a line is
+    regenerated.
+    """
+
+    id: str
+    text: str
+    stem: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """``template`` filled with ``word`` of rhyme group ``group``; ``answer`` is the word it should end on."""
+
+    template: Template
+    group: str
+    word: str
+    answer: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.template.id}/{self.word}"
+
+    @property
+    def text(self) -> str:
+        return self.template.text.replace("{word}", self.word)
+
+    @property
+    def stem(self) -> str:
+        return self.template.stem.replace("{word}", self.word)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Rhyme groups, the answer each word calls for, templates, and the tokens that end a line.
+
+    ``features`` names the word-level transcoder features where they are known beforehand; otherwise a vocabulary scan
+    finds them.
+    """
+
+    groups: Mapping[str, tuple[str, ...]]
+    answers: Mapping[str, str]
+    templates: tuple[Template, ...]
+    line_end: tuple[str, ...]
+    features: Mapping[str, Feature] | None = None
+
+    def prompt(self, template: Template, word: str) -> Prompt:
+        """The prompt of ``template`` with ``word``; raises UserError for a word that is in no group."""
+        for group, words in self.groups.items():
+            if word in words:
+                return Prompt(template, group, word, self.answers[word])
+        raise UserError(f"word {word!r} is in no rhyme group of the task; add it to the task file")
+
+    def to_json(self) -> str:
+        """The task as the text of a task.json file."""
+        plain = {
+            "groups": {group: list(words) for group, words in self.groups.items()},
+            "answers": dict(self.answers),
+            "templates": [{"id": t.id, "text": t.text, "stem": t.stem} for t in self.templates],
+            "line_end": list(self.line_end),
+            "features": None if self.features is None else {w: str(f) for w, f in self.features.items()},
+        }
+        return json.dumps(plain, indent=1)
+
+    @classmethod
+    def load(cls, path: Path) -> "Task":
+        """Read a task.json file; raises UserError naming the file and the field that is missing or malformed."""
+        try:
+            plain = json.loads(path.read_text())
+            features = plain["features"]
+            return cls(
+                groups={group: tuple(words) for group, words in plain["groups"].items()},
+                answers=plain["answers"],
+                templates=tuple(Template(t["id"], t["text"], t["stem"]) for t in plain["templates"]),
+                line_end=tuple(plain["line_end"]),
+                features=None if features is None else {w: Feature.parse(f) for w, f in features.items()},
+            )
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such task file") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: not a task file ({type(error).__name__}: {error})") from None
