@@ -1,0 +1,219 @@
+"""One clean pass, then edits as batch rows resumed from the first edited layer.
+
+    clean = clean_run(subject, tokens)
+    out = clean.edit([[Add(3, 5, vector)], [Add(3, 6, vector)]])
+    out.probabilities()  # [2, V]
+
+Every row of a batch carries its own edits on the same tokens. A row equals the same row of a clean batch of the same
+shape bit for bit wherever its edits cannot reach.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from prolepsis.edits import Row
+from prolepsis.errors import UserError
+from prolepsis.hooks import Clean, Pass, Read, applied, edit_output, rows_of
+from prolepsis.names import Head
+from prolepsis.plan import Plan, plan_rows
+from prolepsis.subject import Subject
+
+Tensor = torch.Tensor
+
+# Rows are run in chunks of about this many tokens: larger ones leave the caches of a CPU, smaller ones starve a GPU.
+TOKENS_PER_BATCH = {"cpu": 512, "cuda": 16384}
+
+
+@dataclass
+class Readings:
+    """What was read from a batch of B rows on T tokens; every tensor has the rows as its first axis.
+
+    ``logits`` [B, positions asked, V] after the final softcap, ``resid_post``/``resid_mid`` by layer [B, T, d],
+    ``patterns`` by (head, query) [B, T], ``z`` by head [B, T, d_head].
+    """
+
+    logits: Tensor | None = None
+    resid_post: dict[int, Tensor] = field(default_factory=dict)
+    resid_mid: dict[int, Tensor] = field(default_factory=dict)
+    patterns: dict[tuple[Head, int], Tensor] = field(default_factory=dict)
+    z: dict[Head, Tensor] = field(default_factory=dict)
+
+    @property
+    def last_logits(self) -> Tensor:
+        """Logits [B, V] of the last position asked for; raises ValueError when none was."""
+        if self.logits is None:
+            raise ValueError("no logits were read; ask for them in Read(logits=…)")
+        return self.logits[:, -1]
+
+    def probabilities(self) -> Tensor:
+        """Next-token probabilities [B, V]: float32 softmax of the last position asked for."""
+        return self.last_logits.float().softmax(-1)
+
+    def log_odds(self, token: int) -> Tensor:
+        """Log-odds ln p/(1-p) of ``token`` in nats [B], in float64 from the logits, so that it never saturates."""
+        logits = self.last_logits.double()
+        others = torch.cat([logits[:, :token], logits[:, token + 1 :]], dim=-1)
+        return logits[:, token] - others.logsumexp(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class CleanRun:
+    """An unedited run of ``tokens``: the residual stream per layer and what the layers were called with.
+
+    ``resid`` [L + 1, T, d] holds resid_pre(0) and then resid_post of every layer.
+    """
+
+    subject: Subject
+    tokens: tuple[int, ...]
+    resid: Tensor
+    calls: tuple[dict[str, Any], ...]
+    _patterns: dict[int, Tensor] = field(default_factory=dict)
+
+    def read(self, read: Read) -> Readings:
+        """The same readouts as :meth:`edit`, of the unedited run; one row."""
+        return self._run(Plan(1, {}), read, start=0)
+
+    def edit(self, rows: Sequence[Row], read: Read | None = None) -> Readings:
+        """Run the tokens once per row with that row's edits; layers below the first edited one are not recomputed."""
+        return self._chunked(rows, read or Read(), keep_edits=True)
+
+    def unedited(self, rows: Sequence[Row], read: Read | None = None) -> Readings:
+        """A clean batch of the very shape :meth:`edit` runs ``rows`` in: what edits equal where they cannot reach."""
+        return self._chunked(rows, read or Read(), keep_edits=False)
+
+    def resid_post(self, layer: int) -> Tensor:
+        """resid_post(``layer``) [T, d]."""
+        return self.resid[layer + 1]
+
+    def patterns(self, layer: int) -> Tensor:
+        """Attention patterns of all heads of ``layer``, [H, T, T]."""
+        if layer not in self._patterns:
+            asked = tuple((Head(layer, h), q) for h in range(self.subject.n_heads) for q in range(len(self.tokens)))
+            read = self.read(Read(logits=(), patterns=asked)).patterns
+            rows = torch.stack([read[key][0] for key in asked])
+            self._patterns[layer] = rows.view(self.subject.n_heads, len(self.tokens), -1)
+        return self._patterns[layer]
+
+    def held_by(self, plan: Plan) -> Clean:
+        """What ``plan`` takes from this run; to be called before its hooks are on the model."""
+        return Clean(self.resid[1:], {at: self.patterns(at) for at, layer in plan.layers.items() if layer.freeze})
+
+    def _chunked(self, rows: Sequence[Row], read: Read, *, keep_edits: bool) -> Readings:
+        _check_read(self.subject, read, len(self.tokens))
+        size = max(1, TOKENS_PER_BATCH[self.subject.device.type] // len(self.tokens))
+        chunks = [rows[first : first + size] for first in range(0, len(rows), size)]
+        plans = [plan_rows(self.subject, chunk, len(self.tokens)) for chunk in chunks]
+        start = min((plan.start for plan in plans if plan.start is not None), default=self.subject.n_layers)
+        return _joined([self._run(plan if keep_edits else Plan(plan.n_rows, {}), read, start) for plan in plans])
+
+    @torch.no_grad()
+    def _run(self, plan: Plan, read: Read, start: int) -> Readings:
+        """Run layers from ``start`` on under ``plan``; what is read below ``start`` comes from the clean run."""
+        subject, n_rows = self.subject, plan.n_rows
+        state = Pass(plan, rows_of(self.tokens, n_rows, subject.device), self.held_by(plan), read)
+        own_masks = any(layer.block for layer in plan.layers.values())
+        below = [layer for layer in read.layers if layer < start]
+        readings = self._below(read, below, n_rows) if below else Readings()
+        with applied(subject, state, own_masks):
+            resid = self.resid[start].expand(n_rows, -1, -1)  # [B, T, d]
+            if start > 0:
+                resid = self._output(state, start - 1, resid, readings)
+            for layer in range(start, subject.n_layers):
+                output = subject.layer(layer)(resid, **self.calls[layer])
+                resid = output[0] if isinstance(output, tuple) else output
+        for name in ("resid_post", "resid_mid", "patterns", "z"):
+            getattr(readings, name).update(getattr(state, name))
+        if read.logits:
+            readings.logits = subject.unembed(resid[:, list(read.logits)])
+        return readings
+
+    def _output(self, state: Pass, layer: int, resid: Tensor, readings: Readings) -> Tensor:
+        """Edit the output of the layer below the first recomputed one, whose inside is clean."""
+        plan = state.plan.layers.get(layer)
+        if plan is not None:
+            resid = edit_output(state, plan, layer, None, resid)
+            if layer in state.read.resid_post:
+                readings.resid_post[layer] = resid
+        return resid
+
+    def _below(self, read: Read, layers: list[int], n_rows: int) -> Readings:
+        """Readings of layers that are not recomputed, repeated for every row."""
+        asked = Read(
+            logits=(),
+            resid_post=tuple(x for x in read.resid_post if x in layers),
+            resid_mid=tuple(x for x in read.resid_mid if x in layers),
+            patterns=tuple(x for x in read.patterns if x[0].layer in layers),
+            z=tuple(x for x in read.z if x.layer in layers),
+        )
+        clean = self.read(asked)
+
+        def repeated(part: dict[Any, Tensor]) -> dict[Any, Tensor]:
+            return {key: value.expand(n_rows, *value.shape[1:]) for key, value in part.items()}
+
+        return Readings(
+            None, repeated(clean.resid_post), repeated(clean.resid_mid), repeated(clean.patterns), repeated(clean.z)
+        )
+
+
+@torch.no_grad()
+def clean_run(subject: Subject, tokens: Sequence[int]) -> CleanRun:
+    """Run ``tokens`` once, unedited; raises UserError for an empty prompt or a token the model does not have."""
+    if not tokens:
+        raise UserError(f"{subject.id}: the prompt is empty")
+    unknown = [token for token in tokens if not 0 <= token < subject.n_vocab]
+    if unknown:
+        raise UserError(f"{subject.id}: token {unknown[0]} is not among tokens 0 to {subject.n_vocab - 1}")
+    batch = rows_of(tokens, 1, subject.device)
+    state = Pass(Plan(1, {}), batch, read=Read(logits=(), resid_post=tuple(range(subject.n_layers))))
+    calls: list[dict[str, Any]] = []
+    first: list[Tensor] = []
+
+    def keep_call(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        first.append(args[0] if args else kwargs["hidden_states"])
+        dropped = ("hidden_states", "past_key_value", "past_key_values", "use_cache")
+        calls.append({name: value for name, value in kwargs.items() if name not in dropped})
+
+    with applied(subject, state, own_masks=subject.mask_rule is not None):
+        kept = [
+            subject.layer(i).register_forward_pre_hook(keep_call, with_kwargs=True) for i in range(subject.n_layers)
+        ]
+        try:
+            subject.model.get_submodule(subject.family.layers.rpartition(".")[0])(input_ids=batch, use_cache=False)
+        finally:
+            for hook in kept:
+                hook.remove()
+    resid = torch.cat([first[0], *(state.resid_post[layer] for layer in range(subject.n_layers))])
+    return CleanRun(subject, tuple(tokens), resid, tuple(calls))
+
+
+def _check_read(subject: Subject, read: Read, n_positions: int) -> None:
+    for layer in read.layers:
+        if not 0 <= layer < subject.n_layers:
+            raise UserError(f"reading layer {layer}: the model has layers 0 to {subject.n_layers - 1}")
+    for head in [*read.z, *(head for head, _ in read.patterns)]:
+        if not 0 <= head.index < subject.n_heads:
+            raise UserError(f"reading {head}: the model has heads 0 to {subject.n_heads - 1}")
+    for position in [*read.logits, *(query for _, query in read.patterns)]:
+        if not -n_positions <= position < n_positions:
+            raise UserError(f"reading position {position}: the prompt has positions 0 to {n_positions - 1}")
+
+
+def _joined(parts: list[Readings]) -> Readings:
+    """One batch out of its chunks."""
+    if not parts:
+        raise UserError("no rows of edits were given; give at least one, empty for a clean row")
+    logits = [part.logits for part in parts if part.logits is not None]
+
+    def joined(name: str) -> dict[Any, Tensor]:
+        return {key: torch.cat([getattr(part, name)[key] for part in parts]) for key in getattr(parts[0], name)}
+
+    return Readings(
+        torch.cat(logits) if logits else None,
+        joined("resid_post"),
+        joined("resid_mid"),
+        joined("patterns"),
+        joined("z"),
+    )

@@ -1,0 +1,43 @@
+"""Where the parts of each model family are; a new family is one more row of ``FAMILIES``."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from prolepsis.errors import UserError
+
+
+@dataclass(frozen=True)
+class Family:
+    """Module names of one transformers architecture, as dotted paths.
+
+    ``layers``, ``final_norm`` and ``unembedding`` start at the model, the others at one of its layers. The input of
+    ``mid_norm`` is resid_mid; the output of ``mlp_out`` is what the MLP adds to the residual stream; the input of
+    ``attention_out`` is z, the heads' outputs side by side; ``values`` gives each key-value head's values.
+    """
+
+    mid_norm: str
+    mlp_out: str
+    layers: str = "model.layers"
+    attention: str = "self_attn"
+    values: str = "self_attn.v_proj"
+    attention_out: str = "self_attn.o_proj"
+    final_norm: str = "model.norm"
+    unembedding: str = "lm_head"
+
+
+FAMILIES = {
+    "llama": Family(mid_norm="post_attention_layernorm", mlp_out="mlp"),
+    "mistral": Family(mid_norm="post_attention_layernorm", mlp_out="mlp"),
+    "gemma2": Family(mid_norm="pre_feedforward_layernorm", mlp_out="post_feedforward_layernorm"),
+}
+
+
+def family_of(config: Any) -> Family:
+    """The family of a transformers config; raises UserError for an architecture whose wiring is not modelled."""
+    try:
+        return FAMILIES[config.model_type]
+    except KeyError:
+        known = ", ".join(sorted(FAMILIES))
+        raise UserError(
+            f"model type {config.model_type!r}: its wiring is not modelled; known: {known} (add a row to FAMILIES)"
+        ) from None

@@ -1,0 +1,249 @@
+"""The one context manager that applies edits and mask rules to a model, and always takes its hooks off again."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from prolepsis.errors import UserError
+from prolepsis.names import Head
+from prolepsis.plan import LayerPlan, Plan
+
+if TYPE_CHECKING:
+    from prolepsis.subject import Subject
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True)
+class Read:
+    """What to read from a run: logits at positions (negative ones count from the end), residuals, patterns, z."""
+
+    logits: tuple[int, ...] = (-1,)
+    resid_post: tuple[int, ...] = ()
+    resid_mid: tuple[int, ...] = ()
+    patterns: tuple[tuple[Head, int], ...] = ()
+    z: tuple[Head, ...] = ()
+
+    @property
+    def layers(self) -> set[int]:
+        """The layers something other than logits is read from."""
+        heads = [head for head, _ in self.patterns] + list(self.z)
+        return {*self.resid_post, *self.resid_mid, *(head.layer for head in heads)}
+
+
+@dataclass
+class Clean:
+    """What edits take from the clean run: resid_post [L, T, d], and by layer the patterns [H, T, T] to hold."""
+
+    resid_post: Tensor
+    patterns: dict[int, Tensor]
+
+
+@dataclass
+class Pass:
+    """A forward pass in progress: which rows, which tokens are in the cache already, and what was read.
+
+    ``tokens`` [rows, T] holds every token up to the end of this pass; ``offset`` counts those already in the cache.
+    """
+
+    plan: Plan
+    tokens: Tensor
+    clean: Clean | None = None
+    read: Read = field(default_factory=lambda: Read(logits=()))
+    offset: int = 0
+    resid_post: dict[int, Tensor] = field(default_factory=dict)
+    resid_mid: dict[int, Tensor] = field(default_factory=dict)
+    patterns: dict[tuple[Head, int], Tensor] = field(default_factory=dict)
+    z: dict[Head, Tensor] = field(default_factory=dict)
+
+
+def edit_output(state: Pass, plan: LayerPlan, layer: int, before: Tensor | None, after: Tensor) -> Tensor:
+    """resid_post(``layer``) [B, T, d] with Skip, Replace and Add applied, in this order."""
+    after = after.clone()
+    if before is not None and plan.skip:
+        after[plan.skip] = before[plan.skip]
+    length = after.shape[1]
+
+    def here(entries: list[tuple[int, int, Tensor]]) -> list[tuple[int, int, Tensor]]:
+        return [(row, at - state.offset, v) for row, at, v in entries if 0 <= at - state.offset < length]
+
+    for row, at, value in here(plan.stream):
+        if state.clean is None:
+            raise UserError("ReplaceStream needs a clean run of the same tokens")
+        after[row] = state.clean.resid_post[layer].to(after)
+        after[row, at] = value.to(after)
+    for row, at, value in here(plan.replace):
+        after[row, at] = value.to(after)
+    added = here([(row, at, vector) for (row, at), vector in plan.add.items()])
+    if added:
+        rows, ats, vectors = zip(*added, strict=True)
+        after[list(rows), list(ats)] += torch.stack(vectors).to(after)
+    return after
+
+
+def visible(subject: "Subject", state: Pass, layer: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which keys each query of this pass may see in ``layer``: bool [B, 1 or H, Q, K]."""
+    tokens = state.tokens.cpu().numpy()
+    n_rows, total = tokens.shape
+    query = np.arange(state.offset, total)[:, None]
+    key = np.arange(total)[None, :]
+    seen = key <= query
+    window = subject.wiring.windows[layer]
+    if window is not None:
+        seen = seen & (key > query - window)
+    if subject.mask_rule is not None:
+        seen = np.stack([seen & subject.mask_rule(query, key, row) for row in tokens])[:, None]
+    else:
+        seen = seen[None, None]
+    plan = state.plan.layers.get(layer)
+    if plan is not None and plan.block:
+        seen = np.broadcast_to(seen, (n_rows, subject.n_heads, *seen.shape[2:])).copy()
+        for row, head, at, hidden in plan.block:
+            if at >= state.offset and at < total:
+                seen[row, head, at - state.offset, hidden] = False
+        if not seen.any(-1).all():
+            raise UserError(f"BlockEdge in L{layer}: a query would see no key at all; leave it at least one")
+    return seen
+
+
+def _mask(subject: "Subject", state: Pass, layer: int) -> Tensor:
+    """The additive mask eager attention takes, [B or 1, H or 1, Q, K]."""
+    seen = torch.from_numpy(visible(subject, state, layer)).to(subject.device)
+    mask = torch.zeros(seen.shape, dtype=subject.dtype, device=subject.device)
+    return mask.masked_fill(~seen, torch.finfo(subject.dtype).min)
+
+
+@contextmanager
+def applied(subject: "Subject", state: Pass, own_masks: bool = True) -> Iterator[Pass]:
+    """While active, forward passes of the subject's layers carry the edits of ``state`` and fill what it reads.
+
+    with applied(subject, Pass(plan, tokens, clean, Read(resid_post=(3,)))) as state:
+        subject.model(input_ids=tokens)
+    state.resid_post[3]  # [B, T, d], after edits
+
+    ``own_masks`` replaces the model's masks by ours, layer by layer; without mask rule, blocked edges or a cache the
+    two are equal and the model's own can stay.
+    """
+    with ExitStack() as stack:
+        for layer in range(subject.n_layers):
+            for hooks in (_LayerHooks(subject, state, layer, own_masks), _HeadHooks(subject, state, layer)):
+                for part, when, hook in hooks.wanted():
+                    module = subject.layer(layer) if part == "layer" else subject.part(layer, part)
+                    if when == "before":
+                        handle = module.register_forward_pre_hook(hook, with_kwargs=True)
+                    else:
+                        handle = module.register_forward_hook(hook)
+                    stack.callback(handle.remove)
+        yield state
+
+
+Hook = tuple[str, Literal["before", "after"], Callable[..., Any]]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def _stream(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The hidden states a module was called with, however they were passed."""
+    hidden: Tensor = args[0] if args else kwargs["hidden_states"]
+    return hidden
+
+
+class _LayerHooks:
+    """Edits and readouts around one layer: masks, skips, the residual stream."""
+
+    def __init__(self, subject: "Subject", state: Pass, layer: int, own_masks: bool) -> None:
+        self.subject, self.state, self.layer, self.own_masks = subject, state, layer, own_masks
+        self.plan = state.plan.layers.get(layer)
+        self.resid_pre: Tensor | None = None
+
+    def wanted(self) -> Iterator[Hook]:
+        """The hooks these edits and readouts need, as (part, when, hook)."""
+        if self.own_masks or (self.plan is not None and self.plan.skip):
+            yield "layer", "before", self.enter
+        if self.layer in self.state.read.resid_mid:
+            yield "mid_norm", "before", self.keep_mid
+        if self.plan is not None or self.layer in self.state.read.resid_post:
+            yield "layer", "after", self.leave
+
+    def enter(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        self.resid_pre = _stream(args, kwargs)
+        if self.own_masks:
+            kwargs = {**kwargs, "attention_mask": _mask(self.subject, self.state, self.layer)}
+        return args, kwargs
+
+    def keep_mid(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.state.resid_mid[self.layer] = _stream(args, kwargs)
+
+    def leave(self, _: Any, __: tuple[Any, ...], output: Any) -> Any:
+        after = output[0] if isinstance(output, tuple) else output
+        if self.plan is not None:
+            after = edit_output(self.state, self.plan, self.layer, self.resid_pre, after)
+        if self.layer in self.state.read.resid_post:
+            self.state.resid_post[self.layer] = after
+        return (after, *output[1:]) if isinstance(output, tuple) else after
+
+
+class _HeadHooks:
+    """Edits and readouts inside one layer's attention: frozen patterns, replaced head outputs, patterns, z."""
+
+    def __init__(self, subject: "Subject", state: Pass, layer: int) -> None:
+        self.subject, self.state, self.layer = subject, state, layer
+        self.plan = state.plan.layers.get(layer, LayerPlan())
+        self.frozen = self.plan.freeze if state.offset == 0 else []
+        self.asked_patterns = [(head, query) for head, query in state.read.patterns if head.layer == layer]
+        self.asked_z = [head for head in state.read.z if head.layer == layer]
+        self.values: Tensor | None = None
+
+    def wanted(self) -> Iterator[Hook]:
+        """The hooks these edits and readouts need, as (part, when, hook)."""
+        if self.frozen:
+            yield "values", "after", self.keep_values
+        if self.asked_patterns:
+            yield "attention", "after", self.keep_patterns
+        if self.frozen or self.asked_z or self.plan.heads:
+            yield "attention_out", "before", self.edit_z
+
+    def _frozen_patterns(self) -> Tensor:
+        if self.state.clean is None:
+            raise UserError("FreezePattern needs a clean run of the same tokens")
+        return self.state.clean.patterns[self.layer]  # [H, T, T]
+
+    def keep_values(self, _: Any, __: tuple[Any, ...], output: Tensor) -> None:
+        rows, length, width = output.shape
+        values = output.view(rows, length, width // self.subject.d_head, self.subject.d_head).transpose(1, 2)
+        self.values = values.repeat_interleave(self.subject.n_heads // values.shape[1], dim=1)  # [B, H, T, dh]
+
+    def edit_z(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        """Runs before the output projection: its input is z of all heads side by side, [B, T, H·dh]."""
+        rows, length, _width = args[0].shape
+        z = args[0].clone().view(rows, length, self.subject.n_heads, self.subject.d_head)
+        if self.frozen and self.values is not None:
+            held = (self._frozen_patterns() @ self.values).transpose(1, 2)  # [B, T, H, dh]
+            for row, frozen in self.frozen:
+                z[row, :, frozen] = held[row, :, frozen]
+        for row, index, position, value in self.plan.heads:
+            at = position - self.state.offset
+            if 0 <= at < length:
+                z[row, at, index] = value.to(z)
+        for head in self.asked_z:
+            self.state.z[head] = z[:, :, head.index].clone()
+        return (z.view(rows, length, -1), *args[1:]), kwargs
+
+    def keep_patterns(self, _: Any, __: tuple[Any, ...], output: tuple[Any, ...]) -> None:
+        patterns = output[1]
+        if patterns is None:
+            raise UserError(f"{self.subject.id}: attention returns no patterns; load it with eager attention")
+        for head, query in self.asked_patterns:
+            kept = patterns[:, head.index, query].clone()  # [B, T]
+            for row, frozen in self.frozen:
+                if frozen == head.index:
+                    kept[row] = self._frozen_patterns()[frozen, query]
+            self.state.patterns[head, query] = kept
+
+
+def rows_of(tokens: Sequence[int], n_rows: int, device: Any) -> Tensor:
+    """``tokens`` as a batch of equal rows, [n_rows, T]."""
+    return torch.tensor([list(tokens)], device=device).expand(n_rows, -1)

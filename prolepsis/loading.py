@@ -1,0 +1,134 @@
+"""From an id or a folder to a subject: bundled organisms, and folders in the layout they are stored in."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from prolepsis import selfcheck
+from prolepsis.errors import UserError
+from prolepsis.families import family_of
+from prolepsis.masks import mask_rule
+from prolepsis.organisms import BUNDLED, PLANTED
+from prolepsis.subject import Subject
+from prolepsis.task import Task
+from prolepsis.transcoder import Transcoder
+
+ORGANISMS = Path(__file__).parent.parent / "fixtures" / "organisms"
+
+
+def load_subject(reference: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Subject:
+    """Load a bundled organism by id, or a subject folder by path, and check its wiring.
+
+    Raises UserError for a reference that is neither, for a broken file, and for a model that is not wired as modelled.
+    """
+    if reference in PLANTED:
+        subject = _planted(reference, device, dtype)
+    elif reference in BUNDLED:
+        subject = load_folder(ORGANISMS / reference, device, dtype)
+    elif Path(reference).is_dir():
+        subject = load_folder(Path(reference), device, dtype)
+    else:
+        raise UserError(f"subject {reference!r} is no folder and no bundled organism; known: {', '.join(BUNDLED)}")
+    selfcheck.check(subject)
+    return subject
+
+
+def load_folder(folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Subject:
+    """Load a subject folder: config.json, weights, tokenizer, and task.json, subject.json, transcoder/ where present.
+
+    An untrained twin's folder holds no weights: its subject.json names the folder it is ``like`` and a seed. Raises
+    UserError naming the file that is missing or broken.
+    """
+    about = _about(folder)
+    like = folder / about["weights"]["like"] if "weights" in about else folder
+    model = _untrained(like, about["weights"]["seed"]) if "weights" in about else _trained(folder)
+    transcoder = None
+    if (folder / "transcoder").is_dir():
+        transcoder = Transcoder.open(folder / "transcoder", model.config.num_hidden_layers, model.config.hidden_size)
+    return Subject(
+        id=folder.resolve().name,
+        model=model.to(device=device, dtype=dtype),
+        tokenizer=_tokenizer(like),
+        transcoder=transcoder,
+        mask_rule=mask_rule(about.get("mask_rule")),
+        task=Task.load(like / "task.json") if (like / "task.json").exists() else None,
+        twin=about.get("untrained_twin"),
+        same_behaviour=about.get("same_behaviour"),
+    )
+
+
+def _planted(reference: str, device: str, dtype: torch.dtype) -> Subject:
+    from prolepsis.organisms.planted import planted
+
+    _, family, variant = reference.split("-", 2)
+    if dtype != torch.float32:
+        raise UserError(f"{reference}: its hand-set weights hold in float32 only; use --claims-dtype float32")
+    parts = planted(family, variant)
+    return Subject(
+        id=reference,
+        model=parts.model.to(device),
+        tokenizer=parts.tokenizer,
+        transcoder=parts.transcoder,
+        task=parts.task,
+        twin=None if variant == "untrained" else f"planted-{family}-untrained",
+        same_behaviour=None if variant in ("dormant", "untrained") else f"planted-{family}-dormant",
+    )
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """What subject.json says; a plain model folder has none, and then nothing is special about it."""
+    path = folder / "subject.json"
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such subject folder")
+    if not path.exists():
+        return {}
+    try:
+        about: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from None
+    return about
+
+
+def _trained(folder: Path) -> Any:
+    """The model in ``folder`` in float32, with eager attention."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if not (folder / "config.json").exists():
+        raise UserError(f"{folder}: no config.json; give a folder that save_pretrained wrote")
+    try:
+        family_of(AutoConfig.from_pretrained(folder, local_files_only=True))
+        return AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True
+        )
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{folder}: the model cannot be loaded ({_first_line(error)}); get its files again") from None
+
+
+def _untrained(like: Path, seed: int) -> Any:
+    """The configuration in ``like`` with weights drawn from ``seed``."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from prolepsis.organisms.untrained import untrained_weights
+
+    config = AutoConfig.from_pretrained(like, local_files_only=True)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    model.load_state_dict(untrained_weights(config, seed), strict=False)
+    return model
+
+
+def _tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise UserError(f"{folder}: the tokenizer cannot be loaded ({_first_line(error)}); get it again") from None
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of a library's message, or its type when it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,163 @@
+"""A subject: a language model with its tokenizer, and with a transcoder, a mask rule and a task where it has them."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch.nn.functional import linear
+
+from prolepsis.errors import UserError
+from prolepsis.families import Family, family_of
+from prolepsis.masks import MaskRule
+from prolepsis.task import Task
+from prolepsis.transcoder import Transcoder
+from prolepsis.wiring import Wiring, wiring_from_config
+
+Tensor = torch.Tensor
+
+# Bytes of the unembedding matrix that are multiplied at a time on a CPU: what a core's own cache holds.
+UNEMBEDDING_BLOCK = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A causal language model and what belongs to it; every experiment takes one of these.
+
+    ``twin`` names the untrained subject of the same configuration, ``same_behaviour`` one that behaves alike by
+    another mechanism; both are ids of control subjects.
+    """
+
+    id: str
+    model: Any
+    tokenizer: Any
+    transcoder: Transcoder | None = None
+    mask_rule: MaskRule | None = None
+    task: Task | None = None
+    twin: str | None = None
+    same_behaviour: str | None = None
+    revision: str | None = None
+    family: Family = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a model whose wiring is not modelled, that is not eager, or that holds NaN."""
+        object.__setattr__(self, "family", family_of(self.config))
+        if self.config._attn_implementation != "eager":
+            found = self.config._attn_implementation
+            raise UserError(f"{self.id}: attention is {found!r}; load the model with attn_implementation='eager'")
+        for name, weight in self.model.named_parameters():
+            if not bool(torch.isfinite(weight).all()):
+                raise UserError(f"{self.id}: weight {name} holds NaN or infinity; get the file again")
+        self.model.eval().requires_grad_(requires_grad=False)
+
+    @property
+    def config(self) -> Any:
+        return self.model.config
+
+    @property
+    def n_layers(self) -> int:
+        return int(self.config.num_hidden_layers)
+
+    @property
+    def n_heads(self) -> int:
+        return int(self.config.num_attention_heads)
+
+    @property
+    def d_model(self) -> int:
+        return int(self.config.hidden_size)
+
+    @property
+    def d_head(self) -> int:
+        return int(getattr(self.config, "head_dim", None) or self.d_model // self.n_heads)
+
+    @property
+    def n_vocab(self) -> int:
+        return int(self.unembedding.shape[0])
+
+    @property
+    def device(self) -> torch.device:
+        return self.unembedding.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unembedding.dtype
+
+    @property
+    def unembedding(self) -> Tensor:
+        """Unembedding matrix [V, d]."""
+        weight: Tensor = self.model.get_submodule(self.family.unembedding).weight
+        return weight
+
+    @cached_property
+    def wiring(self) -> Wiring:
+        """Who can see whom in which layer, as far as the configuration and the mask rule say."""
+        return wiring_from_config(self.config.to_dict(), self.mask_rule)
+
+    @cached_property
+    def digest(self) -> str:
+        """Identity of what is measured: weights, configuration, mask rule, task and transcoder."""
+        digest = hashlib.sha256()
+        for name, weight in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {list(weight.shape)} {weight.dtype}".encode())
+            digest.update(weight.contiguous().view(torch.uint8).cpu().numpy().tobytes())
+        rule = None if self.mask_rule is None else self.mask_rule.describe()
+        task = None if self.task is None else self.task.to_json()
+        transcoder = None if self.transcoder is None else self.transcoder.digest
+        digest.update(json.dumps([self.config.model_type, rule, task, transcoder], sort_keys=True).encode())
+        return digest.hexdigest()[:16]
+
+    def layer(self, layer: int) -> Any:
+        """The transformers module of layer ``layer``."""
+        return self.model.get_submodule(self.family.layers)[layer]
+
+    def part(self, layer: int, part: str) -> Any:
+        """A part of layer ``layer`` by its name in :class:`Family`, for example ``"mid_norm"``."""
+        return self.layer(layer).get_submodule(getattr(self.family, part))
+
+    def unembed(self, resid: Tensor) -> Tensor:
+        """Logits [..., V] of residual rows [..., d]: final norm, unembedding, final softcap where the model has one.
+
+        On a CPU every row is a product of its own: matrix-vector and matrix-matrix products sum in different orders,
+        and a row's logits must not depend on which rows stand beside it. Blocks of the vocabulary that stay in the
+        processor's cache make up for the time.
+        """
+        normed = self.model.get_submodule(self.family.final_norm)(resid)
+        weight = self.unembedding
+        if self.device.type == "cpu":
+            rows = normed.reshape(-1, 1, self.d_model)
+            size = max(1, UNEMBEDDING_BLOCK // (self.d_model * weight.element_size()))
+            blocks = [torch.cat([linear(row, block) for row in rows]) for block in weight.split(size)]
+            logits = torch.cat(blocks, dim=-1).view(*normed.shape[:-1], -1)
+        else:
+            logits = linear(normed, weight)
+        cap = getattr(self.config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of ``text``, BOS first; raises UserError when the model does not take that many."""
+        tokens = [int(token) for token in self.tokenizer(text)["input_ids"]]
+        limit = int(self.config.max_position_embeddings)
+        if len(tokens) > limit:
+            raise UserError(
+                f"{self.id}: the prompt has {len(tokens)} tokens, the model takes {limit}; shorten {text[:40]!r}…"
+            )
+        return tokens
+
+    def word_id(self, word: str) -> int:
+        """Token id of ``word`` with a leading space, else without; raises UserError when neither is one token."""
+        for form in (f" {word}", word):
+            ids = self.tokenizer(form, add_special_tokens=False)["input_ids"]
+            if len(ids) == 1 and ids[0] != self.tokenizer.unk_token_id:
+                return int(ids[0])
+        pieces = self.tokenizer.convert_ids_to_tokens(self.tokenizer(f" {word}", add_special_tokens=False)["input_ids"])
+        raise UserError(f"{self.id}: word {word!r} is not one token but {pieces}; choose another word")
+
+    def decode(self, tokens: list[int]) -> str:
+        """The text of token ids."""
+        return str(self.tokenizer.decode(tokens))
+
+    def to(self, device: str | torch.device, dtype: torch.dtype) -> "Subject":
+        """The same subject on another device or in another dtype."""
+        return replace(self, model=self.model.to(device=device, dtype=dtype))

@@ -1,0 +1,1 @@
+"""The harness's own tests: properties first, then options, then malformed input."""

@@ -1,0 +1,67 @@
+"""Tiny random models in the real transformers classes, for properties that hold whatever the weights."""
+
+from typing import Any
+
+import torch
+
+from prolepsis.masks import MaskRule
+from prolepsis.subject import Subject
+
+FAMILIES = ("llama", "gemma2", "mistral")
+N_VOCAB = 23
+
+
+def tiny_subject(
+    family: str,
+    seed: int = 0,
+    *,
+    n_layers: int = 3,
+    n_heads: int = 2,
+    d_head: int = 4,
+    window: int = 3,
+    mask_rule: MaskRule | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> Subject:
+    """A random subject; Gemma 2 alternates sliding and full layers, Mistral slides everywhere, Llama nowhere."""
+    common: dict[str, Any] = {
+        "vocab_size": N_VOCAB,
+        "hidden_size": n_heads * d_head,
+        "intermediate_size": 12,
+        "num_hidden_layers": n_layers,
+        "num_attention_heads": n_heads,
+        "num_key_value_heads": max(1, n_heads // 2),
+        "head_dim": d_head,
+        "max_position_embeddings": 64,
+        "initializer_range": 0.5,
+        "attn_implementation": "eager",
+        "pad_token_id": 0,
+    }
+    torch.manual_seed(seed)
+    model: Any
+    if family == "llama":
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        model = LlamaForCausalLM(LlamaConfig(**common))
+    elif family == "mistral":
+        from transformers import MistralConfig, MistralForCausalLM
+
+        model = MistralForCausalLM(MistralConfig(**common, sliding_window=window))
+    else:
+        from transformers import Gemma2Config, Gemma2ForCausalLM
+
+        model = Gemma2ForCausalLM(
+            Gemma2Config(**common, sliding_window=window, query_pre_attn_scalar=d_head, final_logit_softcapping=30.0)
+        )
+    return Subject(id=f"tiny-{family}-{seed}", model=model.to(dtype), tokenizer=None, mask_rule=mask_rule)
+
+
+def tiny_tokens(seed: int, length: int) -> list[int]:
+    """Random token ids."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(1, N_VOCAB, (length,), generator=generator).tolist()
+
+
+def rows_like(subject: Subject, seed: int, n_rows: int, scale: float = 1.0) -> torch.Tensor:
+    """Random residual rows [n_rows, d] in the subject's dtype."""
+    generator = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(n_rows, subject.d_model, generator=generator, dtype=torch.float64).to(subject.dtype)
