@@ -1,0 +1,57 @@
+# PYTHON is the interpreter the environments are made with. TORCH is the torch to install into them: another version or
+# wheel, or `none` to use the one PYTHON already has.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+
+ENV := .venv
+OLD := .venv-old
+RUN := $(ENV)/bin/python
+
+.PHONY: help claims test test-old lint seeds benchmarks clean
+
+help:
+	@echo "make claims      verify the claims on the bundled subjects; writes reports/"
+	@echo "make test        run the harness's own tests"
+	@echo "make test-old    the same with the oldest supported transformers"
+	@echo "make lint        ruff and mypy"
+	@echo "make seeds       train fresh organisms and verify the claims on them (an hour)"
+	@echo "make benchmarks  measure speed and memory against plain code"
+
+claims: $(ENV)/ready
+	$(RUN) -m pytest claims -m "not gpu"
+
+test: $(ENV)/ready
+	$(RUN) -m pytest tests -n 2
+
+test-old: $(OLD)/ready
+	$(OLD)/bin/python -m pytest tests -n 2
+
+lint: $(ENV)/ready
+	$(ENV)/bin/ruff check .
+	$(ENV)/bin/ruff format --check .
+	$(ENV)/bin/mypy
+
+seeds: $(ENV)/ready
+	$(RUN) -m benchmarks.fresh_seeds
+
+benchmarks: $(ENV)/ready
+	$(RUN) benchmarks/bench_sweep.py
+	$(RUN) benchmarks/bench_transcoder.py
+
+clean:
+	rm -rf $(ENV) $(OLD) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(ENV)/ready: constraints.txt pyproject.toml
+$(OLD)/ready: constraints-old.txt pyproject.toml
+
+# torch comes first and by name: asked for by another package, pip would choose a build with gigabytes of CUDA.
+%/ready:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11; name another: make PYTHON=python3.11" >&2; exit 4; }
+ifeq ($(TORCH),none)
+	$(PYTHON) -m venv --system-site-packages $*
+else
+	$(PYTHON) -m venv $*
+	$*/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+endif
+	$*/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< --editable ".[dev]"
+	@touch $@
