@@ -1,0 +1,116 @@
+"""Who can see whom: layers, heads, sliding windows and a mask rule, without weights (imports no torch)."""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from prolepsis.errors import UserError
+from prolepsis.families import family_of
+from prolepsis.masks import BoolArray, MaskRule, mask_rule
+
+PAPER_WIRINGS = Path(__file__).with_name("wirings.toml")
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The wiring of a decoder: in layer l a token sees itself and earlier tokens, at most ``windows[l]`` in all.
+
+    ``windows`` has one entry per layer, None where attention is global. ``mask_rule`` hides further keys in every
+    layer. Attention sinks and keys shared between layers are not modelled.
+    """
+
+    n_layers: int
+    n_heads: int
+    windows: tuple[int | None, ...]
+    mask_rule: MaskRule | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UserError for counts below 1 and for windows that do not fit the layers."""
+        if self.n_layers < 1 or self.n_heads < 1:
+            raise UserError(f"a wiring of {self.n_layers} layers and {self.n_heads} heads: both must be at least 1")
+        if len(self.windows) != self.n_layers:
+            raise UserError(
+                f"{len(self.windows)} windows for {self.n_layers} layers; give one per layer, None if global"
+            )
+        for layer, window in enumerate(self.windows):
+            if window is not None and window < 1:
+                raise UserError(f"layer {layer}: window {window} is below 1; a token always sees itself")
+
+    def visible(self, layer: int, tokens: Sequence[int], offset: int = 0) -> BoolArray:
+        """Which keys the queries from ``offset`` on may see in ``layer``: bool [T - offset, T]."""
+        query, key = np.arange(offset, len(tokens))[:, None], np.arange(len(tokens))[None, :]
+        seen = key <= query
+        window = self.windows[layer]
+        if window is not None:
+            seen = seen & (key > query - window)
+        if self.mask_rule is not None:
+            seen = seen & self.mask_rule(query, key, np.asarray(tokens))
+        return np.asarray(seen)
+
+
+def wiring_from_config(config: Mapping[str, Any], rule: MaskRule | None = None) -> Wiring:
+    """The wiring of a transformers configuration given as a dict, as its model class applies it.
+
+    Raises UserError for a model type whose wiring is not modelled, and for a field that is missing or not understood.
+    """
+    model_type = config.get("model_type")
+    family_of(SimpleNamespace(model_type=model_type))
+    if config.get("use_bidirectional_attention"):
+        raise UserError("use_bidirectional_attention is set: only causal attention is modelled")
+    for name in ("num_hidden_layers", "num_attention_heads"):
+        if not isinstance(config.get(name), int):
+            raise UserError(f"the configuration has no whole number {name}; give a complete transformers config.json")
+    n_layers = config["num_hidden_layers"]
+    return Wiring(n_layers, config["num_attention_heads"], _windows(config, n_layers), rule)
+
+
+def _windows(config: Mapping[str, Any], n_layers: int) -> tuple[int | None, ...]:
+    """Llama ignores the window, Mistral slides in every layer, Gemma 2 in those its layer types name."""
+    if config["model_type"] == "llama":
+        return (None,) * n_layers
+    window = config.get("sliding_window", 4096)
+    if config["model_type"] == "mistral" or window is None:
+        return (window,) * n_layers
+    alternating = [("sliding_attention", "full_attention")[layer % 2] for layer in range(n_layers)]
+    types = config.get("layer_types") or alternating
+    unknown = sorted(set(types) - {"sliding_attention", "full_attention"})
+    if unknown:
+        raise UserError(f"layer type {unknown[0]!r} is not modelled; known: sliding_attention, full_attention")
+    return tuple(window if kind == "sliding_attention" else None for kind in types)
+
+
+def open_wiring(name: str) -> Wiring:
+    """The wiring of a model of the paper by name, or of a model folder or config.json by path.
+
+    A subject.json beside the configuration gives the mask rule. Raises UserError naming what is missing or broken.
+    """
+    known = tomllib.loads(PAPER_WIRINGS.read_text())
+    if name in known:
+        return wiring_from_config(known[name])
+    path = Path(name)
+    if path.is_dir():
+        path = path / "config.json"
+    if not path.is_file():
+        raise UserError(f"wiring {name!r} is neither {' nor '.join(known)} nor a model folder or config.json")
+    subject = path.with_name("subject.json")
+    about = _json_object(subject) if subject.is_file() else {}
+    try:
+        return wiring_from_config(_json_object(path), mask_rule(about.get("mask_rule")))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        plain = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(plain, dict):
+        raise UserError(f"{path}: holds no JSON object; give a transformers config.json")
+    return plain
