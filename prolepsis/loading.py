@@ -54,9 +54,16 @@ def load_folder(folder: Path, device: str = "cpu", dtype: torch.dtype = torch.fl
         transcoder=transcoder,
         mask_rule=mask_rule(about.get("mask_rule")),
         task=Task.load(like / "task.json") if (like / "task.json").exists() else None,
-        twin=about.get("untrained_twin"),
-        same_behaviour=about.get("same_behaviour"),
+        twin=_sibling(folder, about.get("untrained_twin")),
+        same_behaviour=_sibling(folder, about.get("same_behaviour")),
     )
+
+
+def _sibling(folder: Path, name: str | None) -> str | None:
+    """A control subject by name: the folder beside this one where there is one, else an id."""
+    if name is not None and (folder.parent / name).is_dir():
+        return str(folder.parent / name)
+    return name
 
 
 def _planted(reference: str, device: str, dtype: torch.dtype) -> Subject:
@@ -115,7 +122,7 @@ def _untrained(like: Path, seed: int) -> Any:
     from prolepsis.organisms.untrained import untrained_weights
 
     config = AutoConfig.from_pretrained(like, local_files_only=True)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    model: Any = AutoModelForCausalLM.from_config(config, attn_implementation="eager")  # type: ignore[no-untyped-call]
     model.load_state_dict(untrained_weights(config, seed), strict=False)
     return model
 

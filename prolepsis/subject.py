@@ -26,8 +26,8 @@ UNEMBEDDING_BLOCK = 2**20
 class Subject:
     """A causal language model and what belongs to it; every experiment takes one of these.
 
-    ``twin`` names the untrained subject of the same configuration, ``same_behaviour`` one that behaves alike by
-    another mechanism; both are ids of control subjects.
+    ``twin`` refers to the untrained subject of the same configuration, ``same_behaviour`` to one that behaves alike by
+    another mechanism; both by the id or the folder of a control subject.
     """
 
     id: str
@@ -128,7 +128,7 @@ class Subject:
         if self.device.type == "cpu":
             rows = normed.reshape(-1, 1, self.d_model)
             size = max(1, UNEMBEDDING_BLOCK // (self.d_model * weight.element_size()))
-            blocks = [torch.cat([linear(row, block) for row in rows]) for block in weight.split(size)]
+            blocks = [torch.cat([linear(row, block) for row in rows]) for block in torch.split(weight, size)]
             logits = torch.cat(blocks, dim=-1).view(*normed.shape[:-1], -1)
         else:
             logits = linear(normed, weight)

@@ -48,8 +48,8 @@ class Prompt:
 class Task:
     """Rhyme groups, the answer each word calls for, templates, and the tokens that end a line.
 
-    ``features`` names the word-level transcoder features where they are known beforehand; otherwise a vocabulary scan
-    finds them.
+    ``features`` names the word-level transcoder features where they are known beforehand, and ``feature_activation``
+    how strong they typically are; otherwise a vocabulary scan finds them, and the prompts show how strong they are.
     """
 
     groups: Mapping[str, tuple[str, ...]]
@@ -57,6 +57,7 @@ class Task:
     templates: tuple[Template, ...]
     line_end: tuple[str, ...]
     features: Mapping[str, Feature] | None = None
+    feature_activation: float | None = None
 
     def prompt(self, template: Template, word: str) -> Prompt:
         """The prompt of ``template`` with ``word``; raises UserError for a word that is in no group."""
@@ -73,6 +74,7 @@ class Task:
             "templates": [{"id": t.id, "text": t.text, "stem": t.stem} for t in self.templates],
             "line_end": list(self.line_end),
             "features": None if self.features is None else {w: str(f) for w, f in self.features.items()},
+            "feature_activation": self.feature_activation,
         }
         return json.dumps(plain, indent=1)
 
@@ -88,6 +90,7 @@ class Task:
                 templates=tuple(Template(t["id"], t["text"], t["stem"]) for t in plain["templates"]),
                 line_end=tuple(plain["line_end"]),
                 features=None if features is None else {w: Feature.parse(f) for w, f in features.items()},
+                feature_activation=plain.get("feature_activation"),
             )
         except FileNotFoundError:
             raise UserError(f"{path}: no such task file") from None

@@ -1,0 +1,1 @@
+"""The paper, executable: one module per family of claims."""

@@ -1,0 +1,84 @@
+"""Is the site's row needed? Its row is replaced by the mean over prompts of other rhyme groups."""
+
+import statistics
+import time
+from collections.abc import Mapping
+
+import torch
+
+from prolepsis.controls import control_arms, mechanism_controls, once
+from prolepsis.edits import ReplaceRow
+from prolepsis.experiments.interchange import find_sites, parameters
+from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
+from prolepsis.measurement import Measurement
+from prolepsis.subject import Subject
+
+Values = Mapping[str, float]
+
+
+def necessity_effects(subject: Subject) -> Values:
+    """Pair id → loss of the recipient answer's log-odds at the pair's site, in nats."""
+    losses, sites = once(subject, _losses), once(subject, find_sites)
+    return {pair.id: losses[pair.id][sites.of(pair)[1]] for pair in sites.pairs}
+
+
+def necessity(subject: Subject) -> Measurement:
+    """Loss of the answer's log-odds when the site's row becomes the mean over other groups, with its control arms.
+
+    Arms: ``other positions`` (the same at the layer's other eligible positions), ``untrained twin`` and ``same
+    behaviour``; sham ``own row`` (the row replaced by itself).
+    """
+    start = time.perf_counter()
+    sites, runs = once(subject, find_sites), Runs(subject)
+    losses = once(subject, _losses)
+    others, shams = {}, {}
+    for pair in sites.pairs:
+        layer, site = sites.of(pair)
+        others[pair.id] = statistics.fmean(loss for at, loss in losses[pair.id].items() if at != site)
+        shams[pair.id] = _sham(runs, pair, layer, site)
+    return Measurement(
+        experiment="necessity",
+        subject=subject.digest,
+        unit="nats",
+        design="pairs-of-groups",
+        parameters=parameters(sites),
+        values=necessity_effects(subject),
+        clusters=clusters_of(sites.pairs),
+        arms={
+            "other positions": others,
+            "own row": shams,
+            **control_arms(subject, necessity_effects, mechanism_controls(subject)),
+        },
+        reach={"rows": sites.reach_rows(subject, runs)},
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _losses(subject: Subject) -> dict[str, dict[int, float]]:
+    """Pair id → eligible position → loss at the site's layer, in nats."""
+    sites, runs = once(subject, find_sites), Runs(subject)
+    losses = {}
+    for pair in sites.pairs:
+        layer, _ = sites.of(pair)
+        recipient = runs.clean(pair.recipient)
+        mean = _mean_of_others(subject, runs, pair, layer)  # [T, d]
+        places = range(sites.source[pair.id] + 1, len(recipient.tokens) - 1)
+        out = recipient.edit([*([ReplaceRow(layer, p, mean[p])] for p in places), []])
+        odds = out.log_odds(runs.answer(pair.recipient))
+        losses[pair.id] = dict(zip(places, (odds[-1] - odds[:-1]).tolist(), strict=True))
+    return losses
+
+
+def _mean_of_others(subject: Subject, runs: Runs, pair: Pair, layer: int) -> torch.Tensor:
+    """Mean resid_post [T, d] of the pair's template over one word of every other group."""
+    task = task_of(subject)
+    others = [words[0] for group, words in task.groups.items() if group != pair.recipient.group]
+    rows = [runs.clean(task.prompt(pair.recipient.template, word)).resid_post(layer) for word in others]
+    return torch.stack(rows).mean(0)
+
+
+def _sham(runs: Runs, pair: Pair, layer: int, site: int) -> float:
+    recipient = runs.clean(pair.recipient)
+    rows = [[ReplaceRow(layer, site, recipient.resid_post(layer)[site])]]
+    token = runs.answer(pair.recipient)
+    return float((recipient.unedited(rows).log_odds(token) - recipient.edit(rows).log_odds(token))[0])

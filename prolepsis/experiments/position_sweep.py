@@ -1,0 +1,241 @@
+"""The paper's position sweep: suppress + inject at every position in turn, P(inject word) at the last (section 5).
+
+For features S at strength s and position p, s · Σ_f W_dec is added to resid_post of every layer from each feature's
+source layer on: suppress the natural group's features with −s, inject one feature of another group with +s. A pair
+*localises* when P(inject word) is largest with the edit at the last position.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from prolepsis.controls import control_arms, matched_random, once, unembedding_direction
+from prolepsis.edits import Add, Row
+from prolepsis.errors import UserError
+from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
+from prolepsis.experiments.vocabulary_scan import transcoder_of, vocabulary_scan
+from prolepsis.hooks import Read
+from prolepsis.measurement import Measurement
+from prolepsis.names import Feature
+from prolepsis.reach import reach
+from prolepsis.selection import Added, Logits
+from prolepsis.subject import Subject
+
+Tensor = torch.Tensor
+Writes = Mapping[int, Tensor]
+
+DOSE = 16.0
+"""Strength in units of a word feature's typical activation (the paper's strength 10 is in raw units)."""
+DETECTABLE = 2.0
+"""A pair is detectable when some position raises P(inject word) this far above the in-sweep floor, its median."""
+STRONG = 0.1
+"""The paper's bin of strong redirects: P(inject word) at least this somewhere."""
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """What is injected for one pair, and the vector [d] this writes per layer, suppression included."""
+
+    word: str
+    feature: Feature
+    writes: Writes
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One pair's sweep: P(inject word) by position under the edit and under its control writes.
+
+    ``measured``, ``random`` and ``unembedding`` have one probability per position; ``direct`` is what the write at the
+    last position gives through the unembedding alone, ``clean`` the probability without an edit.
+    """
+
+    word: str
+    feature: Feature
+    first_layer: int
+    clean: float
+    direct: float
+    measured: tuple[float, ...]
+    random: tuple[float, ...]
+    unembedding: tuple[float, ...]
+
+    def detectable(self) -> bool:
+        """Whether some position stands out from the in-sweep floor."""
+        return max(self.measured) > DETECTABLE * statistics.median(self.measured)
+
+
+def localises(sweep: tuple[float, ...]) -> float:
+    """1 if the last position is the only maximum of a sweep, else 0."""
+    return float(sweep[-1] > max(sweep[:-1]))
+
+
+def gain(sweep: tuple[float, ...]) -> float:
+    """Natural log of P at the last position over the in-sweep floor, in nats."""
+    return float(torch.log(torch.tensor(sweep[-1], dtype=torch.float64) / statistics.median(sweep)))
+
+
+def word_features(subject: Subject) -> dict[str, Feature]:
+    """The word-level features of the task's words: as the task names them, else by the vocabulary scan."""
+    task = task_of(subject)
+    if task.features is not None:
+        return dict(task.features)
+    return vocabulary_scan(subject, {word: subject.word_id(word) for word in task.answers})
+
+
+@torch.no_grad()
+def typical_activation(subject: Subject, runs: Runs, pairs: tuple[Pair, ...], features: list[Feature]) -> float:
+    """Median over ``features`` of their mean activation where they are active in the pairs' prompts.
+
+    Raises UserError when none of them is ever active.
+    """
+    transcoder = transcoder_of(subject)
+    layers = tuple(sorted({feature.layer for feature in features}))
+    reads = [runs.clean(pair.recipient).read(Read(logits=(), resid_mid=layers)) for pair in pairs]
+    means = []
+    for layer in layers:
+        active = transcoder.encode(layer, torch.cat([read.resid_mid[layer][0] for read in reads]))  # [N, F]
+        for feature in features:
+            values = active[:, feature.index]
+            if feature.layer == layer and bool((values > 0).any()):
+                means.append(float(values[values > 0].mean()))
+    if not means:
+        raise UserError(f"{subject.id}: none of its word features is active in its prompts; check the transcoder")
+    return statistics.median(means)
+
+
+def sweeps(subject: Subject) -> dict[str, Sweep]:
+    """Pair id → sweep, for the pairs whose other group has a word feature to inject."""
+    transcoder, task, runs = transcoder_of(subject), task_of(subject), Runs(subject)
+    features = word_features(subject)
+    pairs = tuple(p for p in rhyme_pairs(task) if any(w in features for w in task.groups[p.donor.group]))
+    if not pairs:
+        raise UserError(f"{subject.id}: no word feature was found in its transcoder; name them in task.json")
+    unit = task.feature_activation or typical_activation(subject, runs, pairs, list(features.values()))
+    found = {}
+    for seed, pair in enumerate(pairs):
+        natural = [features[word] for word in task.groups[pair.recipient.group] if word in features]
+        candidates = [(features[word].layer, word) for word in task.groups[pair.donor.group] if word in features]
+        word = min(candidates, key=lambda candidate: candidate[0])[1]
+        suppress = transcoder.writes(natural, -DOSE * unit)
+        inject = transcoder.writes([features[word]], DOSE * unit)
+        zero = torch.zeros(subject.d_model)
+        writes = {at: suppress.get(at, zero) + inject.get(at, zero) for at in sorted({*suppress, *inject})}
+        found[pair.id] = _sweep(runs, pair, Redirect(word, features[word], writes), seed)
+    return found
+
+
+def _sweep(runs: Runs, pair: Pair, redirect: Redirect, seed: int) -> Sweep:
+    subject, clean, writes = runs.subject, runs.clean(pair.recipient), redirect.writes
+    token = subject.word_id(redirect.word)
+    towards = unembedding_direction(subject, token).cpu()
+    arms: list[Writes] = [
+        writes,
+        matched_random(writes, towards, seed),
+        {layer: vector.norm() * towards for layer, vector in writes.items()},
+    ]
+    positions = range(len(clean.tokens))
+    rows: list[Row] = [[Add(at, p, v) for at, v in arm.items()] for arm in arms for p in positions]
+    p = clean.edit([*rows, []]).probabilities()[:, token].tolist()
+    total = torch.stack(list(writes.values())).sum(0).to(clean.resid)
+    last = clean.resid_post(subject.n_layers - 1)[-1]
+    with torch.no_grad():
+        direct = float(subject.unembed(last + total).float().softmax(-1)[token])
+    n = len(positions)
+    return Sweep(
+        word=redirect.word,
+        feature=redirect.feature,
+        first_layer=min(writes),
+        clean=p[-1],
+        direct=direct,
+        measured=tuple(p[:n]),
+        random=tuple(p[n : 2 * n]),
+        unembedding=tuple(p[2 * n : 3 * n]),
+    )
+
+
+def localisation(subject: Subject) -> dict[str, float]:
+    """Pair id → 1 if the pair localises."""
+    return {pair: localises(sweep.measured) for pair, sweep in once(subject, sweeps).items()}
+
+
+def gains(subject: Subject) -> dict[str, float]:
+    """Pair id → gain at the last position, in nats."""
+    return {pair: gain(sweep.measured) for pair, sweep in once(subject, sweeps).items()}
+
+
+def localisation_rate(subject: Subject) -> Measurement:
+    """Share of detectable pairs that localise, with its control arms.
+
+    Arms: ``matched random`` (same norm in every layer, same projection on the word's unembedding), ``unembedding`` (the
+    word's own direction, same norm), ``direct path`` (what the unembedding alone makes of the write at the last
+    position), ``untrained twin`` (with its own transcoder, features and dose).
+    """
+    return _measurement(subject, "localisation_rate", "proportion", lambda sweep: sweep.detectable())
+
+
+def strong_localisation(subject: Subject) -> Measurement:
+    """The same for strong redirects only: pairs with P(inject word) of at least 0.1 somewhere."""
+    return _measurement(subject, "strong_localisation", "proportion", lambda sweep: max(sweep.measured) >= STRONG)
+
+
+def redirect_gain(subject: Subject) -> Measurement:
+    """How far the edit at the last position raises P(inject word) above the in-sweep floor, in nats; same arms."""
+    return _measurement(subject, "redirect_gain", "nats", lambda _: True)
+
+
+def _measurement(subject: Subject, name: str, unit: str, counts: Callable[[Sweep], bool]) -> Measurement:
+    start = time.perf_counter()
+    found, runs = once(subject, sweeps), Runs(subject)
+    pairs = {pair.id: pair for pair in rhyme_pairs(task_of(subject)) if pair.id in found}
+    statistic, of_subject = (localises, localisation) if unit == "proportion" else (gain, gains)
+    arms: dict[str, Mapping[str, float]] = {
+        "matched random": {pair: statistic(sweep.random) for pair, sweep in found.items()},
+        "unembedding": {pair: statistic(sweep.unembedding) for pair, sweep in found.items()},
+        # At any other position the direct path gives the clean probability.
+        "direct path": {pair: statistic((s.clean, s.clean, s.direct)) for pair, s in found.items()},
+    }
+    arms |= control_arms(subject, of_subject, {"untrained twin": subject.twin})
+    return Measurement(
+        experiment=name,
+        subject=subject.digest,
+        unit=unit,
+        design="two-way",
+        parameters={
+            "pairs": list(found),
+            "dose": f"{DOSE:g} × typical activation",
+            "features": {pair: str(sweep.feature) for pair, sweep in found.items()},
+        },
+        values=of_subject(subject),
+        clusters={pair: (pairs[pair].recipient.id, str(sweep.feature)) for pair, sweep in found.items()},
+        arms=arms,
+        detectable=tuple(pair for pair, sweep in found.items() if counts(sweep)),
+        reach={"rows": [row for pair in found for row in _reach_rows(subject, runs, pairs[pair], found[pair])]},
+        detail={
+            "sweeps": {pair: {"word": s.word, "clean": s.clean, "P": s.measured} for pair, s in found.items()},
+            "best redirect": max(max(sweep.measured) for sweep in found.values()),
+        },
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _reach_rows(subject: Subject, runs: Runs, pair: Pair, sweep: Sweep) -> list[dict[str, object]]:
+    """Whether the write reaches the last logits from the last position, and from the one before it."""
+    tokens = runs.clean(pair.recipient).tokens
+    last = len(tokens) - 1
+    rows: list[dict[str, object]] = []
+    for position in (last, last - 1):
+        written = [Added(layer, position) for layer in range(sweep.first_layer, subject.n_layers)]
+        answer = reach(subject.wiring, written, Logits(last), tokens=tokens)
+        name = f"L{sweep.first_layer}..{subject.n_layers - 1}@{position} → logits@{last}"
+        rows.append(
+            {
+                "name": name,
+                "claimed": position == last,
+                "reachable": answer.answer,
+                "why": answer.why,
+                "item": pair.id,
+            }
+        )
+    return rows

@@ -1,0 +1,129 @@
+"""What does the subject write? With the donor's row at the site line 2 is generated anew, and its last word read."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from prolepsis.controls import control_arms, mechanism_controls, once, random_row
+from prolepsis.edits import Add, ReplaceRow, Row
+from prolepsis.engine import clean_run
+from prolepsis.experiments.interchange import Sites, find_sites, parameters
+from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
+from prolepsis.generation import generate
+from prolepsis.hooks import Read
+from prolepsis.measurement import Measurement
+from prolepsis.subject import Subject
+
+Values = Mapping[str, float]
+MAX_NEW_TOKENS = 12
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Line 2 of one pair, generated greedily from the stem under each arm's edit; token ids, the line end included."""
+
+    arms: Mapping[str, list[int]]
+    hits: Mapping[str, bool]
+    excess_nll: float
+
+
+def regeneration_hits(subject: Subject) -> Values:
+    """Pair id → 1 if the line regenerated with the donor's row ends on the donor's answer, else 0."""
+    lines = once(subject, _regenerate)
+    return {pair: float(line.hits["site"]) for pair, line in lines.items()}
+
+
+def regeneration(subject: Subject) -> Measurement:
+    """Share of regenerated lines that end on the donor's answer, with its control arms.
+
+    Arms: ``same-rhyme donor``, ``random row``, ``other position`` (the donor's row at the eligible position before or
+    after the site), ``untrained twin``, ``same behaviour``; ``all positions`` (1 if interchanging every row gives the
+    donor's own line); sham ``own row`` (1 if the clean line changes); guard ``excess NLL`` (nats per
+    token by which the regenerated line is less natural than the donor's own line after the donor's prompt, or than the
+    clean line after the clean one, whichever is nearer).
+    """
+    start = time.perf_counter()
+    sites, lines = once(subject, find_sites), once(subject, _regenerate)
+
+    def hits(arm: str) -> dict[str, float]:
+        return {pair: float(line.hits[arm]) for pair, line in lines.items()}
+
+    def text(tokens: list[int]) -> str:
+        return subject.decode(tokens)
+
+    return Measurement(
+        experiment="regeneration",
+        subject=subject.digest,
+        unit="proportion",
+        design="pairs-of-groups",
+        parameters={**parameters(sites), "decoding": "greedy", "max_new_tokens": MAX_NEW_TOKENS},
+        values=regeneration_hits(subject),
+        clusters=clusters_of(sites.pairs),
+        arms={
+            **{arm: hits(arm) for arm in ("same-rhyme donor", "random row", "other position")},
+            **control_arms(subject, regeneration_hits, mechanism_controls(subject)),
+            "all positions": {i: float(x.arms["all positions"] == x.arms["donor"]) for i, x in lines.items()},
+            "own row": {i: float(x.arms["own row"] != x.arms["clean"]) for i, x in lines.items()},
+            "excess NLL": {i: x.excess_nll for i, x in lines.items()},
+        },
+        reach={"rows": sites.reach_rows(subject, Runs(subject))},
+        detail={"lines": {i: {arm: text(line) for arm, line in x.arms.items()} for i, x in lines.items()}},
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _regenerate(subject: Subject) -> dict[str, _Lines]:
+    sites, runs = once(subject, find_sites), Runs(subject)
+    return {pair.id: _lines(subject, runs, sites, pair, seed) for seed, pair in enumerate(sites.pairs)}
+
+
+def _lines(subject: Subject, runs: Runs, sites: Sites, pair: Pair, seed: int) -> _Lines:
+    layer, site = sites.of(pair)
+    recipient, donor, mate = (runs.clean(p) for p in (pair.recipient, pair.donor, pair.mate))
+    # The line is written from the stem on, or from right after the site where that lies further on.
+    length = max(len(subject.encode(pair.recipient.stem)), site + 1)
+    other = site - 1 if site - 1 > sites.source[pair.id] else site + 1
+    swap = donor.resid_post(layer)[site] - recipient.resid_post(layer)[site]
+    rows: dict[str, Row] = {
+        "clean": [],
+        "site": [ReplaceRow(layer, site, donor.resid_post(layer)[site])],
+        "same-rhyme donor": [ReplaceRow(layer, site, mate.resid_post(layer)[site])],
+        "random row": [Add(layer, site, random_row(swap, seed))],
+        "other position": [ReplaceRow(layer, other, donor.resid_post(layer)[other])],
+        "all positions": [ReplaceRow(layer, p, donor.resid_post(layer)[p]) for p in range(length)],
+        "own row": [ReplaceRow(layer, site, recipient.resid_post(layer)[site])],
+    }
+    ends = [subject.word_id(word) for word in task_of(subject).line_end]
+    lines = _written(subject, recipient.tokens[:length], rows, ends)
+    lines |= _written(subject, donor.tokens[:length], {"donor": []}, ends)
+    token = runs.answer(pair.donor)
+    words = [subject.word_id(word) for word in task_of(subject).answers]
+    hits = {arm: _last_word(line, words, ends) == token for arm, line in lines.items()}
+    stems = {"donor": donor.tokens[:length], "clean": recipient.tokens[:length]}
+    excess = min(_nll(subject, stem, lines["site"]) - _nll(subject, stem, lines[own]) for own, stem in stems.items())
+    return _Lines(lines, hits, excess)
+
+
+def _written(
+    subject: Subject, tokens: Sequence[int], rows: Mapping[str, Row], ends: Sequence[int]
+) -> dict[str, list[int]]:
+    written = generate(subject, tokens, list(rows.values()), max_new_tokens=MAX_NEW_TOKENS, stop=ends)
+    return dict(zip(rows, written, strict=True))
+
+
+def _last_word(line: list[int], words: Collection[int], ends: Collection[int]) -> int | None:
+    """The last rhyme word of a line that came to its end, None for a line that did not."""
+    if line[-1] not in ends:
+        return None
+    return next((token for token in reversed(line) if token in words), None)
+
+
+def _nll(subject: Subject, stem: Sequence[int], line: list[int]) -> float:
+    """Mean negative log-likelihood of ``line`` after ``stem`` in the clean model, nats per token."""
+    positions = tuple(range(len(stem) - 1, len(stem) + len(line) - 1))
+    out = clean_run(subject, [*stem, *line]).read(Read(logits=positions))
+    assert out.logits is not None
+    scores = out.logits[0].double().log_softmax(-1)  # [len(line), V]
+    return float(-scores[torch.arange(len(line)), torch.tensor(line)].mean())
