@@ -1,0 +1,304 @@
+"""From a measurement to a verdict: a pure function, the first rule that matches decides (imports no torch).
+
+0. not measured → untested
+1. the instrument failed → HarnessFault, never a verdict
+2. arithmetic → inconsistent or supported
+3. wiring: only the claimed outcome, or none, can come out → vacuous; it cannot come out → contradicted
+4. validity: too few clusters or items, too many exclusions, a broken guard, a dead positive control → inconclusive
+5. criterion, by one-sided bounds against theta0
+6. exclusivity: a rival that does as well → contradicted
+7. nulls: one that gives as much → vacuous; beyond every null by delta → supported; else inconclusive
+
+Two checks of rule 4 need to know what would be decided. *Exclusions* make it inconclusive when the excluded items, at
+their worst, would change it. *Power*: no exclusion without sensitivity. A minimal detectable effect above delta
+undoes a non-finding (contradicted by a low value or by a rival, vacuous): an exclusion by an instrument that could not
+have seen delta owes more to luck than to measuring, which is why searches for new particles constrain their limits by
+power. It does not undo a finding: a bound that clears its threshold did so against that same scatter, at the promised
+error rate; 12 ± 3 nats is not nothing because 2 nats would have been missed. Nor does it undo a non-finding whose
+threshold lies further from the estimate than the minimal detectable effect: that distance had to be detected, and it
+could be.
+
+Where several nulls or rivals each could end the matter, each is tried at alpha/m. A control that the claim names and
+the measurement lacks never counts as passed.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from prolepsis import statistics
+from prolepsis.clustered import Estimate
+from prolepsis.errors import HarnessFault, Untested
+from prolepsis.evidence import Evidence, overall_reach
+from prolepsis.ledger import Claim, Control
+from prolepsis.measurement import Measurement
+from prolepsis.rules import Decision, Word, decide, finite, gap, number
+
+Agreement = Literal["yes", "no", "cannot tell"]
+ClaimKey = tuple[str, str]
+
+MIN_CLUSTERS = 6
+MIN_ITEMS = 12
+MAX_EXCLUDED = 0.20
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was decided and from what; everything but ``verdict`` in plain JSON types.
+
+    ``margin`` is the distance of the deciding bound from its threshold in standard errors; None where there is none to
+    measure it in (a deterministic value, an exact zero variance, a rule that compares no bound). ``measured`` and
+    ``controls`` have the fields of the report; bounds in them are the one-sided ones that decided, None where infinite.
+    """
+
+    verdict: Word
+    reason: str
+    margin: float | None
+    agrees: Agreement
+    population: str
+    measured: Mapping[str, Any] | None
+    controls: Sequence[Mapping[str, Any]]
+    reach: Mapping[str, Any] | None
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.reason}"
+
+
+def untested(claim: Claim, reason: str) -> Verdict:
+    """The verdict on a claim that could not be measured; ``reason`` says what to get and how large it is."""
+    return Verdict("untested", reason, None, "cannot tell", claim.population, None, (), None)
+
+
+def judge(claim: Claim, measurement: Measurement | Untested, alpha: float = 0.05) -> Verdict:
+    """The verdict of ``measurement`` on ``claim``, every one-sided bound at level ``alpha``.
+
+    Raises HarnessFault when the instrument failed: a sham arm moved, an unreachable readout moved, or groups that were
+    used to choose features, heads, sites or doses were used again to test them.
+    """
+    if isinstance(measurement, Untested):
+        return untested(claim, str(measurement))
+    _check_instrument(claim, measurement)
+    if claim.kind == "arithmetic":
+        return _arithmetic(claim, measurement)
+    evidence = Evidence.of(claim, measurement)
+    reach = None
+    if measurement.reach is not None:
+        reach = {"answer": overall_reach(claim, measurement), "rows": list(measurement.reach.get("rows", ()))}
+    decision = _by_wiring(reach) or _by_validity(evidence, measurement, alpha)
+    if decision is None:
+        decision = _robust(decide(evidence, alpha), evidence, measurement.excluded, alpha)
+    aside = f"; {evidence.aside} items that could not tell are left aside" if evidence.aside else ""
+    return Verdict(
+        verdict=decision.verdict,
+        reason=decision.reason + aside,
+        margin=decision.margin,
+        agrees=_agrees(claim, evidence.theta if evidence.values else None),
+        population=claim.population,
+        measured=_measured(evidence, alpha) if evidence.values else None,
+        controls=[_control_row(evidence, control, alpha) for control in claim.controls],
+        reach=reach,
+    )
+
+
+def judge_family(
+    claims: Sequence[Claim], measurements: Mapping[ClaimKey, Measurement | Untested], alpha: float = 0.05
+) -> dict[ClaimKey, Verdict]:
+    """Verdicts on ``claims`` by (id, variant), errors held to ``alpha`` within each family and subject (Holm).
+
+    Give all rows of a family: a row that was not measured counts as one that shows nothing, so that the level of the
+    others does not depend on what happened to be run.
+    """
+    levels: dict[ClaimKey, float] = {}
+    for group in _families(claims, measurements):
+        p_values = [_criterion_p(claim, measurements.get(claim.key)) for claim in group]
+        levels |= zip((claim.key for claim in group), statistics.holm(p_values, alpha), strict=True)
+    missing = Untested("was not measured")
+    return {c.key: judge(c, measurements.get(c.key, missing), levels.get(c.key, alpha)) for c in claims}
+
+
+def _families(claims: Sequence[Claim], measurements: Mapping[ClaimKey, Measurement | Untested]) -> list[list[Claim]]:
+    """Claims that share a family and a subject; those not measured belong to every subject of their family."""
+    subjects = {key: m.subject for key, m in measurements.items() if isinstance(m, Measurement)}
+    tested = [claim for claim in claims if claim.kind != "arithmetic"]
+    groups = dict.fromkeys((claim.family, subjects[claim.key]) for claim in tested if claim.key in subjects)
+    return [
+        [c for c in tested if c.family == family and subjects.get(c.key, subject) == subject]
+        for family, subject in groups
+    ]
+
+
+def _criterion_p(claim: Claim, measurement: Measurement | Untested | None) -> float:
+    """The smaller of the p-values for the criterion and against it; 0 where nothing is left to chance."""
+    if not isinstance(measurement, Measurement):
+        return 1.0
+    evidence = Evidence.of(claim, measurement)
+    if not evidence.values:
+        return 1.0
+    if evidence.design == "single" or claim.kind == "universal":
+        return 0.0
+    p_values = evidence.theta.p_values
+    if claim.kind == "equality":
+        above_low, below_low = p_values(claim.theta0 - claim.delta)
+        above_high, below_high = p_values(claim.theta0 + claim.delta)
+        return min(max(above_low, below_high), below_low, above_high)
+    return min(p_values(claim.theta0))
+
+
+def _check_instrument(claim: Claim, measurement: Measurement) -> None:
+    """Rule 1."""
+    name = f"{claim.id} on {measurement.subject}"
+    for control in claim.arms("sham"):
+        for item, deviation in measurement.arms.get(control.name, {}).items():
+            if abs(deviation) > (control.bound or 0.0):
+                raise HarnessFault(f"{name}: {control.label} moved by {deviation:.3g} in item {item!r}")
+    for row in (measurement.reach or {}).get("rows", ()):
+        if row.get("moved", False) and not row["reachable"]:
+            raise HarnessFault(f"{name}: {row['name']} moved although it cannot be reached: {row['why']}")
+    alone = [measurement.parameters] if "discovery" in measurement.parameters else []
+    for fold in [*measurement.parameters.get("folds", ()), *alone]:
+        reused = sorted(set(fold["discovery"]) & set(fold["tested"]))
+        if reused:
+            raise HarnessFault(f"{name}: discovery data reused for testing: {', '.join(map(str, reused))}")
+    if claim.kind != "arithmetic" and measurement.unit != claim.scale:
+        raise HarnessFault(f"{name}: measured in {measurement.unit}, but the claim is in {claim.scale}")
+
+
+def _arithmetic(claim: Claim, measurement: Measurement) -> Verdict:
+    """Rule 2."""
+    disagreements = measurement.detail["disagreements"]
+    word: Word = "inconsistent" if disagreements else "supported"
+    reason = "; ".join(map(str, disagreements)) if disagreements else "the paper's numbers agree with each other"
+    return Verdict(word, reason, None, "cannot tell", claim.population, None, (), None)
+
+
+def _by_wiring(reach: Mapping[str, Any] | None) -> Decision | None:
+    """Rule 3."""
+    if reach is None or reach["answer"] == "free":
+        return None
+    whys = list(dict.fromkeys(row["why"] for row in reach["rows"] if not row["reachable"]))
+    why = whys[0] if len(whys) == 1 else f"{whys[0]} (and {len(whys) - 1} more)"
+    if reach["answer"] == "forced":
+        return Decision("vacuous", f"forced: the wiring lets nothing but the claimed outcome, or none, come out: {why}")
+    return Decision("contradicted", f"impossible: the wiring does not let the claimed outcome come out: {why}")
+
+
+def _by_validity(evidence: Evidence, measurement: Measurement, alpha: float) -> Decision | None:
+    """Rule 4, as far as it does not depend on what would be decided; names everything that falls short."""
+    claim, found = evidence.claim, []
+    excluded = len(measurement.excluded)
+    items = excluded + len(measurement.values)
+    if not (evidence.design == "single" and claim.population == "this prompt" and evidence.values):
+        found += _too_few(evidence)
+    if excluded > MAX_EXCLUDED * items:
+        found.append(f"{excluded} of {items} items were excluded, more than {MAX_EXCLUDED:.0%}")
+    for control in claim.controls:
+        found += _broken(evidence, control, alpha)
+    return Decision("inconclusive", "; ".join(found)) if found else None
+
+
+def _broken(evidence: Evidence, control: Control, alpha: float) -> list[str]:
+    """What is wrong with a control that has to hold before anything else counts."""
+    everywhere, bound = evidence.arms.get(control.name, {}).values(), control.bound or 0.0
+    arm = evidence.arm(control) if control.role == "positive" else None
+    if control.role in ("null", "rival"):
+        return []
+    if not everywhere or (control.role == "positive" and arm is None):
+        return [f"{control.label} ({control.role}) was not measured"]
+    if control.role == "guard" and _mean(everywhere) > bound:
+        return [f"off-target damage: {control.label} is {number(_mean(everywhere))}, allowed {number(bound)}"]
+    if arm is not None and arm.bounds(alpha)[0] < bound:
+        found = f"{number(arm.value, evidence.claim.scale)}, at least {number(arm.bounds(alpha)[0])}"
+        return [f"dead assay: {control.label} gives {found}, where {number(bound)} shows it works"]
+    return []
+
+
+def _too_few(evidence: Evidence) -> list[str]:
+    found = []
+    if evidence.size < MIN_CLUSTERS:
+        found.append(f"{evidence.size} clusters, {MIN_CLUSTERS} are needed to speak of {evidence.claim.population!r}")
+    if len(evidence.values) < MIN_ITEMS:
+        found.append(f"{len(evidence.values)} detectable items, {MIN_ITEMS} are needed")
+    for control in (*evidence.claim.arms("null"), *evidence.claim.arms("rival"), *evidence.claim.arms("positive")):
+        clusters = evidence.count(evidence.measured(control))
+        if 0 < clusters < min(MIN_CLUSTERS, evidence.size):
+            found.append(f"{control.label} was measured in {clusters} clusters, {MIN_CLUSTERS} are needed")
+    return found
+
+
+def _robust(decision: Decision, evidence: Evidence, excluded: Mapping[str, str], alpha: float) -> Decision:
+    """Rule 4, as far as it depends on what would be decided."""
+    for favourable in (True, False) if excluded and decision.verdict != "inconclusive" else ():
+        other = decide(evidence.with_excluded(excluded, favourable=favourable), alpha)
+        if other.verdict != decision.verdict:
+            return Decision(
+                "inconclusive",
+                f"the {len(excluded)} excluded items decide: {decision.verdict} without them, {other.verdict} with "
+                f"them at their {'best' if favourable else 'worst'}",
+            )
+    estimate, delta = decision.estimate, evidence.claim.delta
+    if estimate is None or decision.finding or estimate.mde <= delta:
+        return decision
+    if decision.verdict != "inconclusive" and abs(estimate.value - decision.threshold) >= estimate.mde:
+        return decision
+    return replace(
+        decision,
+        verdict="inconclusive",
+        reason=f"underpowered: the smallest detectable effect is {number(estimate.mde, evidence.claim.scale)}, where "
+        f"{number(delta)} has to be seen ({decision.reason})",
+    )
+
+
+def _agrees(claim: Claim, theta: Estimate | None) -> Agreement:
+    """Whether the two-sided 95 % interval lies inside, outside or across the tolerance of a published value."""
+    printed = [entry["value"] for entry in claim.published if not isinstance(entry["value"], str)]
+    if theta is None or claim.tolerance is None or not printed:
+        return "cannot tell"
+    low, high = theta.bounds(0.025)
+    if any(value - claim.tolerance <= low and high <= value + claim.tolerance for value in printed):
+        return "yes"
+    if all(high < value - claim.tolerance or low > value + claim.tolerance for value in printed):
+        return "no"
+    return "cannot tell"
+
+
+def _measured(evidence: Evidence, alpha: float) -> dict[str, Any]:
+    theta = evidence.theta
+    low, high = theta.bounds(alpha)
+    return {
+        "value": theta.value,
+        "unit": evidence.claim.scale,
+        "k": theta.k,
+        "n": theta.n,
+        "clusters": theta.clusters,
+        "ci": [finite(low), finite(high)],
+        "ci_method": theta.method,
+        "sided": f"one-sided {100 * (1 - alpha):.4g} %",
+    }
+
+
+def _control_row(evidence: Evidence, control: Control, alpha: float) -> dict[str, Any]:
+    """The report's row of one control; all but name and role None when it was not measured."""
+    value, difference, ci, passed = None, None, None, None
+    everywhere, bound = evidence.arms.get(control.name, {}).values(), control.bound or 0.0
+    if control.role in ("sham", "guard") and everywhere:
+        value = max(map(abs, everywhere)) if control.role == "sham" else _mean(everywhere)
+        passed = value <= bound
+    elif control.role == "positive" and (arm := evidence.arm(control)) is not None:
+        value, ci = arm.value, arm.bounds(alpha)
+        passed = ci[0] >= bound
+    elif (arm := evidence.arm(control)) is not None and (contrast := evidence.contrast(control)) is not None:
+        value, difference, ci = arm.value, contrast.value, contrast.bounds(alpha)
+        passed = gap(evidence, contrast, alpha)[0] > evidence.claim.delta
+    return {
+        "name": control.name,
+        "role": control.role,
+        "value": value,
+        "difference": difference,
+        "ci": None if ci is None else [finite(ci[0]), finite(ci[1])],
+        "passed": passed,
+    }
+
+
+def _mean(values: Collection[float]) -> float:
+    return math.fsum(values) / len(values)

@@ -1,0 +1,327 @@
+"""The ledger of claims: what the paper says, and what each claim would have to show (imports no torch).
+
+``claims/ledger.toml`` is a list of ``[[claim]]`` tables. Fields of a row (o = optional):
+
+==============  ======================================================================================================
+id              "B06"; a capital letter and two or three digits, then perhaps a small letter. Our own claims are X….
+variant         "published" (as the paper ran it) or "asked" (as it should be asked); (id, variant) is unique
+section         where the paper says it
+source        o the other paper whose claim it is; empty for the paper under test
+statement       the claim in one sentence
+kind            effect (value ≥ theta0) · absence (value < theta0) · exclusivity (an effect no rival reaches) ·
+                universal (every item ≥ theta0) · equality (|value − theta0| < delta) · ordering (mean difference >
+                theta0) · arithmetic (the paper's own numbers agree)
+population      "prompts like these" · "these prompts" · "this prompt" · "models like these" · "the paper"
+scale           unit of value, theta0, delta, tolerance and bounds: "nats", "proportion", "probability", …
+theta0          the criterion; not for arithmetic
+delta         o smallest difference worth the name, > 0; 1 for nats, .20 for a proportion, else to be given
+family          claims judged together; errors are held to alpha within family and subject
+published     o list of {value, k, n, low, high, where}; value (number or text) and where are needed
+tolerance     o how far from the published value still agrees; needs tolerance_why
+tolerance_why o why that far
+controls      o list of {name, role, bound, label}; name is the arm of the measurement, label how a sentence calls it.
+                role null, rival: no bound · positive: bound its lower 95 % bound must reach · guard: bound its mean
+                must not pass · sham: largest deviation from clean, 0 unless given
+experiment      name of the experiment that measures it
+tiers           any of arithmetic, property, organism, archive, gpu; arithmetic claims have that one alone
+==============  ======================================================================================================
+"""
+
+import math
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypedDict, get_args
+
+from prolepsis.errors import UserError
+
+Variant = Literal["published", "asked"]
+Kind = Literal["effect", "absence", "exclusivity", "universal", "equality", "ordering", "arithmetic"]
+Role = Literal["null", "rival", "positive", "sham", "guard"]
+Tier = Literal["arithmetic", "property", "organism", "archive", "gpu"]
+Population = Literal["prompts like these", "these prompts", "this prompt", "models like these", "the paper"]
+
+LEDGER = Path(__file__).parent.parent / "claims" / "ledger.toml"
+DEFAULT_DELTA = {"nats": 1.0, "proportion": 0.20}
+
+
+class Published(TypedDict):
+    """A value as printed: the number (or text), its count, its interval, and where it stands."""
+
+    value: float | str
+    k: int | None
+    n: int | None
+    low: float | None
+    high: float | None
+    where: str
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control arm and the role it plays for one claim; ``label`` is how a sentence calls it."""
+
+    name: str
+    role: Role
+    bound: float | None
+    label: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row of the ledger; the module's docstring says what each field means."""
+
+    id: str
+    variant: Variant
+    section: str
+    source: str
+    statement: str
+    kind: Kind
+    population: Population
+    scale: str
+    theta0: float
+    delta: float
+    family: str
+    published: tuple[Published, ...]
+    tolerance: float | None
+    tolerance_why: str
+    controls: tuple[Control, ...]
+    experiment: str
+    tiers: tuple[Tier, ...]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(id, variant), unique in a ledger."""
+        return self.id, self.variant
+
+    def arms(self, role: Role) -> tuple[Control, ...]:
+        """The controls that play ``role``."""
+        return tuple(control for control in self.controls if control.role == role)
+
+
+def rows(family: str | None = None, variant: Variant | None = None, tier: Tier | None = None) -> tuple[Claim, ...]:
+    """The claims of the project's ledger, in its order, restricted to a family, a variant or a tier."""
+    return tuple(
+        claim
+        for claim in load(LEDGER)
+        if family in (None, claim.family) and variant in (None, claim.variant) and (tier is None or tier in claim.tiers)
+    )
+
+
+@cache
+def load(path: Path) -> tuple[Claim, ...]:
+    """Every claim of a ledger file; raises UserError "file:line: claim X01: what is wrong and its cure"."""
+    name = _shown(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        plain = tomllib.loads(text)
+    except OSError:
+        raise UserError(f"{name}: no ledger here; run from a checkout of the project, where claims/ lies") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{name}: is not UTF-8 text; save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r"at line (\d+)", str(error))
+        raise UserError(f"{name}:{at[1] if at else text.count(chr(10)) + 1}: is not TOML: {error}") from None
+    lines = [number for number, line in enumerate(text.splitlines(), 1) if re.match(r"\s*\[\[\s*claim\s*\]\]", line)]
+    tables = plain.get("claim")
+    if set(plain) != {"claim"} or not isinstance(tables, list) or len(lines) != len(tables):
+        raise UserError(f"{name}:1: a ledger holds [[claim]] tables and nothing else; write each row as one")
+    seen: dict[tuple[str, str], int] = {}
+    claims = []
+    for line, table in zip(lines, tables, strict=True):
+        try:
+            claim = _claim(table)
+            if claim.key in seen:
+                raise _Fault(f"is already given as {claim.variant} at line {seen[claim.key]}; use another id")
+        except _Fault as fault:
+            raise UserError(f"{name}:{line}: claim {table.get('id', '?')}: {fault}") from None
+        seen[claim.key] = line
+        claims.append(claim)
+    return tuple(claims)
+
+
+class _Fault(Exception):
+    """What is wrong with a row; becomes a UserError with the row's place."""
+
+
+def _shown(path: Path) -> str:
+    root = LEDGER.parent.parent
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+class _Table:
+    """A TOML table read field by field; what is not asked for is refused at the end."""
+
+    def __init__(self, plain: Any, what: str = "") -> None:
+        if not isinstance(plain, dict):
+            raise _Fault(f"{what}is {plain!r}; write it as a table")
+        self.plain, self.what, self.asked = plain, what, set[str]()
+
+    def text(self, field: str, default: str | None = None) -> str:
+        value = self._take(field, default)
+        if not isinstance(value, str) or (default is None and not value.strip()):
+            raise _Fault(f"{self.what}{field} is {value!r}; give a text in quotes")
+        return value
+
+    def one_of(self, field: str, choices: tuple[str, ...]) -> Any:
+        value = self._take(field)
+        if value not in choices:
+            raise _Fault(f"{self.what}{field} is {value!r}; choose one of {', '.join(choices)}")
+        return value
+
+    def number(self, field: str, *, optional: bool = False) -> Any:
+        value = self._take(field, None, optional=optional)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise _Fault(f"{self.what}{field} is {value!r}; give a finite number")
+        return float(value)
+
+    def count(self, field: str) -> int | None:
+        value = self._take(field, None, optional=True)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+            raise _Fault(f"{self.what}{field} is {value!r}; give a whole number ≥ 0")
+        return value
+
+    def items(self, field: str, *, optional: bool = True) -> list[Any]:
+        value = self._take(field, [] if optional else None)
+        if not isinstance(value, list) or not (value or optional):
+            raise _Fault(f"{self.what}{field} is {value!r}; give a list in square brackets")
+        return value
+
+    def done(self) -> None:
+        unknown = sorted(set(self.plain) - self.asked)
+        if unknown:
+            raise _Fault(f"{self.what}{unknown[0]} is not a field; known: {', '.join(sorted(self.asked))}")
+
+    def _take(self, field: str, default: Any = None, *, optional: bool = False) -> Any:
+        self.asked.add(field)
+        if field not in self.plain and default is None and not optional:
+            raise _Fault(f"{self.what}{field} is missing; give it")
+        return self.plain.get(field, default)
+
+
+def _claim(plain: Any) -> Claim:
+    table = _Table(plain)
+    identifier = table.text("id")
+    if not re.fullmatch(r"[A-Z]\d{2,3}[a-z]?", identifier):
+        raise _Fault(f"id is {identifier!r}; write a capital letter and two digits, as X01")
+    kind = table.one_of("kind", get_args(Kind))
+    scale = table.text("scale")
+    claim = Claim(
+        id=identifier,
+        variant=table.one_of("variant", get_args(Variant)),
+        section=table.text("section"),
+        source=table.text("source", default=""),
+        statement=table.text("statement"),
+        kind=kind,
+        population=table.one_of("population", get_args(Population)),
+        scale=scale,
+        theta0=_theta0(table, kind),
+        delta=_delta(table, kind, scale),
+        family=table.text("family"),
+        published=tuple(_published(entry, i) for i, entry in enumerate(table.items("published"), 1)),
+        tolerance=_tolerance(table),
+        tolerance_why=table.text("tolerance_why", default=""),
+        controls=_controls(table.items("controls")),
+        experiment=table.text("experiment"),
+        tiers=_tiers(table.items("tiers", optional=False), kind),
+    )
+    table.done()
+    if kind == "exclusivity" and not claim.arms("rival"):
+        raise _Fault("kind is exclusivity but no control is a rival; name the rival it is to exclude")
+    if (kind == "arithmetic") != (claim.population == "the paper"):
+        raise _Fault('population "the paper" belongs to arithmetic claims, and only to them; correct one of the two')
+    return claim
+
+
+def _theta0(table: _Table, kind: str) -> float:
+    theta0: float | None = table.number("theta0", optional=True)
+    if kind == "arithmetic":
+        if theta0 is not None:
+            raise _Fault("theta0 means nothing for arithmetic; remove it")
+        return 0.0
+    if theta0 is None:
+        raise _Fault("theta0 is missing; give the criterion the value has to meet")
+    return theta0
+
+
+def _delta(table: _Table, kind: str, scale: str) -> float:
+    delta: float | None = table.number("delta", optional=True)
+    if delta is None and kind != "arithmetic" and scale not in DEFAULT_DELTA:
+        raise _Fault(f"delta is missing and scale {scale!r} has no default; give the smallest difference that counts")
+    if delta is not None and delta <= 0:
+        raise _Fault(f"delta is {delta:g}; give a number above 0")
+    return DEFAULT_DELTA.get(scale, 1.0) if delta is None else delta
+
+
+def _tolerance(table: _Table) -> float | None:
+    tolerance: float | None = table.number("tolerance", optional=True)
+    if tolerance is not None and tolerance < 0:
+        raise _Fault(f"tolerance is {tolerance:g}; give a number ≥ 0")
+    why = table.text("tolerance_why", default="")
+    if (tolerance is not None) != bool(why.strip()):
+        raise _Fault("tolerance and tolerance_why go together; give both or neither")
+    return tolerance
+
+
+def _published(plain: Any, place: int) -> Published:
+    table = _Table(plain, f"published {place}: ")
+    value = plain.get("value")
+    entry = Published(
+        value=table.text("value") if isinstance(value, str) else table.number("value"),
+        where=table.text("where"),
+        k=table.count("k"),
+        n=table.count("n"),
+        low=table.number("low", optional=True),
+        high=table.number("high", optional=True),
+    )
+    table.done()
+    k, n, low, high = entry["k"], entry["n"], entry["low"], entry["high"]
+    if k is not None and (n is None or k > n):
+        raise _Fault(f"published {place}: k is {k} but n is {n}; give k ≤ n")
+    if low is not None and high is not None and low > high:
+        raise _Fault(f"published {place}: low {low:g} is above high {high:g}; swap them")
+    return entry
+
+
+def _controls(entries: list[Any]) -> tuple[Control, ...]:
+    controls: list[Control] = []
+    for place, plain in enumerate(entries, 1):
+        table = _Table(plain, f"control {place}: ")
+        name, role = table.text("name"), table.one_of("role", get_args(Role))
+        bound: float | None = table.number("bound", optional=True)
+        controls.append(Control(name, role, bound, table.text("label", default="") or name))
+        table.done()
+        if role in ("positive", "guard") and bound is None:
+            raise _Fault(f"control {name!r}: a {role} control needs a bound; give the value it has to keep")
+        if role in ("null", "rival") and bound is not None:
+            raise _Fault(f"control {name!r}: a {role} takes no bound, delta is its measure; remove it")
+        if role == "sham" and bound is not None and bound < 0:
+            raise _Fault(f"control {name!r}: a sham's bound is the largest deviation; give a number ≥ 0")
+    twice = _first_repeated(control.name for control in controls)
+    if twice is not None:
+        raise _Fault(f"control {twice!r} is named twice; one arm has one role")
+    return tuple(controls)
+
+
+def _tiers(entries: list[Any], kind: str) -> tuple[Tier, ...]:
+    for tier in entries:
+        if tier not in get_args(Tier):
+            raise _Fault(f"tiers holds {tier!r}; choose among {', '.join(get_args(Tier))}")
+    if _first_repeated(entries) is not None:
+        raise _Fault(f"tiers names {_first_repeated(entries)!r} twice; remove one")
+    if (kind == "arithmetic") != ("arithmetic" in entries) or (kind == "arithmetic" and len(entries) > 1):
+        raise _Fault('kind arithmetic and tiers = ["arithmetic"] go together; correct one of the two')
+    return tuple(entries)
+
+
+def _first_repeated(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None

@@ -1,0 +1,198 @@
+"""The rules that weigh evidence by its bounds: criterion, exclusivity, nulls (rules 5 to 7 of the judge; no torch)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from prolepsis.clustered import Estimate
+from prolepsis.evidence import Evidence
+from prolepsis.ledger import Control
+
+Word = Literal["supported", "contradicted", "vacuous", "inconclusive", "inconsistent", "untested"]
+FLOAT_NOISE = 1e-15  # of float64 sums; smaller numbers are printed as 0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict in the making; ``estimate`` missed or cleared ``threshold`` by ``bound``."""
+
+    verdict: Word
+    reason: str
+    estimate: Estimate | None = None
+    bound: float = math.nan
+    threshold: float = math.nan
+    finding: bool = False
+
+    @property
+    def margin(self) -> float | None:
+        if self.estimate is None or self.estimate.se <= 0:
+            return None
+        return finite(abs(self.bound - self.threshold) / self.estimate.se)
+
+
+def decide(evidence: Evidence, alpha: float) -> Decision:
+    """Rules 5 to 7."""
+    return _by_criterion(evidence, alpha) or _by_rivals(evidence, alpha) or _by_nulls(evidence, alpha)
+
+
+def _by_criterion(evidence: Evidence, alpha: float) -> Decision | None:
+    """Rule 5; None when the criterion holds."""
+    claim, theta = evidence.claim, evidence.theta
+    if claim.kind == "universal":
+        return _universal(evidence)
+    if claim.kind == "equality":
+        return _equality(evidence, alpha)
+    if claim.kind == "absence":
+        return _absence(evidence, alpha)
+    low, high = theta.bounds(alpha)
+    asked = f"where {number(claim.theta0)} is claimed"
+    found = f"{number(theta.value, claim.scale)}, between {number(low)} and {number(high)}, {asked}"
+    if high < claim.theta0:
+        return Decision("contradicted", f"the effect falls short ({found})", theta, high, claim.theta0)
+    if low < claim.theta0 or (claim.kind == "ordering" and low == claim.theta0):
+        return Decision("inconclusive", f"the interval holds both readings ({found})", theta, low, claim.theta0)
+    return None
+
+
+def _absence(evidence: Evidence, alpha: float) -> Decision | None:
+    claim, theta = evidence.claim, evidence.theta
+    low, high = theta.bounds(alpha)
+    asked = f"where less than {number(claim.theta0)} is claimed"
+    value = number(theta.value, claim.scale)
+    if low > claim.theta0:
+        reason = f"the effect is there ({value}, at least {number(low)}, {asked})"
+        return Decision("contradicted", reason, theta, low, claim.theta0, finding=True)
+    if high >= claim.theta0:
+        reason = f"an effect of up to {number(high, claim.scale)} is not excluded ({value} measured, {asked})"
+        return Decision("inconclusive", reason, theta, high, claim.theta0)
+    return None
+
+
+def _universal(evidence: Evidence) -> Decision | None:
+    """One item below theta0 by more than delta is a counterexample; one below it by less leaves the claim open."""
+    claim, scale = evidence.claim, evidence.claim.scale
+    item, value = min(evidence.values.items(), key=lambda pair: (pair[1], pair[0]))
+    if value < claim.theta0 - claim.delta:
+        reason = (
+            f"counterexample: {item} gives {number(value, scale)}, where every item is to give {number(claim.theta0)}"
+        )
+        return Decision("contradicted", reason)
+    if value < claim.theta0:
+        reason = f"{item} gives {number(value, scale)}, within noise of {number(claim.theta0)}"
+        return Decision("inconclusive", reason)
+    return None
+
+
+def _equality(evidence: Evidence, alpha: float) -> Decision | None:
+    """Two one-sided tests against theta0 ± delta (Schuirmann 1987)."""
+    claim, theta = evidence.claim, evidence.theta
+    low, high = theta.bounds(alpha)
+    floor, ceiling = claim.theta0 - claim.delta, claim.theta0 + claim.delta
+    found = (
+        f"{number(theta.value, claim.scale)}, between {number(low)} and {number(high)}, "
+        f"where {number(claim.theta0)} ± {number(claim.delta)} is claimed"
+    )
+    if high < floor or low > ceiling:
+        bound, threshold = (high, floor) if high < floor else (low, ceiling)
+        return Decision("contradicted", f"the values differ ({found})", theta, bound, threshold, finding=True)
+    if low <= floor or high >= ceiling:
+        bound, threshold = (low, floor) if low <= floor else (high, ceiling)
+        return Decision("inconclusive", f"equality is not shown ({found})", theta, bound, threshold)
+    return None
+
+
+def _by_rivals(evidence: Evidence, alpha: float) -> Decision | None:
+    """Rule 6; None when every rival falls short by delta, or the claim is not exclusive."""
+    if evidence.claim.kind != "exclusivity":
+        return None
+    return _against(evidence, evidence.claim.arms("rival"), alpha, ("contradicted", "does as well"))
+
+
+def _by_nulls(evidence: Evidence, alpha: float) -> Decision:
+    """Rule 7."""
+    claim, nulls = evidence.claim, evidence.claim.arms("null")
+    if not nulls:
+        return Decision("inconclusive", "no null was measured")
+    gives = "gives as little" if claim.kind == "absence" else "gives as much"
+    missed = _against(evidence, nulls, alpha, ("vacuous", gives))
+    return missed or _supported(evidence, alpha)
+
+
+def _against(evidence: Evidence, controls: Sequence[Control], alpha: float, fail: tuple[Word, str]) -> Decision | None:
+    """Tries the controls; ``fail`` is the verdict when one is within delta, and how a sentence says so.
+
+    None when the measured value is beyond all of them by delta.
+    """
+    delta, scale = evidence.claim.delta, evidence.claim.scale
+    found = [(control, estimate) for control in controls if (estimate := evidence.contrast(control)) is not None]
+    if found:
+        each = alpha / len(controls)
+        control, estimate = min(found, key=lambda pair: gap(evidence, pair[1], each)[1])
+        _, high = gap(evidence, estimate, each)
+        said = f"difference {number(estimate.value, scale)}, at most {number(high)}, where {number(delta)} is asked"
+        if high < delta:
+            return Decision(fail[0], f"{control.label} {fail[1]} ({said})", estimate, high, delta)
+    absent = [control.label for control in controls if not evidence.measured(control)]
+    if absent:
+        return Decision("inconclusive", f"{' and '.join(absent)} ({controls[0].role}) not measured")
+    control, estimate = min(found, key=lambda pair: gap(evidence, pair[1], alpha)[0])
+    low, _ = gap(evidence, estimate, alpha)
+    if low > delta:
+        return None
+    said = f"difference {number(estimate.value, scale)}, at least {number(low)}, where {number(delta)} is asked"
+    return Decision("inconclusive", f"not separated from {control.label} ({said})", estimate, low, delta)
+
+
+def gap(evidence: Evidence, contrast: Estimate, alpha: float) -> tuple[float, float]:
+    """One-sided bounds of how far the measured value is beyond an arm; for an equality, how far on either side."""
+    low, high = contrast.bounds(alpha)
+    if evidence.claim.kind != "equality":
+        return low, high
+    return max(low, -high), max(high, -low)
+
+
+def _supported(evidence: Evidence, alpha: float) -> Decision:
+    """Everything is cleared; the nearest threshold, in standard errors, gives the margin and is named."""
+    claim, theta = evidence.claim, evidence.theta
+    low, high = theta.bounds(alpha)
+    cleared = []
+    if claim.kind in ("absence", "equality"):
+        cleared.append((theta, high, claim.theta0 + (claim.delta if claim.kind == "equality" else 0)))
+    if claim.kind not in ("absence", "universal"):
+        cleared.append((theta, low, claim.theta0 - (claim.delta if claim.kind == "equality" else 0)))
+    roles = ("null", "rival") if claim.kind == "exclusivity" else ("null",)
+    labels = {}
+    for control in claim.controls:
+        contrast = evidence.contrast(control) if control.role in roles else None
+        if contrast is not None:
+            cleared.append((contrast, gap(evidence, contrast, alpha)[0], claim.delta))
+            labels[control.label] = cleared[-1]
+    nearest = min(labels, key=lambda label: labels[label][1])
+    contrast, beyond, _ = labels[nearest]
+    decisions = [Decision("supported", "", *clear, finding=True) for clear in cleared]
+    decision = min(decisions, key=lambda d: math.inf if d.margin is None else d.margin)
+    bound = f"at most {number(high)}" if claim.kind == "absence" else f"at least {number(low)}"
+    if claim.kind == "equality":
+        bound = f"between {number(low)} and {number(high)}"
+    return replace(
+        decision,
+        reason=f"{number(theta.value, claim.scale)}, {bound}, beyond every control (nearest: {nearest}, difference "
+        f"{number(contrast.value)}, at least {number(beyond)})",
+    )
+
+
+def finite(value: float) -> float | None:
+    """The value, None where JSON has no number for it."""
+    return value if math.isfinite(value) else None
+
+
+def number(value: float, unit: str = "") -> str:
+    """Two decimals, or two digits where those would hide the size; a proportion needs no unit."""
+    if math.isinf(value):
+        text = "∞" if value > 0 else "−∞"
+    elif abs(value) < FLOAT_NOISE:
+        text = "0.00"
+    else:
+        text = f"{value:.2f}" if 0.01 <= abs(value) < 1000 else f"{value:.2g}"
+    return text if unit in ("", "proportion", "probability") else f"{text} {unit}"
