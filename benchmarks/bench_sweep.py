@@ -1,7 +1,7 @@
 """A swept edit in one resumed batch, against one hooked full forward pass per position.
 
-Llama, 26 layers, width 256, feed-forward 1024, vocabulary 32 000, 32 tokens, all positions, writes at resid_post(16…25),
-one CPU thread. Run as a script; prints the ratio and whether the logits are equal bit for bit.
+Llama, 26 layers, width 256, feed-forward 1024, vocabulary 32 000, 32 tokens, all positions, writes at
+resid_post(16…25), one CPU thread. Run as a script; prints the ratio and whether the logits are equal bit for bit.
 """
 
 import argparse

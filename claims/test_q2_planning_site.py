@@ -1,8 +1,8 @@
-"""Q2: does planning-site localization replicate (section 5, appendix D)?
+"""Q2: the question whether planning-site localization replicates.
 
-As published, an edit at the last token is compared with the same edit elsewhere, read at the last token. As it should be
-asked, a plan is looked for where it would have to be held before it is spoken: at a site whose token is the same in both
-prompts and is not the last one.
+As published (section 5, appendix D), an edit at the last token is compared with the same edit elsewhere, read at the
+last token. As it should be asked, a plan is looked for where it would have to be held before it is spoken: at a site
+whose token is the same in both prompts and is not the last one.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """Control arms every experiment can run: matched directions, and the same measurement on control subjects."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -12,29 +13,42 @@ from prolepsis.subject import Subject
 Tensor = torch.Tensor
 Result = TypeVar("Result")
 
-_memo: dict[tuple[str, str], object] = {}
+Values = Mapping[str, float]
+
+_values: dict[tuple[str, str], Values] = {}
 
 
 def once(subject: Subject, measure: Callable[[Subject], Result]) -> Result:
-    """``measure(subject)``, made once per subject: control subjects are measured in their own right too."""
-    key = (subject.digest, f"{measure.__module__}.{measure.__qualname__}")
-    if key not in _memo:
-        _memo[key] = measure(subject)
-    return _memo[key]  # type: ignore[return-value]
+    """``measure(subject)``, made once for as long as the subject is held."""
+    name = f"{measure.__module__}.{measure.__qualname__}"
+    if name not in subject.memo:
+        subject.memo[name] = measure(subject)
+    result: Result = subject.memo[name]
+    return result
 
 
 def control_arms(
-    subject: Subject, measure: Callable[[Subject], Mapping[str, float]], controls: Mapping[str, str | None]
-) -> dict[str, Mapping[str, float]]:
+    subject: Subject, measure: Callable[[Subject], Values], controls: Mapping[str, str | None]
+) -> dict[str, Values]:
     """The very same measurement on control subjects: arm name → values, ``controls`` being arm name → subject id.
 
     Each control subject gets its own choice of site, features and dose. Arms without a control subject are absent.
     """
-    return {
-        name: once(load_subject(control, str(subject.device), subject.dtype), measure)
-        for name, control in controls.items()
-        if control is not None
-    }
+    arms = {}
+    for name, reference in controls.items():
+        if reference is not None:
+            control = _loaded(reference, str(subject.device), subject.dtype)
+            key = (control.digest, f"{measure.__module__}.{measure.__qualname__}")
+            if key not in _values:
+                _values[key] = measure(control)
+            arms[name] = _values[key]
+    return arms
+
+
+# Two subjects measured one after the other often share their controls; a handful of small models is kept for that.
+@lru_cache(maxsize=4)
+def _loaded(reference: str, device: str, dtype: torch.dtype) -> Subject:
+    return load_subject(reference, device, dtype)
 
 
 def mechanism_controls(subject: Subject) -> dict[str, str | None]:

@@ -42,11 +42,16 @@ class Readings:
     z: dict[Head, Tensor] = field(default_factory=dict)
 
     @property
-    def last_logits(self) -> Tensor:
-        """Logits [B, V] of the last position asked for; raises ValueError when none was."""
+    def all_logits(self) -> Tensor:
+        """Logits [B, positions asked, V]; raises ValueError when none were asked for."""
         if self.logits is None:
             raise ValueError("no logits were read; ask for them in Read(logits=…)")
-        return self.logits[:, -1]
+        return self.logits
+
+    @property
+    def last_logits(self) -> Tensor:
+        """Logits [B, V] of the last position asked for."""
+        return self.all_logits[:, -1]
 
     def probabilities(self) -> Tensor:
         """Next-token probabilities [B, V]: float32 softmax of the last position asked for."""
@@ -73,8 +78,9 @@ class CleanRun:
     _patterns: dict[int, Tensor] = field(default_factory=dict)
 
     def read(self, read: Read) -> Readings:
-        """The same readouts as :meth:`edit`, of the unedited run; one row."""
-        return self._run(Plan(1, {}), read, start=0)
+        """The readouts of :meth:`edit` on the unedited run; one row. Only layers that are read inside run again."""
+        _check_read(self.subject, read, len(self.tokens))
+        return self._run(Plan(1, {}), read, min(read.inside, default=self.subject.n_layers))
 
     def edit(self, rows: Sequence[Row], read: Read | None = None) -> Readings:
         """Run the tokens once per row with that row's edits; layers below the first edited one are not recomputed."""
@@ -115,8 +121,7 @@ class CleanRun:
         subject, n_rows = self.subject, plan.n_rows
         state = Pass(plan, rows_of(self.tokens, n_rows, subject.device), self.held_by(plan), read)
         own_masks = any(layer.block for layer in plan.layers.values())
-        below = [layer for layer in read.layers if layer < start]
-        readings = self._below(read, below, n_rows) if below else Readings()
+        readings = self._below(read, start, n_rows)
         with applied(subject, state, own_masks):
             resid = self.resid[start].expand(n_rows, -1, -1)  # [B, T, d]
             if start > 0:
@@ -139,23 +144,19 @@ class CleanRun:
                 readings.resid_post[layer] = resid
         return resid
 
-    def _below(self, read: Read, layers: list[int], n_rows: int) -> Readings:
-        """Readings of layers that are not recomputed, repeated for every row."""
-        asked = Read(
-            logits=(),
-            resid_post=tuple(x for x in read.resid_post if x in layers),
-            resid_mid=tuple(x for x in read.resid_mid if x in layers),
-            patterns=tuple(x for x in read.patterns if x[0].layer in layers),
-            z=tuple(x for x in read.z if x.layer in layers),
-        )
-        clean = self.read(asked)
+    def _below(self, read: Read, start: int, n_rows: int) -> Readings:
+        """Readings of layers below ``start``, which are not recomputed, repeated for every row."""
+        below = Readings(resid_post={at: self.resid_post(at)[None] for at in read.resid_post if at < start})
+        inside = read.below(start)
+        if inside.inside:
+            again = self.read(inside)
+            below.resid_mid, below.patterns, below.z = again.resid_mid, again.patterns, again.z
 
-        def repeated(part: dict[Any, Tensor]) -> dict[Any, Tensor]:
-            return {key: value.expand(n_rows, *value.shape[1:]) for key, value in part.items()}
-
-        return Readings(
-            None, repeated(clean.resid_post), repeated(clean.resid_mid), repeated(clean.patterns), repeated(clean.z)
-        )
+        parts: tuple[dict[Any, Tensor], ...] = (below.resid_post, below.resid_mid, below.patterns, below.z)
+        for part in parts:
+            for key, value in part.items():
+                part[key] = value.expand(n_rows, *value.shape[1:])
+        return below
 
 
 @torch.no_grad()
@@ -190,7 +191,7 @@ def clean_run(subject: Subject, tokens: Sequence[int]) -> CleanRun:
 
 
 def _check_read(subject: Subject, read: Read, n_positions: int) -> None:
-    for layer in read.layers:
+    for layer in {*read.inside, *read.resid_post}:
         if not 0 <= layer < subject.n_layers:
             raise UserError(f"reading layer {layer}: the model has layers 0 to {subject.n_layers - 1}")
     for head in [*read.z, *(head for head, _ in read.patterns)]:

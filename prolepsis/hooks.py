@@ -29,10 +29,19 @@ class Read:
     z: tuple[Head, ...] = ()
 
     @property
-    def layers(self) -> set[int]:
-        """The layers something other than logits is read from."""
+    def inside(self) -> set[int]:
+        """The layers that have to be run for what is read inside them: resid_mid, patterns or z."""
         heads = [head for head, _ in self.patterns] + list(self.z)
-        return {*self.resid_post, *self.resid_mid, *(head.layer for head in heads)}
+        return {*self.resid_mid, *(head.layer for head in heads)}
+
+    def below(self, layer: int) -> "Read":
+        """What is read inside layers below ``layer``."""
+        return Read(
+            logits=(),
+            resid_mid=tuple(at for at in self.resid_mid if at < layer),
+            patterns=tuple(asked for asked in self.patterns if asked[0].layer < layer),
+            z=tuple(head for head in self.z if head.layer < layer),
+        )
 
 
 @dataclass

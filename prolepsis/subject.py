@@ -27,7 +27,8 @@ class Subject:
     """A causal language model and what belongs to it; every experiment takes one of these.
 
     ``twin`` refers to the untrained subject of the same configuration, ``same_behaviour`` to one that behaves alike by
-    another mechanism; both by the id or the folder of a control subject.
+    another mechanism; both by the id or the folder of a control subject. ``memo`` keeps what has been measured on this
+    subject for as long as it is held.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Subject:
     same_behaviour: str | None = None
     revision: str | None = None
     family: Family = field(init=False)
+    memo: dict[str, Any] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises UserError for a model whose wiring is not modelled, that is not eager, or that holds NaN."""

@@ -20,7 +20,7 @@ from prolepsis.hooks import Read
 from prolepsis.names import Feature, Head
 from prolepsis.organisms import PLANTED
 from prolepsis.organisms.planted import CIRCUITS, NEWLINE, PARTNER, VARIANTS, VOCABULARY, WORDS, planted
-from prolepsis.organisms.planted_weights import FAMILIES
+from prolepsis.organisms.planted_weights import FAMILIES, HEAD_WIDTH
 from prolepsis.subject import Subject
 
 FloatArray = npt.NDArray[np.float64]
@@ -191,7 +191,7 @@ def test_every_variant_computes_its_closed_form(
 @every_family
 @every_variant
 def test_every_word_is_answered_at_every_template(family: str, variant: str) -> None:
-    """All 24 words get their partner as the next token, with nine tenths of the probability, at all templates."""
+    """All words get their partner as the next token, with nine tenths of the probability, at all templates."""
     subject = subject_of(family, variant)
     assert subject.task is not None
     assert len(subject.task.templates) >= 6
@@ -389,7 +389,7 @@ def test_the_task_is_well_formed() -> None:
     assert task is not None
     assert task.features is not None
     assert sorted(word for group in task.groups.values() for word in group) == sorted(WORDS)
-    assert len(task.groups) == 12
+    assert len(task.groups) == 20
     assert task.features == {word: Feature(1, i) for i, word in enumerate(WORDS)}
     assert len({subject.word_id(word) for word in WORDS}) == len(WORDS)
     lengths = set()
@@ -424,6 +424,6 @@ def test_all_bundled_ids_can_be_built() -> None:
 
 
 def test_heads_turn_by_less_than_a_millionth_per_token() -> None:
-    """The rotary pair the heads use turns by 3e-8 per token, so that position plays no part."""
+    """The rotary pair the heads use turns by a few 1e-8 per token, so that position plays no part."""
     inverse = subject_of("llama", "irrevocable").model.model.rotary_emb.inv_freq
-    assert float(inverse[-1]) == pytest.approx(math.pow(1e8, -30 / 32), rel=1e-5)
+    assert float(inverse[-1]) == pytest.approx(math.pow(1e8, 2 / HEAD_WIDTH - 1), rel=1e-5)

@@ -66,29 +66,20 @@ class Sites:
         return [{"discovery": halves[1 - half], "tested": halves[half]} for half in (0, 1)]
 
     def reach_rows(self, subject: Subject, runs: Runs) -> list[dict[str, object]]:
-        """Whether the wiring lets each tested site, and its neighbours, reach the last position's logits."""
-        rows: dict[tuple[str, Place], dict[str, object]] = {}
+        """Whether the wiring lets each tested site reach the last position's logits."""
+        rows: dict[str, dict[str, object]] = {}
         for pair in self.pairs:
-            layer, site = self.of(pair)
-            tokens = runs.clean(pair.recipient).tokens
-            for position in range(self.source[pair.id] + 1, len(tokens) - 1):
-                key = (pair.recipient.template.id, (layer, position))
-                if key in rows and not (position == site and not rows[key]["claimed"]):
-                    continue
-                answer = reach(subject.wiring, [RowReplaced(layer, position)], Logits(len(tokens) - 1), tokens=tokens)
-                name = f"{pair.recipient.template.id}: L{layer}@{position} → logits@{len(tokens) - 1}"
-                rows[key] = {
-                    "name": name,
-                    "claimed": position == site,
-                    "reachable": answer.answer,
-                    "why": answer.why,
-                }
+            (layer, site), tokens = self.of(pair), runs.clean(pair.recipient).tokens
+            name = f"{pair.recipient.template.id}: L{layer}@{site} → logits@{len(tokens) - 1}"
+            if name not in rows:
+                answer = reach(subject.wiring, [RowReplaced(layer, site)], Logits(len(tokens) - 1), tokens=tokens)
+                rows[name] = {"name": name, "reachable": answer.answer, "why": answer.why}
         return list(rows.values())
 
 
 def find_sites(subject: Subject) -> Sites:
     """Interchange every pair at every eligible place, and choose each half's sites by the other half's mean effect."""
-    runs, pairs = Runs(subject), rhyme_pairs(task_of(subject))
+    runs, pairs = once(subject, Runs), rhyme_pairs(task_of(subject))
     # A row of the last layer is read by its own position alone, so it can be no site unless it is the only layer.
     layers = range(max(1, subject.n_layers - 1))
     source = {pair.id: runs.source(pair) for pair in pairs}
@@ -132,7 +123,7 @@ def interchange(subject: Subject) -> Measurement:
     two rhyme groups, from the nearer of the prompt's and the donor's clean distributions).
     """
     start = time.perf_counter()
-    sites, runs = once(subject, find_sites), Runs(subject)
+    sites, runs = once(subject, find_sites), once(subject, Runs)
     arms: dict[str, dict[str, float]] = {}
     for index, pair in enumerate(sites.pairs):
         for name, value in _arms(subject, runs, sites, pair, index).items():
@@ -156,7 +147,7 @@ def interchange(subject: Subject) -> Measurement:
 def hand_off(subject: Subject) -> Measurement:
     """By how many nats the site's row carries more than the source word's, from the site's layer on."""
     start = time.perf_counter()
-    sites, runs = once(subject, find_sites), Runs(subject)
+    sites, runs = once(subject, find_sites), once(subject, Runs)
     others = {pair.id: sites.elsewhere(pair) - sites.at_source(pair) for pair in sites.pairs}
     return Measurement(
         experiment="hand_off",

@@ -29,7 +29,7 @@ def necessity(subject: Subject) -> Measurement:
     behaviour``; sham ``own row`` (the row replaced by itself).
     """
     start = time.perf_counter()
-    sites, runs = once(subject, find_sites), Runs(subject)
+    sites, runs = once(subject, find_sites), once(subject, Runs)
     losses = once(subject, _losses)
     others, shams = {}, {}
     for pair in sites.pairs:
@@ -56,7 +56,7 @@ def necessity(subject: Subject) -> Measurement:
 
 def _losses(subject: Subject) -> dict[str, dict[int, float]]:
     """Pair id → eligible position → loss at the site's layer, in nats."""
-    sites, runs = once(subject, find_sites), Runs(subject)
+    sites, runs = once(subject, find_sites), once(subject, Runs)
     losses = {}
     for pair in sites.pairs:
         layer, _ = sites.of(pair)

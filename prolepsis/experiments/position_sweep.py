@@ -14,6 +14,7 @@ import torch
 
 from prolepsis.controls import control_arms, matched_random, once, unembedding_direction
 from prolepsis.edits import Add, Row
+from prolepsis.engine import Readings
 from prolepsis.errors import UserError
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
 from prolepsis.experiments.vocabulary_scan import transcoder_of, vocabulary_scan
@@ -29,8 +30,8 @@ Writes = Mapping[int, Tensor]
 
 DOSE = 16.0
 """Strength in units of a word feature's typical activation (the paper's strength 10 is in raw units)."""
-DETECTABLE = 2.0
-"""A pair is detectable when some position raises P(inject word) this far above the in-sweep floor, its median."""
+DETECTABLE = 1.0
+"""A pair is detectable when some position lifts the word's log-odds this far, in nats, above the in-sweep floor."""
 STRONG = 0.1
 """The paper's bin of strong redirects: P(inject word) at least this somewhere."""
 
@@ -46,10 +47,11 @@ class Redirect:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One pair's sweep: P(inject word) by position under the edit and under its control writes.
+    """One pair's sweep: log-odds of the inject word, in nats, by position, under the edit and its control writes.
 
-    ``measured``, ``random`` and ``unembedding`` have one probability per position; ``direct`` is what the write at the
-    last position gives through the unembedding alone, ``clean`` the probability without an edit.
+    ``measured``, ``random`` and ``unembedding`` have one value per position; ``direct`` is what the write at the last
+    position gives through the unembedding alone, ``clean`` the value without an edit. The in-sweep floor is the median
+    over positions.
     """
 
     word: str
@@ -63,7 +65,11 @@ class Sweep:
 
     def detectable(self) -> bool:
         """Whether some position stands out from the in-sweep floor."""
-        return max(self.measured) > DETECTABLE * statistics.median(self.measured)
+        return max(self.measured) - statistics.median(self.measured) > DETECTABLE
+
+    def best(self) -> float:
+        """Largest P(inject word) at any position."""
+        return probability(max(self.measured))
 
 
 def localises(sweep: tuple[float, ...]) -> float:
@@ -72,8 +78,13 @@ def localises(sweep: tuple[float, ...]) -> float:
 
 
 def gain(sweep: tuple[float, ...]) -> float:
-    """Natural log of P at the last position over the in-sweep floor, in nats."""
-    return float(torch.log(torch.tensor(sweep[-1], dtype=torch.float64) / statistics.median(sweep)))
+    """How far the last position stands above the in-sweep floor, in nats of log-odds."""
+    return sweep[-1] - statistics.median(sweep)
+
+
+def probability(log_odds: float) -> float:
+    """P of log-odds in nats."""
+    return float(torch.sigmoid(torch.tensor(log_odds, dtype=torch.float64)))
 
 
 def word_features(subject: Subject) -> dict[str, Feature]:
@@ -107,7 +118,7 @@ def typical_activation(subject: Subject, runs: Runs, pairs: tuple[Pair, ...], fe
 
 def sweeps(subject: Subject) -> dict[str, Sweep]:
     """Pair id → sweep, for the pairs whose other group has a word feature to inject."""
-    transcoder, task, runs = transcoder_of(subject), task_of(subject), Runs(subject)
+    transcoder, task, runs = transcoder_of(subject), task_of(subject), once(subject, Runs)
     features = word_features(subject)
     pairs = tuple(p for p in rhyme_pairs(task) if any(w in features for w in task.groups[p.donor.group]))
     if not pairs:
@@ -137,21 +148,21 @@ def _sweep(runs: Runs, pair: Pair, redirect: Redirect, seed: int) -> Sweep:
     ]
     positions = range(len(clean.tokens))
     rows: list[Row] = [[Add(at, p, v) for at, v in arm.items()] for arm in arms for p in positions]
-    p = clean.edit([*rows, []]).probabilities()[:, token].tolist()
+    odds = clean.edit([*rows, []]).log_odds(token).tolist()
     total = torch.stack(list(writes.values())).sum(0).to(clean.resid)
     last = clean.resid_post(subject.n_layers - 1)[-1]
     with torch.no_grad():
-        direct = float(subject.unembed(last + total).float().softmax(-1)[token])
+        direct = Readings(logits=subject.unembed(last + total)[None, None]).log_odds(token)
     n = len(positions)
     return Sweep(
         word=redirect.word,
         feature=redirect.feature,
         first_layer=min(writes),
-        clean=p[-1],
-        direct=direct,
-        measured=tuple(p[:n]),
-        random=tuple(p[n : 2 * n]),
-        unembedding=tuple(p[2 * n : 3 * n]),
+        clean=odds[-1],
+        direct=float(direct),
+        measured=tuple(odds[:n]),
+        random=tuple(odds[n : 2 * n]),
+        unembedding=tuple(odds[2 * n : 3 * n]),
     )
 
 
@@ -177,23 +188,23 @@ def localisation_rate(subject: Subject) -> Measurement:
 
 def strong_localisation(subject: Subject) -> Measurement:
     """The same for strong redirects only: pairs with P(inject word) of at least 0.1 somewhere."""
-    return _measurement(subject, "strong_localisation", "proportion", lambda sweep: max(sweep.measured) >= STRONG)
+    return _measurement(subject, "strong_localisation", "proportion", lambda sweep: sweep.best() >= STRONG)
 
 
 def redirect_gain(subject: Subject) -> Measurement:
-    """How far the edit at the last position raises P(inject word) above the in-sweep floor, in nats; same arms."""
+    """How far the edit at the last position lifts the word above the in-sweep floor, in nats of log-odds; same arms."""
     return _measurement(subject, "redirect_gain", "nats", lambda _: True)
 
 
 def _measurement(subject: Subject, name: str, unit: str, counts: Callable[[Sweep], bool]) -> Measurement:
     start = time.perf_counter()
-    found, runs = once(subject, sweeps), Runs(subject)
+    found = once(subject, sweeps)
     pairs = {pair.id: pair for pair in rhyme_pairs(task_of(subject)) if pair.id in found}
     statistic, of_subject = (localises, localisation) if unit == "proportion" else (gain, gains)
     arms: dict[str, Mapping[str, float]] = {
         "matched random": {pair: statistic(sweep.random) for pair, sweep in found.items()},
         "unembedding": {pair: statistic(sweep.unembedding) for pair, sweep in found.items()},
-        # At any other position the direct path gives the clean probability.
+        # At any other position the direct path gives the clean value.
         "direct path": {pair: statistic((s.clean, s.clean, s.direct)) for pair, s in found.items()},
     }
     arms |= control_arms(subject, of_subject, {"untrained twin": subject.twin})
@@ -211,31 +222,31 @@ def _measurement(subject: Subject, name: str, unit: str, counts: Callable[[Sweep
         clusters={pair: (pairs[pair].recipient.id, str(sweep.feature)) for pair, sweep in found.items()},
         arms=arms,
         detectable=tuple(pair for pair, sweep in found.items() if counts(sweep)),
-        reach={"rows": [row for pair in found for row in _reach_rows(subject, runs, pairs[pair], found[pair])]},
+        reach={"rows": once(subject, _reach_rows)},
         detail={
-            "sweeps": {pair: {"word": s.word, "clean": s.clean, "P": s.measured} for pair, s in found.items()},
-            "best redirect": max(max(sweep.measured) for sweep in found.values()),
+            "sweeps": {pair: {"word": s.word, "clean": s.clean, "log-odds": s.measured} for pair, s in found.items()},
+            "best redirect": max(sweep.best() for sweep in found.values()),
         },
         seconds=time.perf_counter() - start,
     )
 
 
-def _reach_rows(subject: Subject, runs: Runs, pair: Pair, sweep: Sweep) -> list[dict[str, object]]:
-    """Whether the write reaches the last logits from the last position, and from the one before it."""
-    tokens = runs.clean(pair.recipient).tokens
-    last = len(tokens) - 1
-    rows: list[dict[str, object]] = []
-    for position in (last, last - 1):
-        written = [Added(layer, position) for layer in range(sweep.first_layer, subject.n_layers)]
-        answer = reach(subject.wiring, written, Logits(last), tokens=tokens)
-        name = f"L{sweep.first_layer}..{subject.n_layers - 1}@{position} → logits@{last}"
-        rows.append(
-            {
-                "name": name,
-                "claimed": position == last,
-                "reachable": answer.answer,
-                "why": answer.why,
-                "item": pair.id,
-            }
-        )
+def _reach_rows(subject: Subject) -> list[dict[str, object]]:
+    """Per pair, whether its write reaches the last logits from the last position, and from the one before it."""
+    found, runs = once(subject, sweeps), once(subject, Runs)
+    answers: dict[tuple[str, int, int], dict[str, object]] = {}
+    rows = []
+    for pair in rhyme_pairs(task_of(subject)):
+        if pair.id not in found:
+            continue
+        tokens, first = runs.clean(pair.recipient).tokens, found[pair.id].first_layer
+        last = len(tokens) - 1
+        for position in (last, last - 1):
+            key = (pair.recipient.template.id, first, position)
+            if key not in answers:
+                written = [Added(layer, position) for layer in range(first, subject.n_layers)]
+                answer = reach(subject.wiring, written, Logits(last), tokens=tokens)
+                name = f"L{first}..{subject.n_layers - 1}@{position} → logits@{last}"
+                answers[key] = {"name": name, "reachable": answer.answer, "why": answer.why}
+            rows.append({**answers[key], "claimed": position == last, "item": pair.id})
     return rows

@@ -68,14 +68,14 @@ def regeneration(subject: Subject) -> Measurement:
             "own row": {i: float(x.arms["own row"] != x.arms["clean"]) for i, x in lines.items()},
             "excess NLL": {i: x.excess_nll for i, x in lines.items()},
         },
-        reach={"rows": sites.reach_rows(subject, Runs(subject))},
+        reach={"rows": sites.reach_rows(subject, once(subject, Runs))},
         detail={"lines": {i: {arm: text(line) for arm, line in x.arms.items()} for i, x in lines.items()}},
         seconds=time.perf_counter() - start,
     )
 
 
 def _regenerate(subject: Subject) -> dict[str, _Lines]:
-    sites, runs = once(subject, find_sites), Runs(subject)
+    sites, runs = once(subject, find_sites), once(subject, Runs)
     return {pair.id: _lines(subject, runs, sites, pair, seed) for seed, pair in enumerate(sites.pairs)}
 
 
@@ -123,7 +123,6 @@ def _last_word(line: list[int], words: Collection[int], ends: Collection[int]) -
 def _nll(subject: Subject, stem: Sequence[int], line: list[int]) -> float:
     """Mean negative log-likelihood of ``line`` after ``stem`` in the clean model, nats per token."""
     positions = tuple(range(len(stem) - 1, len(stem) + len(line) - 1))
-    out = clean_run(subject, [*stem, *line]).read(Read(logits=positions))
-    assert out.logits is not None
-    scores = out.logits[0].double().log_softmax(-1)  # [len(line), V]
+    logits = clean_run(subject, [*stem, *line]).read(Read(logits=positions)).all_logits[0]
+    scores = logits.double().log_softmax(-1)  # [len(line), V]
     return float(-scores[torch.arange(len(line)), torch.tensor(line)].mean())

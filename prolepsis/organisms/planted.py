@@ -54,7 +54,8 @@ Tensor = torch.Tensor
 
 PAIRS = (
     "cat bat|bear chair|mouse house|goat coat|fox box|snake cake|"
-    "mice rice|king ring|light kite|bee key|duck truck|bread sled"
+    "mice rice|king ring|light kite|bee key|duck truck|bread sled|whale nail|"
+    "crane train|nun bun|man fan|mole hole|lamb jam|bird word|door shore"
 )
 WORDS = tuple(PAIRS.replace("|", " ").split())
 PARTNER = tuple(i ^ 1 for i in range(len(WORDS)))

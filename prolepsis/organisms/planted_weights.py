@@ -16,7 +16,7 @@ import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
 FAMILIES = ("llama", "gemma2")
-WIDTH, HEADS, HEAD_WIDTH, LAYERS, NEURONS = 128, 4, 32, 4, 32
+WIDTH, HEADS, HEAD_WIDTH, LAYERS, NEURONS = 176, 4, 44, 4, 48
 CONSTANT = 0
 """The residual slot that holds the constant; heads and neurons read it as 1."""
 SCALE = WIDTH - 1
