@@ -161,9 +161,14 @@ class CleanRun:
 
 @torch.no_grad()
 def clean_run(subject: Subject, tokens: Sequence[int]) -> CleanRun:
-    """Run ``tokens`` once, unedited; raises UserError for an empty prompt or a token the model does not have."""
+    """Run ``tokens`` once, unedited; raises UserError for tokens the model does not have or take that many of."""
     if not tokens:
         raise UserError(f"{subject.id}: the prompt is empty")
+    limit = int(subject.config.max_position_embeddings)
+    if len(tokens) > limit:
+        raise UserError(
+            f"{subject.id}: {len(tokens)} tokens are more than the model takes ({limit}); shorten the prompt"
+        )
     unknown = [token for token in tokens if not 0 <= token < subject.n_vocab]
     if unknown:
         raise UserError(f"{subject.id}: token {unknown[0]} is not among tokens 0 to {subject.n_vocab - 1}")

@@ -106,13 +106,26 @@ def _trained(folder: Path) -> Any:
         raise UserError(f"{folder}: no config.json; give a folder that save_pretrained wrote")
     try:
         family_of(AutoConfig.from_pretrained(folder, local_files_only=True))
-        return AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True
+        loaded: tuple[Any, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            local_files_only=True,
+            output_loading_info=True,
         )
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"{folder}: the model cannot be loaded ({_first_line(error)}); get its files again") from None
+    model, found = loaded
+    for keys, what in (
+        (found["unexpected_keys"], "which the model does not have"),
+        (found["missing_keys"], "which the model needs, is missing"),
+        (found["mismatched_keys"], "of another shape than config.json says"),
+    ):
+        if keys:
+            raise UserError(f"{folder}: weight {sorted(map(str, keys))[0]}, {what}; get its files again")
+    return model
 
 
 def _untrained(like: Path, seed: int) -> Any:

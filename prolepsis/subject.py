@@ -138,14 +138,8 @@ class Subject:
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of ``text``, BOS first; raises UserError when the model does not take that many."""
-        tokens = [int(token) for token in self.tokenizer(text)["input_ids"]]
-        limit = int(self.config.max_position_embeddings)
-        if len(tokens) > limit:
-            raise UserError(
-                f"{self.id}: the prompt has {len(tokens)} tokens, the model takes {limit}; shorten {text[:40]!r}…"
-            )
-        return tokens
+        """Token ids of ``text``, BOS first."""
+        return [int(token) for token in self.tokenizer(text)["input_ids"]]
 
     def word_id(self, word: str) -> int:
         """Token id of ``word`` with a leading space, else without; raises UserError when neither is one token."""

@@ -1,0 +1,164 @@
+"""Subject folders: what loads, and the one line a broken one is refused with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import LlamaForCausalLM
+
+from prolepsis.engine import clean_run
+from prolepsis.errors import UserError
+from prolepsis.hooks import Read
+from prolepsis.loading import load_folder, load_subject
+from prolepsis.masks import CoupletBarrier
+from prolepsis.organisms import BUNDLED, TRAINED
+from prolepsis.organisms.planted import planted
+from prolepsis.subject import Subject
+from tests.tiny import tiny_subject
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A subject folder with a planted model in it."""
+    parts = planted("llama", "irrevocable")
+    made = tmp_path / "mine"
+    parts.model.save_pretrained(made)
+    parts.tokenizer.save_pretrained(made)
+    (made / "task.json").write_text(parts.task.to_json())
+    rule = CoupletBarrier(newline=1, first_names=(3,)).describe()
+    (made / "subject.json").write_text(json.dumps({"mask_rule": rule, "untrained_twin": "other"}))
+    return made
+
+
+def edit_weights(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Rewrite model.safetensors after ``change``."""
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_folder_gives_back_what_was_saved(folder: Path) -> None:
+    """Weights, task and mask rule come back, and the logits are those of the model that was saved."""
+    subject, parts = load_folder(folder), planted("llama", "irrevocable")
+    original = Subject("original", parts.model, parts.tokenizer, mask_rule=subject.mask_rule)
+    tokens = subject.encode("f0 f1 cat <nl> f2 f3")
+    assert subject.task == parts.task
+    assert subject.mask_rule == CoupletBarrier(1, (3,))
+    assert torch.equal(
+        clean_run(subject, tokens).read(Read()).last_logits, clean_run(original, tokens).read(Read()).last_logits
+    )
+
+
+def test_control_subjects_are_looked_for_beside_the_folder(folder: Path) -> None:
+    """A twin is the folder of that name beside the subject's own where there is one, else an id."""
+    assert load_folder(folder).twin == "other"
+    (folder.parent / "other").mkdir()
+    assert load_folder(folder).twin == str(folder.parent / "other")
+
+
+def truncate(folder: Path) -> None:
+    """Cut the weight file in half."""
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def break_weight(name: str, value: torch.Tensor | None) -> Callable[[Path], None]:
+    """Replace, add or (None) drop a weight."""
+
+    def change(weights: dict[str, Any]) -> None:
+        if value is None:
+            del weights[name]
+        else:
+            weights[name] = value
+
+    return lambda folder: edit_weights(folder, change)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate, "cannot be loaded"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"not weights"), "cannot be loaded"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded"),
+        (lambda folder: (folder / "config.json").unlink(), "no config.json"),
+        (lambda folder: (folder / "config.json").write_text("{"), "cannot be loaded"),
+        (break_weight("model.norm.weight", None), "model.norm.weight"),
+        (break_weight("model.layers.0.extra", torch.zeros(3)), "model.layers.0.extra"),
+        (break_weight("model.norm.weight", torch.full((176,), torch.nan)), "NaN"),
+        (lambda folder: (folder / "subject.json").write_text("{"), "not valid JSON"),
+        (lambda folder: (folder / "subject.json").write_text('{"mask_rule": {"kind": "veil"}}'), "veil"),
+        (lambda folder: (folder / "task.json").write_text('{"groups": 3}'), "not a task file"),
+    ],
+)
+def test_a_broken_folder_is_refused_in_one_line(folder: Path, damage: Callable[[Path], None], message: str) -> None:
+    """Missing, truncated, corrupt or unknown content is a UserError of one line that names it."""
+    damage(folder)
+    with pytest.raises(UserError, match=message) as raised:
+        load_subject(str(folder))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_weight_of_another_shape_is_refused(folder: Path) -> None:
+    """A weight file that does not fit config.json is refused."""
+    edit_weights(folder, lambda weights: weights.update({"lm_head.weight": torch.zeros(7, 176)}))
+    with pytest.raises(UserError, match=r"mine: "):
+        load_subject(str(folder))
+
+
+def test_an_unknown_subject_lists_the_known_ones() -> None:
+    """A reference that is no folder and no id is refused with the ids there are."""
+    with pytest.raises(UserError, match="no bundled organism; known: planted-llama-irrevocable"):
+        load_subject("plannner")
+
+
+def test_attention_has_to_be_eager() -> None:
+    """A model with another attention function is refused, because its patterns cannot be read."""
+    model = LlamaForCausalLM(tiny_subject("llama").config)
+    model.set_attn_implementation("sdpa")
+    with pytest.raises(UserError, match="sdpa"):
+        Subject("fast", model, None)
+
+
+def test_a_family_whose_wiring_is_not_modelled_is_refused() -> None:
+    """An architecture without a row in FAMILIES is refused by name."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=1, n_embd=8, vocab_size=5))
+    with pytest.raises(UserError, match=r"'gpt2'.*gemma2, llama, mistral"):
+        Subject("old", model, None)
+
+
+def test_a_word_has_to_be_one_token() -> None:
+    """A word the tokenizer cuts up or does not know is refused with its pieces."""
+    subject = load_subject("planted-llama-irrevocable")
+    assert subject.word_id("cat") == subject.encode("cat")[-1]
+    with pytest.raises(UserError, match="'zebra' is not one token"):
+        subject.word_id("zebra")
+
+
+def test_a_prompt_has_to_fit() -> None:
+    """More tokens than the model takes, none, or one it does not have are refused."""
+    subject = tiny_subject("llama")
+    for tokens, message in (([1] * 65, "65 tokens are more"), ([], "empty"), ([1, 99], "token 99")):
+        with pytest.raises(UserError, match=message):
+            clean_run(subject, tokens)
+
+
+@pytest.mark.parametrize("name", [name for name in BUNDLED if name in TRAINED or name.endswith("-untrained")])
+def test_bundled_organisms_load(name: str) -> None:
+    """Every trained organism and untrained twin loads, passes the wiring checks and has a transcoder and a task."""
+    subject = load_subject(name)
+    assert subject.transcoder is not None
+    assert subject.task is not None
+
+
+def test_bundled_organisms_are_small() -> None:
+    """All organisms take at most 16 MB, and no file more than 6 MB."""
+    files = [path for path in (Path(__file__).parent.parent / "fixtures" / "organisms").rglob("*") if path.is_file()]
+    sizes = [path.stat().st_size for path in files]
+    assert sum(sizes) <= 16e6
+    assert max(sizes) <= 6e6
