@@ -1,0 +1,134 @@
+"""The report as Markdown, made from the report's JSON alone."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from prolepsis.report.table import counts, short
+
+Row = Mapping[str, Any]
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """``report.md`` for the contents of a ``report.json``."""
+    return "\n".join([*_head(report), *_matrix(report["claims"]), *_claims(report)]) + "\n"
+
+
+def _head(report: Mapping[str, Any]) -> Iterator[str]:
+    run, environment = report["run"], report["environment"]
+    yield f"# Claims run {run['id']}"
+    yield ""
+    if not run["complete"]:
+        yield "**Not complete**: the run was interrupted, or a test raised instead of measuring; see the terminal."
+        yield ""
+    yield f"Started {run['started']}, {run['seconds']:.0f} s. Command: `{run['command']}`"
+    yield ""
+    yield ", ".join(f"{name} {value}" for name, value in environment.items() if isinstance(value, str))
+    yield ""
+    changed = sum(row["changed"] for row in report["claims"])
+    yield f"Verdicts: {counts(report['claims'])}. Changed since the pins: {changed}."
+    yield ""
+
+
+def _matrix(rows: Sequence[Row]) -> Iterator[str]:
+    columns = sorted({(row["variant"], row["id"]) for row in rows})
+    cells = {(row["variant"], row["id"], row["subject"]): short(row) for row in rows}
+    yield from _table(
+        ["subject", *(f"{claim} {variant}" for variant, claim in columns)],
+        [
+            [subject, *(cells.get((*column, subject), "") for column in columns)]
+            for subject in dict.fromkeys(row["subject"] for row in rows)
+        ],
+    )
+    yield "`=` our number agrees with the published one, `≠` it does not, `?` cannot tell, `!` differs from the pin."
+    yield ""
+
+
+def _claims(report: Mapping[str, Any]) -> Iterator[str]:
+    rows: Sequence[Row] = report["claims"]
+    for variant, claim in sorted({(row["variant"], row["id"]) for row in rows}):
+        of_claim = [row for row in rows if (row["variant"], row["id"]) == (variant, claim)]
+        first = of_claim[0]
+        yield f"## {claim} ({variant}) · {first['section']}"
+        yield ""
+        yield f"{first['statement']}"
+        yield ""
+        yield f"Population: {first['population']}."
+        yield ""
+        for published in first["published"]:
+            yield f"* published: {_published(published)}"
+        yield ""
+        for row in of_claim:
+            yield from _row(row, report["environment"])
+
+
+def _row(row: Row, environment: Mapping[str, Any]) -> Iterator[str]:
+    changed = f" (pinned: {row['expected']})" if row["changed"] else ""
+    yield f"### {row['subject']}: {row['verdict']}{changed}"
+    yield ""
+    yield f"{row['reason']}"
+    yield ""
+    if row["measured"] is not None:
+        yield f"* measured: {_measured(row['measured'])}, {environment['dtype']} on {environment['device']}"
+        yield f"* agrees with the published value: {row['agrees'] if row['published'] else 'none was published'}"
+    if row["margin"] is not None:
+        yield f"* margin: {_number(row['margin'])} standard errors"
+    if row["reach"] is not None:
+        yield f"* reach: {row['reach']['answer']}"
+    if row["measurement"] is not None:
+        yield f"* values: `measurements/{row['measurement']}.json`, protocol {row['protocol']}"
+    yield f"* again: `{rerun_command(row, environment['options'])}`"
+    yield ""
+    if row["controls"]:
+        yield from _table(
+            ["control", "role", "value", "difference", "interval", "passed"],
+            [_control(control) for control in row["controls"]],
+        )
+
+
+def _control(arm: Mapping[str, Any]) -> list[str]:
+    numbers = _number(arm["value"]), _number(arm["difference"]), _interval(arm["ci"])
+    return [arm["name"], arm["role"], *numbers, {True: "yes", False: "no", None: "–"}[arm["passed"]]]
+
+
+def rerun_command(row: Row, options: Sequence[str]) -> str:
+    """The command that measures this claim on this subject, and nothing else."""
+    marker = f"claim(id='{row['id']}', variant='{row['variant']}', subject='{row['subject']}')"
+    return f'python -m pytest claims -m "{marker}" {shlex.join(options)}'.rstrip()
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    for line in (head, ["---"] * len(head), *rows):
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
+    yield ""
+
+
+def _published(value: Mapping[str, Any]) -> str:
+    parts = [_number(value.get("value"))]
+    if value.get("n") is not None:
+        parts.append(f"{value['k']} of {value['n']}" if value.get("k") is not None else f"n = {value['n']}")
+    if value.get("low") is not None or value.get("high") is not None:
+        parts.append(_interval([value.get("low"), value.get("high")]))
+    if value.get("where"):
+        parts.append(str(value["where"]))
+    return ", ".join(parts)
+
+
+def _measured(value: Mapping[str, Any]) -> str:
+    parts = [f"{_number(value['value'])} {value['unit']}"]
+    if value["ci"] is not None:
+        parts.append(f"{_interval(value['ci'])} ({value['ci_method']}, {value['sided']})")
+    for name, text in (("k", "k"), ("n", "n"), ("clusters", "clusters")):
+        if value[name] is not None:
+            parts.append(f"{text} = {value[name]}")
+    return ", ".join(parts)
+
+
+def _interval(bounds: Sequence[float | None] | None) -> str:
+    return "–" if bounds is None else f"[{', '.join(_number(bound) for bound in bounds)}]"
+
+
+def _number(value: float | str | None) -> str:
+    if isinstance(value, str):
+        return value
+    return "–" if value is None else f"{value:.4g}"

@@ -1,0 +1,96 @@
+"""Measures each family of claims once per subject, however many of its tests are selected."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from prolepsis.errors import Untested
+from prolepsis.measurement import Measurement
+from prolepsis.report.rows import subject_row
+from prolepsis.report.subjects import SubjectSource
+
+if TYPE_CHECKING:
+    from prolepsis.judge import ClaimKey, Verdict
+    from prolepsis.ledger import Claim
+    from prolepsis.subject import Subject
+
+LoadSubject = Callable[[SubjectSource], "Subject"]
+MeasureFamily = Callable[[str, "Subject"], Mapping["ClaimKey", Measurement | Untested]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one claim on one subject."""
+
+    verdict: "Verdict"
+    measurement: Measurement | None
+    subject: Mapping[str, Any]
+
+
+class Failure:
+    """An exception kept with its traceback, to be raised in each test it concerns."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.traceback: TracebackType | None = error.__traceback__
+
+    def again(self) -> Exception:
+        return self.error.with_traceback(self.traceback)
+
+
+class Measuring:
+    """Loads a subject when its first claim asks for it, and lets it go when another subject's turn comes.
+
+    A verdict takes its family's multiplicity into account, so all rows of the family are measured and judged together
+    and a selection of tests cannot change it.
+    """
+
+    def __init__(self, load: LoadSubject, measure: MeasureFamily) -> None:
+        self._load = load
+        self._measure = measure
+        self._held: tuple[str, Subject | Failure] | None = None
+        self._done: dict[tuple[str, str], Mapping[ClaimKey, Outcome] | Failure] = {}
+
+    def outcome(self, claim: "Claim", source: SubjectSource, family: Sequence["Claim"]) -> Outcome:
+        """The outcome of ``claim``; ``family`` are all rows judged with it. Raises what loading or measuring raised."""
+        key = source.id, claim.family
+        if key not in self._done:
+            try:
+                self._done[key] = self._run(source, family)
+            except Exception as error:
+                self._done[key] = Failure(error)
+        done = self._done[key]
+        if isinstance(done, Failure):
+            raise done.again()
+        return done[claim.key]
+
+    def _run(self, source: SubjectSource, family: Sequence["Claim"]) -> Mapping["ClaimKey", Outcome]:
+        """Measure and judge every row of a family on one subject."""
+        # Judging needs scipy, which takes longer to import than a run that only collects takes altogether.
+        from prolepsis.judge import judge_family, untested
+
+        subject = None
+        try:
+            subject = self._subject(source)
+            measured = self._measure(family[0].family, subject)
+        except Untested as missing:
+            about = subject_row(source, subject)
+            return {claim.key: Outcome(untested(claim, str(missing)), None, about) for claim in family}
+        verdicts = judge_family(family, measured)
+        about = subject_row(source, subject)
+        found = {key: value for key, value in measured.items() if isinstance(value, Measurement)}
+        return {claim.key: Outcome(verdicts[claim.key], found.get(claim.key), about) for claim in family}
+
+    def _subject(self, source: SubjectSource) -> "Subject":
+        """The loaded subject; the one before it is let go first, so that two never share the memory."""
+        if self._held is None or self._held[0] != source.id:
+            self._held = None
+            try:
+                self._held = source.id, self._load(source)
+            except Exception as error:
+                self._held = source.id, Failure(error)
+        held = self._held[1]
+        if isinstance(held, Failure):
+            raise held.again()
+        return held

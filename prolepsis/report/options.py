@@ -1,0 +1,111 @@
+"""The ``--claims-*`` options of pytest, and what they mean for one run."""
+
+import argparse
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from prolepsis.errors import UserError
+from prolepsis.report.subjects import SubjectSource, known_subjects, select_subjects
+
+DTYPES = ("float32", "float64", "bfloat16")
+DEFAULTS = {"claims_device": "cpu", "claims_dtype": "float32"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the options ask for, paths resolved.
+
+    ``asked`` is the option by which something was asked for that has to be measured, None without one; ``named`` are
+    the ids of the subjects it names, if it names any.
+    ``repeat`` are the options a command needs to meet the same subjects under the same conditions.
+    """
+
+    subjects: tuple[SubjectSource, ...]
+    device: str
+    dtype: str
+    reports: Path
+    expected: Path
+    update_expected: bool
+    asked: str | None
+    named: frozenset[str]
+    repeat: tuple[str, ...]
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> "Settings":
+        """The settings of this run; raises UserError for a subject, file or folder that cannot be used."""
+        option, here = config.option, config.invocation_params.dir
+        if option.claims_transcoder and not option.claims_model:
+            raise UserError("--claims-transcoder needs the model it reads: give --claims-model PATH too")
+        known = known_subjects(option.claims_preset, option.claims_model, option.claims_transcoder, here)
+        named = [*option.claims_subject, *([Path(option.claims_model).name] if option.claims_model else [])]
+        expected = here / option.claims_expected if option.claims_expected else _claims(config) / "expected.toml"
+        if option.claims_expected and not expected.exists() and not option.claims_update_expected:
+            raise UserError(f"{expected}: no such file; --claims-update-expected writes it")
+        subjects = select_subjects(known, option.claims_subject, named, here)
+        return cls(
+            subjects=subjects,
+            device=option.claims_device,
+            dtype=option.claims_dtype,
+            reports=here / option.claims_report if option.claims_report else config.rootpath / "reports",
+            expected=expected,
+            update_expected=option.claims_update_expected,
+            asked=_asked(option),
+            named=frozenset(Path(ref).name for ref in named),
+            repeat=_repeat(option, here),
+        )
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register every option of the claims run."""
+    group = parser.getgroup("claims", "verification of the paper's claims")
+    add = group.addoption
+    add("--claims-subject", action="append", default=[], metavar="ID", help="only this subject: an id or a folder")
+    add("--claims-model", metavar="PATH", help="add the model in this folder as a subject")
+    add("--claims-transcoder", metavar="PATH", help="the transcoder folder of --claims-model")
+    add("--claims-preset", metavar="FILE", help="add the subjects of a TOML file")
+    add("--claims-device", default="cpu", metavar="DEVICE", help="where subjects are loaded (default: cpu)")
+    add("--claims-dtype", default="float32", choices=DTYPES, help="state dtype (default: float32)")
+    add("--claims-report", metavar="ROOT", help="folder of the stored reports (default: reports/)")
+    add("--claims-expected", metavar="FILE", help="pinned verdicts (default: claims/expected.toml)")
+    add("--claims-update-expected", action="store_true", help="pin the verdicts of this run")
+
+
+def reaches_claims(config: pytest.Config) -> bool:
+    """Whether the arguments of this run name the claims folder, something in it, or a folder around it."""
+    claims = _claims(config)
+    if not claims.is_dir():
+        return False
+    paths = [(config.invocation_params.dir / arg.split("::")[0]).resolve() for arg in config.args]
+    return any(claims.is_relative_to(path) or path.is_relative_to(claims) for path in paths)
+
+
+def _claims(config: pytest.Config) -> Path:
+    return (config.rootpath / "claims").resolve()
+
+
+def _asked(option: argparse.Namespace) -> str | None:
+    """Why an empty run would be a failure, None when it would not."""
+    given = [_flag(name) for name in ("claims_subject", "claims_model") if getattr(option, name)]
+    if re.search(r"(?<!not )\bgpu\b", getattr(option, "markexpr", "")):
+        given.append("-m gpu")
+    return given[0] if given else None
+
+
+def _repeat(option: argparse.Namespace, here: Path) -> tuple[str, ...]:
+    words: list[str] = []
+    for ref in option.claims_subject:
+        words += ["--claims-subject", str((here / ref).resolve()) if (here / ref).is_dir() else ref]
+    for name in ("claims_model", "claims_transcoder", "claims_preset"):
+        if value := getattr(option, name):
+            words += [_flag(name), str((here / value).resolve())]
+    for name, default in DEFAULTS.items():
+        if (value := getattr(option, name)) != default:
+            words += [_flag(name), value]
+    return tuple(words)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,50 @@
+"""The pytest plugin that turns ``claims/`` into verdicts and a report; the root conftest registers it once."""
+
+import os
+
+import pytest
+
+from prolepsis.errors import UserError
+from prolepsis.report.devices import threads, visible_device
+from prolepsis.report.options import add_options, reaches_claims
+from prolepsis.report.recording import Recording
+from prolepsis.report.reporting import Reporting
+from prolepsis.report.state import RUN, ClaimsRun
+
+MARKERS = (
+    "claims(*ids, family, variant): one test per subject and ledger row of the family and variant, or per id given",
+    "claim(id, variant, subject): what one test is about; select with -m \"claim(id='X01')\"",
+    "arithmetic: needs the paper alone",
+    "organism: runs on tiny subjects with known answers",
+    "archive: needs recorded outputs",
+    "gpu: needs real weights, not necessarily CUDA",
+    "slow: takes minutes",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register the ``--claims-*`` options."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set up a claims run when the arguments reach ``claims/``; any other pytest run is left alone."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        # Torch reads these when it is imported or first touches CUDA, so they have to be set before that.
+        device = visible_device(worker["workerid"], os.environ)
+        if device is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = device
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads(worker["workercount"], os.cpu_count() or 1)))
+    if not reaches_claims(config):
+        return
+    try:
+        run = ClaimsRun.of(config)
+    except UserError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.stash[RUN] = run
+    config.pluginmanager.register(Recording(run), "claims-recording")
+    if worker is None:
+        config.pluginmanager.register(Reporting(run, config), "claims-reporting")

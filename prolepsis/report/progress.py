@@ -1,0 +1,33 @@
+"""One line that says what a long measurement is doing, on a terminal only."""
+
+import pytest
+
+
+class Progress:
+    """Called with a text, shows it on one line that the next text overwrites; silent unless a person is watching."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        reporter = config.pluginmanager.getplugin("terminalreporter")
+        # Only pytest's own reporter knows the true terminal: standard output is captured while a test runs.
+        self._terminal = reporter if reporter is not None and reporter.isatty else None
+        self._capture = config.pluginmanager.getplugin("capturemanager")
+        self._shown = False
+
+    def __call__(self, text: str) -> None:
+        if self._terminal is None:
+            return
+        with self._capture.global_and_fixture_disabled():
+            if not self._shown:
+                self._terminal.ensure_newline()
+                self._shown = True
+            width = self._terminal._tw.fullwidth - 1
+            self._terminal.rewrite(text[:width], erase=True)
+            self._terminal.flush()
+
+    def clear(self) -> None:
+        """Take the line away again."""
+        if self._terminal is not None and self._shown:
+            with self._capture.global_and_fixture_disabled():
+                self._terminal.rewrite("", erase=True)
+                self._terminal.rewrite("")
+            self._shown = False

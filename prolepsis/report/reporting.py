@@ -1,0 +1,207 @@
+"""The part of the plugin that runs once: gathers verdicts, writes the report and shows the table."""
+
+import json
+import shlex
+import shutil
+from collections.abc import Generator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prolepsis.errors import UserError
+from prolepsis.report import storage
+from prolepsis.report.markdown import markdown
+from prolepsis.report.pin_update import update_pins
+from prolepsis.report.pins import key_of
+from prolepsis.report.recording import RAISED, USER_ERROR, case_of
+from prolepsis.report.rows import environment
+from prolepsis.report.scheduler import by_subject, claim_and_subject
+from prolepsis.report.state import FOLDER_INPUT, ClaimsRun, recorded
+from prolepsis.report.table import COLOURS, Column, Row, counts, table
+
+SCHEMA = 1
+STOPPED = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
+
+
+class Reporting:
+    """Registered in pytest's own process, which is the controller when workers run the tests."""
+
+    def __init__(self, run: ClaimsRun, config: pytest.Config) -> None:
+        self.run = run
+        self.config = config
+        self.started = datetime.now(UTC)
+        self.planned: set[str] = set()
+        self.records: dict[str, dict[str, Any]] = {}
+        self.raised: set[tuple[str, str, str]] = set()
+        self.crashed = False
+        self.user_errors: dict[str, None] = {}
+        self.notes: list[str] = []
+        self.report: dict[str, Any] | None = None
+
+    def pytest_sessionstart(self) -> None:
+        """Open the run's folder before anything is measured, so that an unwritable one costs no time."""
+        if self.config.option.collectonly:
+            return
+        try:
+            self.run.folder = storage.new_run_folder(self.run.settings.reports, self.started)
+        except UserError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._plan([item.nodeid for item in session.items if case_of(item)])
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        known = {(claim.id, source.id) for claim in self.run.claims for source in self.run.settings.subjects}
+        self._plan([nodeid for nodeid in ids if claim_and_subject(nodeid) in known])
+
+    def _plan(self, nodeids: Sequence[str]) -> None:
+        """Note which tests will be claims; from here on there is an unfinished report to be found."""
+        if nodeids and not self.planned and self.run.folder is not None:
+            self._write(complete=False)
+        self.planned.update(nodeids)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput[FOLDER_INPUT] = str(self.run.folder or "")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        return by_subject(config, log)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in what a test recorded; a failure without a verdict of its own is an error."""
+        if report.nodeid not in self.planned:
+            return
+        # The reports of a test's phases repeat its properties: the last ones are the longest list.
+        record = recorded(report.user_properties)
+        if record is not None and self.records.get(report.nodeid) != record:
+            self._keep(report.nodeid, record)
+            self._write(complete=False)
+        self.raised.update(tuple(json.loads(text)) for text in _properties(report, RAISED))
+        self.user_errors.update(dict.fromkeys(_properties(report, USER_ERROR)))
+        # A report about a worker that died knows nothing but the test's name.
+        self.crashed |= report.failed and not report.user_properties
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_teststatus(self, report: pytest.TestReport | pytest.CollectReport) -> Generator[None, Any, Any]:
+        """Say the verdict in the verbose word; categories and letters stay pytest's own."""
+        category, letter, word = yield
+        if not isinstance(report, pytest.TestReport) or report.when != "call":
+            return category, letter, word
+        if _properties(report, USER_ERROR):
+            return "user error", "U", ("USER ERROR", {"red": True})
+        record = recorded(report.user_properties)
+        if record is None or _properties(report, RAISED):
+            return category, letter, word
+        verdict = record["row"]["verdict"]
+        return category, letter, (f"FAILED {verdict}" if report.failed else verdict, COLOURS[verdict])
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the report, or leave no trace of a run without claims; then set the exit code."""
+        if self.run.folder is None:
+            return
+        if not self.planned:
+            storage.discard_run_folder(self.run.folder)
+            self.run.folder = None
+        else:
+            self._finish(exitstatus)
+        if exitstatus in STOPPED:
+            return
+        if self.user_errors:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        elif self.run.settings.asked and not self._measured_what_was_asked():
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self.notes.append(f"nothing was measured although {self.run.settings.asked} was asked for")
+
+    def _measured_what_was_asked(self) -> bool:
+        named = self.run.settings.named
+        measured = {r["row"]["subject"] for r in self.records.values() if r["measurement"] is not None}
+        return bool(measured & named if named else measured)
+
+    def _finish(self, exitstatus: int) -> None:
+        """Store what was recorded, and pin it where that was asked for."""
+        assert self.run.folder is not None
+        self._take_in_journals(self.run.folder)
+        complete = not (exitstatus in STOPPED or self.crashed or self.raised) and self.planned <= set(self.records)
+        self._write(complete=complete)
+        storage.point_latest(self.run.folder)
+        if complete:
+            storage.remove_journals(self.run.folder)
+        if self.run.settings.update_expected:
+            unpinned = update_pins(self.run.settings.expected, [record["row"] for record in self.records.values()])
+            self.notes += [f"not pinned, margin below 2: {' '.join(key)}" for key in unpinned]
+
+    def _take_in_journals(self, folder: Path) -> None:
+        """Add what a worker wrote down and then died before it could report it."""
+        reported = {key_of(record["row"]) for record in self.records.values()}
+        for record in storage.read_journals(folder):
+            if (key := key_of(record["row"])) not in reported:
+                self._keep(" ".join(key), record)
+
+    def _keep(self, name: str, record: dict[str, Any]) -> None:
+        """Take a record into the report, and store its measurement."""
+        assert self.run.folder is not None
+        self.records[name] = record
+        if record["measurement"] is not None:
+            path = self.run.folder / "measurements" / f"{record['row']['measurement']}.json"
+            storage.write_json(path, record["measurement"])
+
+    def _write(self, *, complete: bool) -> None:
+        assert self.run.folder is not None
+        records = sorted(self.records.values(), key=lambda record: _order(record["row"]))
+        settings = self.run.settings
+        self.report = {
+            "schema": SCHEMA,
+            "run": {
+                "id": self.run.folder.name,
+                "started": self.started.isoformat(timespec="seconds"),
+                "seconds": (datetime.now(UTC) - self.started).total_seconds(),
+                "command": shlex.join(["pytest", *map(str, self.config.invocation_params.args)]),
+                "complete": complete,
+            },
+            "environment": environment(settings.device, settings.dtype, settings.repeat),
+            "subjects": list({record["subject"]["id"]: record["subject"] for record in records}.values()),
+            "claims": [record["row"] for record in records],
+        }
+        storage.write_json(self.run.folder / "report.json", self.report)
+        storage.write_atomically(self.run.folder / "report.md", markdown(self.report))
+
+    @pytest.hookimpl(tryfirst=True, wrapper=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+        """Everything else first; the table is what a run ends with."""
+        result = yield
+        if self.report is not None or self.notes:
+            terminalreporter.section("claims")
+        if self.report is not None:
+            self._show_table(terminalreporter, self.report["claims"])
+        for text in self.user_errors:
+            terminalreporter.write_line(f"user error: {text}", red=True)
+        for note in self.notes:
+            terminalreporter.write_line(note)
+        if self.report is not None:
+            self._show_counts(terminalreporter, self.report["claims"])
+        return result
+
+    def _show_table(self, terminal: pytest.TerminalReporter, rows: Sequence[Row]) -> None:
+        cells = [(Column(variant, claim), subject) for claim, variant, subject in sorted(self.raised)]
+        for line in table(rows, cells, shutil.get_terminal_size().columns):
+            for piece in line:
+                terminal.write(piece.text, **COLOURS.get(piece.verdict or "", {}))
+            terminal.line("")
+
+    def _show_counts(self, terminal: pytest.TerminalReporter, rows: Sequence[Row]) -> None:
+        terminal.write_line(f"verdicts: {counts(rows)}")
+        terminal.write_line(f"changed since {self.run.settings.expected.name}: {sum(row['changed'] for row in rows)}")
+        terminal.write_line(f"report: {self.run.folder}")
+
+
+def _order(row: Row) -> tuple[str, ...]:
+    return row["variant"], row["id"], row["subject"]
+
+
+def _properties(report: pytest.TestReport, name: str) -> list[str]:
+    return [str(value) for key, value in report.user_properties if key == name]

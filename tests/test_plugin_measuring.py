@@ -1,0 +1,82 @@
+import weakref
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from prolepsis import ledger
+from prolepsis.errors import HarnessFault, Untested
+from prolepsis.ledger import Claim
+from prolepsis.report.measuring import Measuring
+from prolepsis.report.subjects import SubjectSource
+from tests.claims_project import ROW
+
+PLANNER, IMPROVISER = (SubjectSource(id=name, tier="organism") for name in ("planner", "improviser"))
+
+
+class Subject(SimpleNamespace):
+    """What a report says of a subject, and nothing to measure."""
+
+    transcoder = revision = digest = None
+    n_layers = n_heads = d_model = 1
+
+
+@pytest.fixture
+def claims(tmp_path: Path) -> tuple[Claim, Claim]:
+    """One claim of each of two families."""
+    path = tmp_path / "ledger.toml"
+    toy = ROW.format(id="X01", variant="asked")
+    path.write_text(toy + toy.replace("X01", "X02").replace('"toy"', '"other"'))
+    first, second = ledger.load(path)
+    return first, second
+
+
+def test_a_subject_is_let_go_before_the_next_is_loaded(claims: tuple[Claim, Claim]) -> None:
+    """Two families share one loaded subject, and it is gone by the time another one is loaded."""
+    alive: list[weakref.ref[Subject]] = []
+    seen: list[tuple[str, int]] = []
+
+    def load(source: SubjectSource) -> Any:
+        subject = Subject(id=source.id)
+        seen.append((source.id, sum(ref() is not None for ref in alive)))
+        alive.append(weakref.ref(subject))
+        return subject
+
+    measuring = Measuring(load, lambda _family, _subject: {})
+    for source in (PLANNER, IMPROVISER):
+        for claim in (*claims, *claims):
+            assert measuring.outcome(claim, source, [claim]).verdict.verdict == "untested"
+    assert seen == [("planner", 0), ("improviser", 0)]
+
+
+@pytest.mark.parametrize("where", ["load", "measure"])
+def test_untested_is_a_verdict_wherever_it_is_found_out(claims: tuple[Claim, Claim], where: str) -> None:
+    """Untested raised by loading or by measuring becomes the verdict of every row, with its reason."""
+
+    def missing(*_: object) -> Any:
+        raise Untested("the corpus is missing, 3 GiB")
+
+    load = missing if where == "load" else lambda source: Subject(id=source.id)
+    outcome = Measuring(load, missing).outcome(claims[0], PLANNER, claims)
+    assert (outcome.verdict.verdict, outcome.verdict.reason) == ("untested", "the corpus is missing, 3 GiB")
+    assert outcome.measurement is None
+    assert outcome.subject["layers"] == (None if where == "load" else 1)
+
+
+def test_a_fault_is_raised_in_every_test_it_concerns(claims: tuple[Claim, Claim]) -> None:
+    """What measuring raised once is raised again for each claim of the family, without measuring again."""
+    calls: list[str] = []
+
+    def measure(family: str, _subject: object) -> Any:
+        calls.append(family)
+        raise HarnessFault("the sham arm moved")
+
+    measuring = Measuring(lambda source: Subject(id=source.id), measure)  # type: ignore[arg-type]
+    depths = set()
+    for _ in range(3):
+        with pytest.raises(HarnessFault, match="the sham arm moved") as caught:
+            measuring.outcome(claims[0], PLANNER, claims)
+        depths.add(len(caught.traceback))
+    assert calls == ["toy"]
+    assert len(depths) == 1
