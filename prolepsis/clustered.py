@@ -22,7 +22,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from prolepsis import statistics
 from prolepsis.laws import Blind, Count, Ends, Law, NeverDiffered, Point, SignFlip, Student, Widest
@@ -56,9 +55,8 @@ class Interval:
 class Estimate:
     """A mean with everything needed to bound it at any level.
 
-    ``se`` is the standard error, 0 for a point; where the law has none of its own (counts at 0 or n) it is the
-    distance to the 95 % bound in units of the normal quantile. ``mde`` is the minimal detectable effect; 0 for points
-    and exact counts, whose bounds do not depend on an estimated spread.
+    ``se`` is the standard error and ``mde`` the minimal detectable effect; both are 0 for points and for counts at 0 or
+    n, whose bounds do not rest on an estimated spread.
     """
 
     value: float
@@ -178,9 +176,7 @@ def _end_law(value: float, units: int, lowest: float) -> Law:
 
 
 def _counted(value: float, law: Law, size: int, n: int, k: int | None) -> Estimate:
-    low, high = law.bounds(0.05)
-    implied_se = max(high - value, value - low) / float(special.ndtri(0.95))
-    return Estimate(value, implied_se, 0.0, size, n, k, "Clopper–Pearson on clusters", law)
+    return Estimate(value, 0.0, 0.0, size, n, k, "Clopper–Pearson on clusters", law)
 
 
 def _spread(x: FloatArray, labels: list[tuple[str, ...]], design: Design) -> tuple[float, float, Law, str]:

@@ -106,7 +106,8 @@ def _trained(folder: Path) -> Any:
         raise UserError(f"{folder}: no config.json; give a folder that save_pretrained wrote")
     try:
         family_of(AutoConfig.from_pretrained(folder, local_files_only=True))
-        loaded: tuple[Any, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(
+        auto: Any = AutoModelForCausalLM
+        model, found = auto.from_pretrained(
             folder,
             dtype=torch.float32,
             attn_implementation="eager",
@@ -117,7 +118,6 @@ def _trained(folder: Path) -> Any:
         raise
     except Exception as error:
         raise UserError(f"{folder}: the model cannot be loaded ({_first_line(error)}); get its files again") from None
-    model, found = loaded
     for keys, what in (
         (found["unexpected_keys"], "which the model does not have"),
         (found["missing_keys"], "which the model needs, is missing"),

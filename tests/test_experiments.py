@@ -104,7 +104,7 @@ def test_regenerated_lines_follow_the_plan_where_there_is_one(variant: str, rate
     """With the donor's plan the planner writes the donor's word; without a plan, or overruled, never."""
     measured = regeneration(subject_of(variant))
     assert set(measured.values.values()) == {rate}
-    assert set(measured.arms["all positions"].values()) == {1.0}
+    assert min(measured.arms["all positions"].values()) > 0.999
     assert set(measured.arms["own row"].values()) == {0.0}
 
 

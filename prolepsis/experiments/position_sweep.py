@@ -24,6 +24,7 @@ from prolepsis.names import Feature
 from prolepsis.reach import reach
 from prolepsis.selection import Added, Logits
 from prolepsis.subject import Subject
+from prolepsis.task import Task
 
 Tensor = torch.Tensor
 Writes = Mapping[int, Tensor]
@@ -127,14 +128,23 @@ def sweeps(subject: Subject) -> dict[str, Sweep]:
     found = {}
     for seed, pair in enumerate(pairs):
         natural = [features[word] for word in task.groups[pair.recipient.group] if word in features]
-        candidates = [(features[word].layer, word) for word in task.groups[pair.donor.group] if word in features]
-        word = min(candidates, key=lambda candidate: candidate[0])[1]
+        word = _injected(pair, task, features)
         suppress = transcoder.writes(natural, -DOSE * unit)
         inject = transcoder.writes([features[word]], DOSE * unit)
         zero = torch.zeros(subject.d_model)
         writes = {at: suppress.get(at, zero) + inject.get(at, zero) for at in sorted({*suppress, *inject})}
         found[pair.id] = _sweep(runs, pair, Redirect(word, features[word], writes), seed)
     return found
+
+
+def _injected(pair: Pair, task: Task, features: Mapping[str, Feature]) -> str:
+    """The word to inject: the donor's answer, else the word of its group with the smallest source layer.
+
+    So the two pairs that share a target group inject two features where there are two: features are what is sampled.
+    """
+    if pair.donor.answer in features:
+        return pair.donor.answer
+    return min((word for word in task.groups[pair.donor.group] if word in features), key=lambda w: features[w].layer)
 
 
 def _sweep(runs: Runs, pair: Pair, redirect: Redirect, seed: int) -> Sweep:

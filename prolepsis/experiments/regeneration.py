@@ -26,6 +26,7 @@ class _Lines:
 
     arms: Mapping[str, list[int]]
     hits: Mapping[str, bool]
+    overlap: float
     excess_nll: float
 
 
@@ -39,10 +40,10 @@ def regeneration(subject: Subject) -> Measurement:
     """Share of regenerated lines that end on the donor's answer, with its control arms.
 
     Arms: ``same-rhyme donor``, ``random row``, ``other position`` (the donor's row at the eligible position before or
-    after the site), ``untrained twin``, ``same behaviour``; ``all positions`` (1 if interchanging every row gives the
-    donor's own line); sham ``own row`` (1 if the clean line changes); guard ``excess NLL`` (nats per
-    token by which the regenerated line is less natural than the donor's own line after the donor's prompt, or than the
-    clean line after the clean one, whichever is nearer).
+    after the site), ``untrained twin``, ``same behaviour``; ``all positions`` (overlap of the line's first next-token
+    distribution with the donor's own, when every row is interchanged); sham ``own row`` (1 if the clean line changes);
+    guard ``excess NLL`` (nats per token by which the regenerated line is less natural than the donor's own line after
+    the donor's prompt, or than the clean line after the clean one, whichever is nearer).
     """
     start = time.perf_counter()
     sites, lines = once(subject, find_sites), once(subject, _regenerate)
@@ -64,7 +65,7 @@ def regeneration(subject: Subject) -> Measurement:
         arms={
             **{arm: hits(arm) for arm in ("same-rhyme donor", "random row", "other position")},
             **control_arms(subject, regeneration_hits, mechanism_controls(subject)),
-            "all positions": {i: float(x.arms["all positions"] == x.arms["donor"]) for i, x in lines.items()},
+            "all positions": {i: x.overlap for i, x in lines.items()},
             "own row": {i: float(x.arms["own row"] != x.arms["clean"]) for i, x in lines.items()},
             "excess NLL": {i: x.excess_nll for i, x in lines.items()},
         },
@@ -92,18 +93,20 @@ def _lines(subject: Subject, runs: Runs, sites: Sites, pair: Pair, seed: int) ->
         "same-rhyme donor": [ReplaceRow(layer, site, mate.resid_post(layer)[site])],
         "random row": [Add(layer, site, random_row(swap, seed))],
         "other position": [ReplaceRow(layer, other, donor.resid_post(layer)[other])],
-        "all positions": [ReplaceRow(layer, p, donor.resid_post(layer)[p]) for p in range(length)],
         "own row": [ReplaceRow(layer, site, recipient.resid_post(layer)[site])],
     }
     ends = [subject.word_id(word) for word in task_of(subject).line_end]
     lines = _written(subject, recipient.tokens[:length], rows, ends)
     lines |= _written(subject, donor.tokens[:length], {"donor": []}, ends)
     token = runs.answer(pair.donor)
+    everything: Row = [ReplaceRow(layer, p, donor.resid_post(layer)[p]) for p in range(length)]
+    first = Read(logits=(length - 1,))
+    swapped, own = recipient.edit([everything], first).probabilities()[0], donor.read(first).probabilities()[0]
     words = [subject.word_id(word) for word in task_of(subject).answers]
     hits = {arm: _last_word(line, words, ends) == token for arm, line in lines.items()}
     stems = {"donor": donor.tokens[:length], "clean": recipient.tokens[:length]}
-    excess = min(_nll(subject, stem, lines["site"]) - _nll(subject, stem, lines[own]) for own, stem in stems.items())
-    return _Lines(lines, hits, excess)
+    excess = min(_nll(subject, stem, lines["site"]) - _nll(subject, stem, lines[line]) for line, stem in stems.items())
+    return _Lines(lines, hits, float(torch.minimum(swapped, own).sum()), excess)
 
 
 def _written(
