@@ -12,7 +12,8 @@ times as often as they promise. The design says how they hang together:
 
 A proportion at 0 or n gets the Clopper–Pearson bound on clusters, and no proportion gets a bound nearer to 0 or 1 than
 that one. Between, no bound is narrower than the exact one for the effective number of trials (Korn & Graubard 1998):
-near the ends cluster means are skewed, and t alone errs up to 18 % where 5 % is promised (simulated). For pairs of
+near the ends cluster means are skewed, and t alone errs up to 18 % where 5 % is promised (simulated). A paired
+difference of hits gets exact bounds on either kind of discordance instead, with clusters as trials. For pairs of
 groups the bound at 0 or n counts disjoint pairs (half the groups), because a hit may need both of its groups.
 Values that are equal up to float32 noise have the point as their interval.
 """
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prolepsis import statistics
-from prolepsis.laws import Blind, Count, Ends, Law, NeverDiffered, Point, SignFlip, Student, Widest
+from prolepsis.laws import Blind, Count, Discordant, Ends, Law, NeverDiffered, Point, SignFlip, Student, Widest
 from prolepsis.measurement import Design
 from prolepsis.statistics import FloatArray
 
@@ -130,7 +131,9 @@ def estimate(
     if counted and isinstance(law, Point) and bool(np.isin(x, (-1.0, 0.0, 1.0)).all()):
         law = Count((value - lowest) / (1 - lowest), _units(size, design), lowest)
         return _counted(value, law, size, len(x), k)
-    if counted and not isinstance(law, Point | Blind):
+    if counted and lowest < 0 and bool(np.isin(x, (-1.0, 0.0, 1.0)).all()) and not isinstance(law, Blind):
+        law = Widest((law, Discordant(float((x > 0).mean()), float((x < 0).mean()), _units(size, design))))
+    elif counted and not isinstance(law, Point | Blind):
         skewed = _effective_count(value, se, len(x), lowest)
         law = Widest((law, skewed, Ends(_units(size, design), lowest)))
     mde = statistics.minimal_detectable_effect(se, size - 1) if size > 1 else math.inf

@@ -4,6 +4,7 @@ A bound at level alpha excludes theta0 exactly when the p-value of that side is 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -107,6 +108,43 @@ class NeverDiffered:
     def p_values(self, theta0: float) -> tuple[float, float]:
         _, below = statistics.clopper_pearson_p(0, self.clusters, abs(theta0))
         return (below, 1.0) if theta0 < 0 else (1.0, below)
+
+
+@dataclass(frozen=True)
+class Discordant:
+    """A paired difference of hits: the share of trials that only the first hit, less the share only the second hit.
+
+    Each share gets its Clopper–Pearson bound at half the level, so that the bounds of their difference err no more
+    often than promised, whatever the shares' correlation (Bonferroni).
+    """
+
+    first_only: float
+    second_only: float
+    trials: float
+
+    def bounds(self, alpha: float) -> tuple[float, float]:
+        first, second = (
+            statistics.clopper_pearson(share * self.trials, self.trials, alpha / 2, sided=1)
+            for share in (self.first_only, self.second_only)
+        )
+        return first[0] - second[1], first[1] - second[0]
+
+    def p_values(self, theta0: float) -> tuple[float, float]:
+        # The bounds move monotonically with the level, and have no closed inverse.
+        above = _smallest_level(lambda alpha: self.bounds(alpha)[0] >= theta0)
+        below = _smallest_level(lambda alpha: self.bounds(alpha)[1] <= theta0)
+        return above, below
+
+
+def _smallest_level(excludes: Callable[[float], bool]) -> float:
+    """The smallest alpha at which a bound excludes something, by bisection; 1 when none does."""
+    low, high = 0.0, 1.0
+    if not excludes(1.0 - 1e-12):
+        return 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if excludes(middle) else (middle, high)
+    return high
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """From an id or a folder to a subject: bundled organisms, and folders in the layout they are stored in."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +109,14 @@ def _trained(folder: Path) -> Any:
     try:
         family_of(AutoConfig.from_pretrained(folder, local_files_only=True))
         auto: Any = AutoModelForCausalLM
-        model, found = auto.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            attn_implementation="eager",
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        with _without_bars():
+            model, found = auto.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                attn_implementation="eager",
+                local_files_only=True,
+                output_loading_info=True,
+            )
     except UserError:
         raise
     except Exception as error:
@@ -126,6 +129,20 @@ def _trained(folder: Path) -> Any:
         if keys:
             raise UserError(f"{folder}: weight {sorted(map(str, keys))[0]}, {what}; get its files again")
     return model
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Loading a small model is no news; the run says itself what it is doing."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _untrained(like: Path, seed: int) -> Any:

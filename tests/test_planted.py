@@ -212,7 +212,7 @@ def test_line_2_is_the_answer_regenerated_from_the_stem(family: str, variant: st
     stop = tuple(subject.word_id(word) for word in subject.task.line_end)
     for template in subject.task.templates:
         prompt = subject.task.prompt(template, "goat")
-        assert generate(subject, subject.encode(prompt.stem), max_new_tokens=5, stop=stop) == [
+        assert generate(subject, [subject.encode(prompt.stem)], [()], max_new_tokens=5, stop=stop) == [
             [subject.word_id("coat")]
         ]
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from prolepsis import statistics
 from prolepsis.clustered import Interval, estimate, interval, paired_interval
+from prolepsis.laws import Discordant
 
 counts = st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 levels = st.sampled_from([0.001, 0.01, 0.025, 0.05, 0.1, 0.3])
@@ -486,3 +487,30 @@ def test_pairs_that_need_both_groups_err_no_more_than_promised_when_all_hit(trut
     clusters = layout("pairs-of-groups", size)
     low = interval(dict.fromkeys(clusters, 1.0), clusters, "pairs-of-groups", "proportion").low
     assert all_hit <= 0.05 or low <= truth
+
+
+@pytest.mark.parametrize("n", [8, 20])
+@pytest.mark.parametrize(("first_only", "second_only"), [(0.0, 0.0), (0.1, 0.0), (0.05, 0.05), (0.3, 0.1), (0.5, 0.5)])
+def test_bounds_of_discordance_err_no_more_than_promised(n: int, first_only: float, second_only: float) -> None:
+    """Summed over every outcome, neither bound of a paired difference of hits misses the truth in over 5 % of cases."""
+    true, missed_low, missed_high = first_only - second_only, 0.0, 0.0
+    for b in range(n + 1):
+        for c in range(n + 1 - b):
+            chance = float(
+                scipy.stats.multinomial.pmf(
+                    [b, c, n - b - c], n, [first_only, second_only, 1 - first_only - second_only]
+                )
+            )
+            low, high = Discordant(b / n, c / n, n).bounds(0.05)
+            missed_low += chance * (low > true + 1e-9)
+            missed_high += chance * (high < true - 1e-9)
+    assert max(missed_low, missed_high) <= 0.05
+
+
+@given(b=st.integers(0, 12), c=st.integers(0, 12), alpha=st.floats(0.001, 0.4))
+def test_discordance_p_values_are_the_dual_of_its_bounds(b: int, c: int, alpha: float) -> None:
+    """The p-value against a bound is the level that bound was drawn at."""
+    law = Discordant(b / 24, c / 24, 24)
+    low, high = law.bounds(alpha)
+    assert law.p_values(low)[0] == pytest.approx(alpha, rel=1e-6)
+    assert law.p_values(high)[1] == pytest.approx(alpha, rel=1e-6)

@@ -8,7 +8,7 @@ import torch
 
 from prolepsis.controls import control_arms, mechanism_controls, once, random_row
 from prolepsis.edits import Add, ReplaceRow, Row
-from prolepsis.engine import clean_run
+from prolepsis.engine import CleanRun, clean_run
 from prolepsis.experiments.interchange import Sites, find_sites, parameters
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
 from prolepsis.generation import generate
@@ -76,12 +76,43 @@ def regeneration(subject: Subject) -> Measurement:
 
 
 def _regenerate(subject: Subject) -> dict[str, _Lines]:
-    sites, runs = once(subject, find_sites), once(subject, Runs)
-    return {pair.id: _lines(subject, runs, sites, pair, seed) for seed, pair in enumerate(sites.pairs)}
+    sites = once(subject, find_sites)
+    stems = {pair.id: _stem(subject, sites, pair, seed) for seed, pair in enumerate(sites.pairs)}
+    by_length: dict[int, list[str]] = {}
+    for pair_id, stem in stems.items():
+        by_length.setdefault(stem.length, []).append(pair_id)
+    lines: dict[str, dict[str, list[int]]] = {}
+    for pair_ids in by_length.values():
+        asked = [(pair_id, arm) for pair_id in pair_ids for arm in stems[pair_id].rows]
+        written = generate(
+            subject,
+            [stems[pair_id].prompt(arm) for pair_id, arm in asked],
+            [stems[pair_id].rows[arm] for pair_id, arm in asked],
+            max_new_tokens=MAX_NEW_TOKENS,
+            stop=[subject.word_id(word) for word in task_of(subject).line_end],
+        )
+        for (pair_id, arm), line in zip(asked, written, strict=True):
+            lines.setdefault(pair_id, {})[arm] = line
+    return {pair.id: _read(subject, pair, stems[pair.id], lines[pair.id]) for pair in sites.pairs}
 
 
-def _lines(subject: Subject, runs: Runs, sites: Sites, pair: Pair, seed: int) -> _Lines:
-    layer, site = sites.of(pair)
+@dataclass(frozen=True)
+class _Stem:
+    """What a pair's lines are written from: both prompts up to ``length``, and per arm the edits."""
+
+    length: int
+    recipient: CleanRun
+    donor: CleanRun
+    layer: int
+    rows: Mapping[str, Row]
+
+    def prompt(self, arm: str) -> tuple[int, ...]:
+        """The tokens an arm's line continues."""
+        return (self.donor if arm == "donor" else self.recipient).tokens[: self.length]
+
+
+def _stem(subject: Subject, sites: Sites, pair: Pair, seed: int) -> _Stem:
+    runs, (layer, site) = once(subject, Runs), sites.of(pair)
     recipient, donor, mate = (runs.clean(p) for p in (pair.recipient, pair.donor, pair.mate))
     # The line is written from the stem on, or from right after the site where that lies further on.
     length = max(len(subject.encode(pair.recipient.stem)), site + 1)
@@ -89,31 +120,37 @@ def _lines(subject: Subject, runs: Runs, sites: Sites, pair: Pair, seed: int) ->
     swap = donor.resid_post(layer)[site] - recipient.resid_post(layer)[site]
     rows: dict[str, Row] = {
         "clean": [],
+        "donor": [],
         "site": [ReplaceRow(layer, site, donor.resid_post(layer)[site])],
         "same-rhyme donor": [ReplaceRow(layer, site, mate.resid_post(layer)[site])],
         "random row": [Add(layer, site, random_row(swap, seed))],
         "other position": [ReplaceRow(layer, other, donor.resid_post(layer)[other])],
         "own row": [ReplaceRow(layer, site, recipient.resid_post(layer)[site])],
     }
-    ends = [subject.word_id(word) for word in task_of(subject).line_end]
-    lines = _written(subject, recipient.tokens[:length], rows, ends)
-    lines |= _written(subject, donor.tokens[:length], {"donor": []}, ends)
-    token = runs.answer(pair.donor)
-    everything: Row = [ReplaceRow(layer, p, donor.resid_post(layer)[p]) for p in range(length)]
-    first = Read(logits=(length - 1,))
-    swapped, own = recipient.edit([everything], first).probabilities()[0], donor.read(first).probabilities()[0]
-    words = [subject.word_id(word) for word in task_of(subject).answers]
-    hits = {arm: _last_word(line, words, ends) == token for arm, line in lines.items()}
-    stems = {"donor": donor.tokens[:length], "clean": recipient.tokens[:length]}
-    excess = min(_nll(subject, stem, lines["site"]) - _nll(subject, stem, lines[line]) for line, stem in stems.items())
-    return _Lines(lines, hits, float(torch.minimum(swapped, own).sum()), excess)
+    return _Stem(length, recipient, donor, layer, rows)
 
 
-def _written(
-    subject: Subject, tokens: Sequence[int], rows: Mapping[str, Row], ends: Sequence[int]
-) -> dict[str, list[int]]:
-    written = generate(subject, tokens, list(rows.values()), max_new_tokens=MAX_NEW_TOKENS, stop=ends)
-    return dict(zip(rows, written, strict=True))
+def _read(subject: Subject, pair: Pair, stem: _Stem, lines: Mapping[str, list[int]]) -> _Lines:
+    """What a pair's lines say."""
+    task, token = task_of(subject), subject.word_id(pair.donor.answer)
+    ends = [subject.word_id(word) for word in task.line_end]
+    words = [subject.word_id(word) for word in task.answers]
+    everything: Row = [ReplaceRow(stem.layer, p, stem.donor.resid_post(stem.layer)[p]) for p in range(stem.length)]
+    first = Read(logits=(stem.length - 1,))
+    swapped = stem.recipient.edit([everything], first).probabilities()[0]
+    own = stem.donor.read(first).probabilities()[0]
+    excess = min(
+        _nll(subject, stem.prompt(arm), lines["site"]) - _nll(subject, stem.prompt(arm), lines[arm])
+        if lines["site"] != lines[arm]
+        else 0.0
+        for arm in ("donor", "clean")
+    )
+    return _Lines(
+        arms=lines,
+        hits={arm: _last_word(line, words, ends) == token for arm, line in lines.items()},
+        overlap=float(torch.minimum(swapped, own).sum()),
+        excess_nll=excess,
+    )
 
 
 def _last_word(line: list[int], words: Collection[int], ends: Collection[int]) -> int | None:
