@@ -18,7 +18,7 @@ help:
 	@echo "make benchmarks  measure speed and memory against plain code"
 
 claims: $(ENV)/ready
-	$(RUN) -m pytest claims -m "not gpu"
+	$(RUN) -m pytest claims -m "not gpu" -n 2
 
 test: $(ENV)/ready
 	$(RUN) -m pytest tests -n 2

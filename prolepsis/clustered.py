@@ -56,8 +56,9 @@ class Interval:
 class Estimate:
     """A mean with everything needed to bound it at any level.
 
-    ``se`` is the standard error and ``mde`` the minimal detectable effect; both are 0 for points and for counts at 0 or
-    n, whose bounds do not rest on an estimated spread.
+    ``se`` is the standard error, 0 for points and for exact bounds of counted hits (at 0 or n, or of a paired
+    difference), which rest on no estimated spread. ``mde`` is the minimal detectable effect, 0 for points and for
+    counts at 0 or n.
     """
 
     value: float
@@ -128,15 +129,16 @@ def estimate(
         law = _end_law(float(x[0]), _units(size, design), lowest)
         return _counted(float(x[0]), law, size, len(x), k)
     value, se, law, method = _spread(x, labels, design)
+    mde = statistics.minimal_detectable_effect(se, size - 1) if size > 1 else math.inf
     if counted and isinstance(law, Point) and bool(np.isin(x, (-1.0, 0.0, 1.0)).all()):
         law = Count((value - lowest) / (1 - lowest), _units(size, design), lowest)
         return _counted(value, law, size, len(x), k)
     if counted and lowest < 0 and bool(np.isin(x, (-1.0, 0.0, 1.0)).all()) and not isinstance(law, Blind):
-        law = Widest((law, Discordant(float((x > 0).mean()), float((x < 0).mean()), _units(size, design))))
-    elif counted and not isinstance(law, Point | Blind):
+        exact = Discordant(float((x > 0).mean()), float((x < 0).mean()), _units(size, design))
+        return Estimate(value, 0.0, mde, size, len(x), k, f"exact discordance, or {method}", Widest((law, exact)))
+    if counted and not isinstance(law, Point | Blind):
         skewed = _effective_count(value, se, len(x), lowest)
         law = Widest((law, skewed, Ends(_units(size, design), lowest)))
-    mde = statistics.minimal_detectable_effect(se, size - 1) if size > 1 else math.inf
     return Estimate(value, se, mde, size, len(x), k, method, law)
 
 

@@ -41,6 +41,8 @@ def generate(
         raise UserError(
             f"{subject.id}: {total} tokens are more than the model takes ({limit}); ask for fewer new tokens"
         )
+    if any(isinstance(edit, ReplaceStream) and edit.position >= length for edits in rows for edit in edits):
+        raise UserError(f"{subject.id}: a stream can be replaced at the prompt's positions only, 0 to {length - 1}")
     plan = plan_rows(subject, rows, total)
     state = Pass(plan, torch.tensor([list(prompt) for prompt in prompts], device=subject.device))
     if any(isinstance(edit, FreezePattern | ReplaceStream) for edits in rows for edit in edits):

@@ -57,6 +57,7 @@ class Pass:
     """A forward pass in progress: which rows, which tokens are in the cache already, and what was read.
 
     ``tokens`` [rows, T] holds every token up to the end of this pass; ``offset`` counts those already in the cache.
+    ``masks`` keeps the masks of the current offset by window.
     """
 
     plan: Plan
@@ -68,6 +69,7 @@ class Pass:
     resid_mid: dict[int, Tensor] = field(default_factory=dict)
     patterns: dict[tuple[Head, int], Tensor] = field(default_factory=dict)
     z: dict[Head, Tensor] = field(default_factory=dict)
+    masks: dict[tuple[int | None, int], Tensor] = field(default_factory=dict)
 
 
 def edit_output(state: Pass, plan: LayerPlan, layer: int, before: Tensor | None, after: Tensor) -> Tensor:
@@ -120,10 +122,21 @@ def visible(subject: "Subject", state: Pass, layer: int) -> np.ndarray[Any, np.d
 
 
 def _mask(subject: "Subject", state: Pass, layer: int) -> Tensor:
-    """The additive mask eager attention takes, [B or 1, H or 1, Q, K]."""
-    seen = torch.from_numpy(visible(subject, state, layer)).to(subject.device)
-    mask = torch.zeros(seen.shape, dtype=subject.dtype, device=subject.device)
-    return mask.masked_fill(~seen, torch.finfo(subject.dtype).min)
+    """The additive mask eager attention takes, [B or 1, H or 1, Q, K]; layers with equal windows share theirs."""
+    plan = state.plan.layers.get(layer)
+    if plan is not None and plan.block:
+        return _additive(subject, visible(subject, state, layer))
+    key = (subject.wiring.windows[layer], state.offset)
+    if key not in state.masks:
+        state.masks = {at: mask for at, mask in state.masks.items() if at[1] == state.offset}
+        state.masks[key] = _additive(subject, visible(subject, state, layer))
+    return state.masks[key]
+
+
+def _additive(subject: "Subject", seen: "np.ndarray[Any, np.dtype[np.bool_]]") -> Tensor:
+    allowed = torch.from_numpy(seen).to(subject.device)
+    mask = torch.zeros(allowed.shape, dtype=subject.dtype, device=subject.device)
+    return mask.masked_fill(~allowed, torch.finfo(subject.dtype).min)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +135,7 @@ def _trained(folder: Path) -> Any:
 @contextmanager
 def _without_bars() -> Iterator[None]:
     """Loading a small model is no news; the run says itself what it is doing."""
-    from transformers.utils import logging
-
+    logging: Any = import_module("transformers.utils.logging")
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

@@ -42,6 +42,7 @@ class Subject:
     revision: str | None = None
     family: Family = field(init=False)
     memo: dict[str, Any] = field(init=False, default_factory=dict)
+    _word_ids: dict[str, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises UserError for a model whose wiring is not modelled, that is not eager, or that holds NaN."""
@@ -143,6 +144,11 @@ class Subject:
 
     def word_id(self, word: str) -> int:
         """Token id of ``word`` with a leading space, else without; raises UserError when neither is one token."""
+        if word not in self._word_ids:
+            self._word_ids[word] = self._one_token(word)
+        return self._word_ids[word]
+
+    def _one_token(self, word: str) -> int:
         for form in (f" {word}", word):
             ids = self.tokenizer(form, add_special_tokens=False)["input_ids"]
             if len(ids) == 1 and ids[0] != self.tokenizer.unk_token_id:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prolepsis.edits import Add, FreezePattern, ReplaceRow, Skip
+from prolepsis.edits import Add, FreezePattern, ReplaceRow, ReplaceStream, Skip
 from prolepsis.engine import clean_run
 from prolepsis.errors import UserError
 from prolepsis.generation import generate
@@ -62,6 +62,7 @@ def test_prompts_have_to_fit_together() -> None:
         ([[1, 2], [1]], [(), ()], 1, "one length"),
         ([[1, 2]], [()], 63, "65 tokens are more"),
         ([[1, 2], [1, 3]], [frozen, ()], 1, "one prompt for all rows"),
+        ([[1, 2]], [[ReplaceStream(0, 2, rows_like(subject, 0, 1)[0])]], 1, "positions only, 0 to 1"),
     ):
         with pytest.raises(UserError, match=message):
             generate(subject, prompts, rows, max_new_tokens=steps)

@@ -43,7 +43,7 @@ def regeneration(subject: Subject) -> Measurement:
     after the site), ``untrained twin``, ``same behaviour``; ``all positions`` (overlap of the line's first next-token
     distribution with the donor's own, when every row is interchanged); sham ``own row`` (1 if the clean line changes);
     guard ``excess NLL`` (nats per token by which the regenerated line is less natural than the donor's own line after
-    the donor's prompt, or than the clean line after the clean one, whichever is nearer).
+    the donor's prompt, or than the clean line after the clean one, whichever is nearer; 0 if it is one of the two).
     """
     start = time.perf_counter()
     sites, lines = once(subject, find_sites), once(subject, _regenerate)
@@ -139,12 +139,12 @@ def _read(subject: Subject, pair: Pair, stem: _Stem, lines: Mapping[str, list[in
     first = Read(logits=(stem.length - 1,))
     swapped = stem.recipient.edit([everything], first).probabilities()[0]
     own = stem.donor.read(first).probabilities()[0]
-    excess = min(
-        _nll(subject, stem.prompt(arm), lines["site"]) - _nll(subject, stem.prompt(arm), lines[arm])
-        if lines["site"] != lines[arm]
-        else 0.0
-        for arm in ("donor", "clean")
-    )
+    excess = 0.0
+    if lines["site"] not in (lines["donor"], lines["clean"]):
+        excess = min(
+            _nll(subject, stem.prompt(arm), lines["site"]) - _nll(subject, stem.prompt(arm), lines[arm])
+            for arm in ("donor", "clean")
+        )
     return _Lines(
         arms=lines,
         hits={arm: _last_word(line, words, ends) == token for arm, line in lines.items()},
