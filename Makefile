@@ -49,6 +49,7 @@ $(OLD)/ready: constraints-old.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11; name another: make PYTHON=python3.11" >&2; exit 4; }
 ifeq ($(TORCH),none)
 	$(PYTHON) -m venv --system-site-packages $*
+	@$*/bin/python -c 'import torch' || { rm -rf $*; echo "$(PYTHON) has no torch outside a virtual environment: leave TORCH out, or give TORCH=torch==VERSION" >&2; exit 4; }
 else
 	$(PYTHON) -m venv $*
 	$*/bin/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
