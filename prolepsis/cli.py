@@ -148,7 +148,7 @@ def _train(chosen: argparse.Namespace) -> None:
     out = chosen.out or Path(chosen.name)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not an empty folder; remove it or choose another with --out")
-    about = run(chosen.name, out, chosen.seed, progress=sys.stdout.isatty())
+    about = run(chosen.name, out, chosen.seed, progress=sys.stderr.isatty())
     for score, value in about["scores"].items():
         print(f"{score:>20} {value:.3f}")
     print(f"{chosen.name} is in {out}")

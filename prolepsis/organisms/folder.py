@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from prolepsis.organisms.grammar import BOS, EOS, PAD, TOKEN_ID, UNKNOWN
 from prolepsis.organisms.recipes import Recipe
-from prolepsis.organisms.tokenizer import word_tokenizer
+from prolepsis.organisms.tokenizer import save_tokenizer, word_tokenizer
 from prolepsis.organisms.transcoder_training import TranscoderWeights
 from prolepsis.transcoder import write_transcoder
 
@@ -20,7 +20,7 @@ def save_trained(folder: Path, recipe: Recipe, model: Any, about: dict[str, Any]
     model.config.save_pretrained(folder)
     weights = {name: parameter.detach().to(torch.float16) for name, parameter in model.named_parameters()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    word_tokenizer(TOKEN_ID, BOS, UNKNOWN, eos_token=EOS, pad_token=PAD).save_pretrained(folder)
+    save_tokenizer(word_tokenizer(TOKEN_ID, BOS, UNKNOWN, eos_token=EOS, pad_token=PAD), folder)
     (folder / "task.json").write_text(recipe.task.to_json() + "\n")
     save_about(folder, about)
 
