@@ -98,18 +98,11 @@ def edit_output(state: Pass, plan: LayerPlan, layer: int, before: Tensor | None,
 
 def visible(subject: "Subject", state: Pass, layer: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Which keys each query of this pass may see in ``layer``: bool [B, 1 or H, Q, K]."""
-    tokens = state.tokens.cpu().numpy()
-    n_rows, total = tokens.shape
-    query = np.arange(state.offset, total)[:, None]
-    key = np.arange(total)[None, :]
-    seen = key <= query
-    window = subject.wiring.windows[layer]
-    if window is not None:
-        seen = seen & (key > query - window)
-    if subject.mask_rule is not None:
-        seen = np.stack([seen & subject.mask_rule(query, key, row) for row in tokens])[:, None]
-    else:
-        seen = seen[None, None]
+    rows = state.tokens.tolist()
+    n_rows, total = state.tokens.shape
+    # Without a mask rule the tokens play no part, and one row stands for all.
+    asked = rows[:1] if subject.mask_rule is None else rows
+    seen = np.stack([subject.wiring.visible(layer, row, state.offset) for row in asked])[:, None]
     plan = state.plan.layers.get(layer)
     if plan is not None and plan.block:
         seen = np.broadcast_to(seen, (n_rows, subject.n_heads, *seen.shape[2:])).copy()
