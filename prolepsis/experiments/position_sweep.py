@@ -141,6 +141,8 @@ def _injected(pair: Pair, task: Task, features: Mapping[str, Feature]) -> str:
     """The word to inject: the donor's answer, else the word of its group with the smallest source layer.
 
     So the two pairs that share a target group inject two features where there are two: features are what is sampled.
+    The paper injects the word with the smallest source layer, always; one feature per group left too few clusters here
+    to tell the edit from its nulls.
     """
     if pair.donor.answer in features:
         return pair.donor.answer
