@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -159,7 +159,3 @@ class Subject:
     def decode(self, tokens: list[int]) -> str:
         """The text of token ids."""
         return str(self.tokenizer.decode(tokens))
-
-    def to(self, device: str | torch.device, dtype: torch.dtype) -> "Subject":
-        """The same subject on another device or in another dtype."""
-        return replace(self, model=self.model.to(device=device, dtype=dtype))

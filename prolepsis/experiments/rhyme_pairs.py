@@ -98,10 +98,6 @@ class Runs:
         """Token id of the word the prompt should end on."""
         return self.subject.word_id(prompt.answer)
 
-    def log_odds(self, prompt: Prompt, token: int) -> float:
-        """Clean log-odds of ``token`` after ``prompt``, in nats."""
-        return float(self.clean(prompt).read(Read()).log_odds(token)[0])
-
     def family(self, prompt: Prompt) -> list[int]:
         """Token ids of every word of the prompt's rhyme group."""
         task = task_of(self.subject)
