@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=list(TRAINED), choices=TRAINED)
     parser.add_argument("--folder", type=Path, help="keep the organisms here, and reuse those that lie there")
     given = parser.parse_args()
-    claims = [claim for claim in ledger.rows(family="q2") if claim.kind != "arithmetic"]
+    claims = ledger.rows(family="q2", tier="organism")
     pins = read_pins(EXPECTED, {claim.key for claim in claims})
     pinned = {(key.claim, key.variant, key.subject): pin.verdict for key, pin in pins.items()}
     wrong = compared = 0
@@ -41,7 +41,7 @@ def main() -> int:
             made = [name for name in names if _make(name, root / f"seed-{seed}" / name, seed)]
             for name in made:
                 subject = load_subject(str(root / f"seed-{seed}" / name))
-                verdicts = judge_family(claims, families.measure("q2", subject))
+                verdicts = judge_family(claims, families.measure(claims, subject))
                 for (claim, variant), verdict in verdicts.items():
                     expected = pinned.get((claim, variant, name))
                     if variant != "asked" or expected is None:

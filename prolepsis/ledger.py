@@ -23,6 +23,7 @@ controls      o list of {name, role, bound, label}; name is the arm of the measu
                 role null, rival: no bound · positive: bound its lower 95 % bound must reach · guard: bound its mean
                 must not pass · sham: largest deviation from clean, 0 unless given
 experiment      name of the experiment that measures it
+suite         o the bundled subjects it is asked of (prolepsis.organisms.SUITES); "couplets" unless given
 tiers           any of arithmetic, property, organism, archive, gpu; arithmetic claims have that one alone
 ==============  ======================================================================================================
 """
@@ -37,6 +38,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
 from prolepsis.errors import UserError
+from prolepsis.organisms import SUITES
 
 Variant = Literal["published", "asked"]
 Kind = Literal["effect", "absence", "exclusivity", "universal", "equality", "ordering", "arithmetic"]
@@ -89,6 +91,7 @@ class Claim:
     tolerance_why: str
     controls: tuple[Control, ...]
     experiment: str
+    suite: str
     tiers: tuple[Tier, ...]
 
     @property
@@ -165,8 +168,8 @@ class _Table:
             raise _Fault(f"{self.what}{field} is {value!r}; give a text in quotes")
         return value
 
-    def one_of(self, field: str, choices: tuple[str, ...]) -> Any:
-        value = self._take(field)
+    def one_of(self, field: str, choices: tuple[str, ...], default: str | None = None) -> Any:
+        value = self._take(field, default)
         if value not in choices:
             raise _Fault(f"{self.what}{field} is {value!r}; choose one of {', '.join(choices)}")
         return value
@@ -227,6 +230,7 @@ def _claim(plain: Any) -> Claim:
         tolerance_why=table.text("tolerance_why", default=""),
         controls=_controls(table.items("controls")),
         experiment=table.text("experiment"),
+        suite=table.one_of("suite", tuple(SUITES), default="couplets"),
         tiers=_tiers(table.items("tiers", optional=False), kind),
     )
     table.done()

@@ -45,8 +45,43 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Relation:
+    """A relation that holds between a subject and one of several ``options``.
+
+    ``templates`` are prompts with a ``{subject}`` slot that stop right before the answer; ``answers`` maps each
+    subject, of one or more words, to the option that is true of it.
+    """
+
+    id: str
+    templates: tuple[str, ...]
+    options: tuple[str, ...]
+    answers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class FactPrompt:
+    """A template of ``relation``, by its number, filled with ``subject``."""
+
+    relation: Relation
+    template: int
+    subject: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.relation.id}-{self.template}/{self.subject}"
+
+    @property
+    def text(self) -> str:
+        return self.relation.templates[self.template].replace("{subject}", self.subject)
+
+    @property
+    def answer(self) -> str:
+        return self.relation.answers[self.subject]
+
+
+@dataclass(frozen=True)
 class Task:
-    """Rhyme groups, the answer each word calls for, templates, and the tokens that end a line.
+    """Rhyme groups, the answer each word calls for, templates, and the tokens that end a line; perhaps facts.
 
     ``features`` names the word-level transcoder features where they are known beforehand, and ``feature_activation``
     how strong they typically are; otherwise a vocabulary scan finds them, and the prompts show how strong they are.
@@ -58,6 +93,7 @@ class Task:
     line_end: tuple[str, ...]
     features: Mapping[str, Feature] | None = None
     feature_activation: float | None = None
+    facts: tuple[Relation, ...] = ()
 
     def prompt(self, template: Template, word: str) -> Prompt:
         """The prompt of ``template`` with ``word``; raises UserError for a word that is in no group."""
@@ -75,6 +111,10 @@ class Task:
             "line_end": list(self.line_end),
             "features": None if self.features is None else {w: str(f) for w, f in self.features.items()},
             "feature_activation": self.feature_activation,
+            "facts": [
+                {"id": r.id, "templates": list(r.templates), "options": list(r.options), "answers": dict(r.answers)}
+                for r in self.facts
+            ],
         }
         return json.dumps(plain, indent=1)
 
@@ -91,6 +131,10 @@ class Task:
                 line_end=tuple(plain["line_end"]),
                 features=None if features is None else {w: Feature.parse(f) for w, f in features.items()},
                 feature_activation=plain.get("feature_activation"),
+                facts=tuple(
+                    Relation(r["id"], tuple(r["templates"]), tuple(r["options"]), r["answers"])
+                    for r in plain.get("facts", [])
+                ),
             )
         except FileNotFoundError:
             raise UserError(f"{path}: no such task file") from None

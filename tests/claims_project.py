@@ -93,7 +93,7 @@ def load_subject(wanted, pytestconfig):
 
 @pytest.fixture(scope="session")
 def measure_family(wanted):
-    def measure(family, subject):
+    def measure(claims, subject):
         with (HERE / "log.txt").open("a") as log:
             log.write(f"measure {subject.id} {os.getpid()}\\n")
         keys = [("X01", "asked"), ("X02", "asked"), ("X02", "published")]

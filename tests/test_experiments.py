@@ -190,7 +190,7 @@ def test_the_unembedding_direction_raises_its_word_most() -> None:
 )
 def test_asked_verdicts_on_subjects_with_known_answers(variant: str, verdict: str) -> None:
     """What is asked is supported where a plan was planted and contradicted where none was, judged as in a real run."""
-    claims = [claim for claim in ledger.rows(family="q2") if claim.kind != "arithmetic"]
-    verdicts = judge_family(claims, families.measure("q2", subject_of(variant)))
+    claims = ledger.rows(family="q2", tier="organism")
+    verdicts = judge_family(claims, families.measure(claims, subject_of(variant)))
     asked = {claim: found.verdict for (claim, which), found in verdicts.items() if which == "asked"}
     assert asked == dict.fromkeys(("X01", "X02", "X03", "X04"), verdict)

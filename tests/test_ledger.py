@@ -91,6 +91,7 @@ def test_a_complete_row_is_read_field_by_field(ledger):
             Control("kl", "guard", 0.1, "kl"),
         ),
         experiment="interchange",
+        suite="couplets",
         tiers=("organism", "gpu"),
     )
 

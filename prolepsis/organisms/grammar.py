@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prolepsis.masks import CoupletBarrier
-from prolepsis.task import Task, Template
+from prolepsis.task import Relation, Task, Template
 
 TokenArray = npt.NDArray[np.int64]
 
@@ -242,4 +242,17 @@ def task(stem_has_subject: bool = False) -> Task:
         opening = f"{line1} , {NEWLINE} {adverb}"
         stem = f"{opening} {subject}" if stem_has_subject else opening
         templates.append(Template(name, f"{opening} {subject} {rest}", stem))
-    return Task(GROUPS, PARTNER, tuple(templates), (".", EOS))
+    return Task(GROUPS, PARTNER, tuple(templates), (".", EOS), facts=_relations())
+
+
+def _relations() -> tuple[Relation, ...]:
+    """What the facts ask: every person's city and instrument, in every wording up to the answer."""
+    return tuple(
+        Relation(
+            id=relation,
+            templates=tuple(text.partition(" {answer}")[0].replace("{first} {last}", "{subject}") for text in texts),
+            options=FACT_ANSWERS[relation],
+            answers={f"{first} {last}": answer for (first, last, of), answer in FACTS.items() if of == relation},
+        )
+        for relation, texts in FACT_TEMPLATES.items()
+    )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from prolepsis.subject import Subject
 
 LoadSubject = Callable[[SubjectSource], "Subject"]
-MeasureFamily = Callable[[str, "Subject"], Mapping["ClaimKey", Measurement | Untested]]
+MeasureFamily = Callable[[Sequence["Claim"], "Subject"], Mapping["ClaimKey", Measurement | Untested]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Measuring:
         subject = None
         try:
             subject = self._subject(source)
-            measured = self._measure(family[0].family, subject)
+            measured = self._measure(family, subject)
         except Untested as missing:
             about = subject_row(source, subject)
             return {claim.key: Outcome(untested(claim, str(missing)), None, about) for claim in family}

@@ -10,6 +10,7 @@ import pytest
 
 from prolepsis import ledger
 from prolepsis.ledger import Claim
+from prolepsis.organisms import SUITES
 from prolepsis.report.options import Settings
 from prolepsis.report.pins import Key, Pins, read_pins
 from prolepsis.report.rows import claim_row, plain
@@ -36,6 +37,11 @@ class Case:
     @property
     def pin_key(self) -> Key:
         return Key(self.claim.id, self.claim.variant, self.source.id, self.source.tier)
+
+
+def is_asked(claim: Claim, source: SubjectSource) -> bool:
+    """Whether ``claim`` is measured on subjects of this tier, and on this one if it is bundled."""
+    return source.tier in claim.tiers and (source.model is not None or source.id in SUITES[claim.suite])
 
 
 @dataclass
@@ -66,11 +72,11 @@ class ClaimsRun:
         """The cases a test function stands for: rows of the family and variant (or just ``ids``) × subjects."""
         rows = [claim for claim in self.claims if claim.family == family and claim.variant == variant]
         rows = sorted((row for row in rows if not ids or row.id in ids), key=lambda row: row.id)
-        return [Case(row, source) for source in self.settings.subjects for row in rows if source.tier in row.tiers]
+        return [Case(row, source) for source in self.settings.subjects for row in rows if is_asked(row, source)]
 
     def family(self, case: Case) -> list[Claim]:
-        """Every row judged together with ``case``: those of its family that apply to its subject."""
-        return [row for row in self.claims if row.family == case.claim.family and case.source.tier in row.tiers]
+        """Every row judged together with ``case``: those of its family that its subject is asked."""
+        return [row for row in self.claims if row.family == case.claim.family and is_asked(row, case.source)]
 
     def record(self, item: pytest.Item, case: Case, outcome: "Outcome") -> None:
         """Keep the outcome of ``case`` with its test, and write it down at once."""
