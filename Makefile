@@ -7,14 +7,15 @@ ENV := .venv
 OLD := .venv-old
 RUN := $(ENV)/bin/python
 
-.PHONY: help claims test test-old lint seeds benchmarks clean
+.PHONY: help claims test test-old lint truth truth-seeds benchmarks clean
 
 help:
 	@echo "make claims      verify the claims on the bundled subjects; writes reports/"
 	@echo "make test        run the harness's own tests"
 	@echo "make test-old    the same with the oldest supported transformers"
 	@echo "make lint        ruff and mypy"
-	@echo "make seeds       train fresh organisms and verify the claims on them (an hour)"
+	@echo "make truth       verify the claims, and compare with what must come out on subjects whose answer is known"
+	@echo "make truth-seeds the same on organisms trained anew from three fresh seeds (an hour)"
 	@echo "make benchmarks  measure speed and memory against plain code"
 
 claims: $(ENV)/ready
@@ -31,8 +32,12 @@ lint: $(ENV)/ready
 	$(ENV)/bin/ruff format --check .
 	$(ENV)/bin/mypy
 
-seeds: $(ENV)/ready
-	$(RUN) -m benchmarks.fresh_seeds
+truth: $(ENV)/ready
+	-$(RUN) -m pytest claims -m "not gpu" -n 2
+	$(ENV)/bin/prolepsis truth reports/latest
+
+truth-seeds: $(ENV)/ready
+	$(RUN) -m benchmarks.truth_seeds
 
 benchmarks: $(ENV)/ready
 	$(RUN) benchmarks/bench_sweep.py

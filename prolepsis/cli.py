@@ -10,13 +10,14 @@ from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
-from prolepsis import selection
+from prolepsis import ledger, selection
 from prolepsis.errors import UserError
 from prolepsis.reach import reach
 from prolepsis.selection import parse_edits, parse_readout
+from prolepsis.truth import TRUTH, compare, found_in, read_truth
 from prolepsis.wiring import open_wiring
 
-OK, INTERRUPTED, OUR_BUG, USER_ERROR = 0, 2, 3, 4
+OK, DIFFERENT, INTERRUPTED, OUR_BUG, USER_ERROR = 0, 1, 2, 3, 4
 
 REACH_EXAMPLE = """\
 worked example: in Gemma 2 2B, features are steered at the last of 32 tokens. Can the part of the edit in layers 23 to
@@ -37,13 +38,13 @@ the query 31. How edits and readouts are written:
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand: what it says of itself, its arguments, and what it does with them."""
+    """A subcommand: what it says of itself, its arguments, and what it does with them; it returns the exit code."""
 
     name: str
     summary: str
     epilog: str
     arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], None]
+    run: Callable[[argparse.Namespace], int]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -54,10 +55,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 2 interrupted, 3 our bug, 4 user error."""
+    """Run the command line.
+
+    Returns the exit code: 0 done, 1 not as it has to be, 2 interrupted, 3 our bug, 4 user error.
+    """
     try:
         chosen = _parser().parse_args(arguments)
-        chosen.run(chosen)
+        return int(chosen.command.run(chosen))
     except UserError as error:
         print(f"prolepsis: {error}", file=sys.stderr)
         return USER_ERROR
@@ -67,7 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception:
         traceback.print_exc()
         return OUR_BUG
-    return OK
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.arguments(added)
-        added.set_defaults(run=command.run)
+        added.set_defaults(command=command)
     return parser
 
 
@@ -120,7 +123,7 @@ def _tokens(text: str) -> int | tuple[int, ...]:
         raise UserError(f"--tokens {text!r} is neither a number of tokens nor ids such as 1,17,4") from None
 
 
-def _reach(chosen: argparse.Namespace) -> None:
+def _reach(chosen: argparse.Namespace) -> int:
     varied, given = tuple(chain(*chosen.vary)), tuple(chain(*chosen.given))
     found = reach(open_wiring(chosen.wiring), varied, chosen.read, given, tokens=chosen.tokens)
     if chosen.json:
@@ -134,6 +137,7 @@ def _reach(chosen: argparse.Namespace) -> None:
         print(json.dumps(asked | asdict(found), ensure_ascii=False))
     else:
         print(f"{'yes' if found.answer else 'no'}: {found.why}")
+    return OK
 
 
 def _train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +146,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default ./NAME)")
 
 
-def _train(chosen: argparse.Namespace) -> None:
+def _train(chosen: argparse.Namespace) -> int:
     from prolepsis.organisms.train import run
 
     out = chosen.out or Path(chosen.name)
@@ -152,6 +156,29 @@ def _train(chosen: argparse.Namespace) -> None:
     for score, value in about["scores"].items():
         print(f"{score:>20} {value:.3f}")
     print(f"{chosen.name} is in {out}")
+    return OK
+
+
+def _truth_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run", nargs="?", type=Path, default=Path("reports/latest"), help="folder of a run (default reports/latest)"
+    )
+
+
+def _truth(chosen: argparse.Namespace) -> int:
+    path = chosen.run / "report.json"
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["claims"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: no report can be read there; name a folder that `make claims` wrote") from None
+    truth = read_truth(TRUTH, {claim.key for claim in ledger.rows()})
+    compared = compare(truth, found_in(rows))
+    for line in compared.false:
+        print(f"false: {line}")
+    for line in compared.missed:
+        print(f"missed: {line}")
+    print(compared)
+    return DIFFERENT if compared.false or compared.missed else OK
 
 
 COMMANDS = (
@@ -168,5 +195,12 @@ COMMANDS = (
         "The same seed gives the same weights on the same machine; nothing is written when a score misses its bar.",
         _train_arguments,
         _train,
+    ),
+    Command(
+        "truth",
+        "Compare the verdicts of a run with what has to come out on subjects whose answer is known.",
+        "False is a decided verdict that is not the true one; missed is one left open where something was to be seen.",
+        _truth_arguments,
+        _truth,
     ),
 )

@@ -30,7 +30,6 @@ tiers           any of arithmetic, property, organism, archive, gpu; arithmetic 
 
 import math
 import re
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -39,6 +38,7 @@ from typing import Any, Literal, TypedDict, get_args
 
 from prolepsis.errors import UserError
 from prolepsis.organisms import SUITES
+from prolepsis.toml_tables import read_tables
 
 Variant = Literal["published", "asked"]
 Kind = Literal["effect", "absence", "exclusivity", "universal", "equality", "ordering", "arithmetic"]
@@ -118,22 +118,12 @@ def load(path: Path) -> tuple[Claim, ...]:
     """Every claim of a ledger file; raises UserError "file:line: claim X01: what is wrong and its cure"."""
     name = _shown(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        plain = tomllib.loads(text)
+        tables = read_tables(path, "claim", name)
     except OSError:
         raise UserError(f"{name}: no ledger here; run from a checkout of the project, where claims/ lies") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{name}: is not UTF-8 text; save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        at = re.search(r"at line (\d+)", str(error))
-        raise UserError(f"{name}:{at[1] if at else text.count(chr(10)) + 1}: is not TOML: {error}") from None
-    lines = [number for number, line in enumerate(text.splitlines(), 1) if re.match(r"\s*\[\[\s*claim\s*\]\]", line)]
-    tables = plain.get("claim")
-    if set(plain) != {"claim"} or not isinstance(tables, list) or len(lines) != len(tables):
-        raise UserError(f"{name}:1: a ledger holds [[claim]] tables and nothing else; write each row as one")
     seen: dict[tuple[str, str], int] = {}
     claims = []
-    for line, table in zip(lines, tables, strict=True):
+    for line, table in tables:
         try:
             claim = _claim(table)
             if claim.key in seen:

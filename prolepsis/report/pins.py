@@ -1,13 +1,13 @@
 """Pinned verdicts: reading ``expected.toml``, and what a verdict means against its pin."""
 
 import re
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from prolepsis.errors import UserError
+from prolepsis.toml_tables import read_tables
 
 Row = Mapping[str, Any]
 FIELDS = ("claim", "variant", "subject", "tier", "verdict", "reason")
@@ -56,19 +56,8 @@ def read_pins(path: Path, claims: Collection[tuple[str, str]]) -> dict[Key, Pin]
     """
     if not path.exists():
         return {}
-    text = path.read_text()
-    try:
-        contents = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        number = line[1] if line else len(text.splitlines())
-        raise UserError(f"{path}:{number}: not valid TOML ({error})") from None
-    lines = [number for number, line in enumerate(text.splitlines(), start=1) if HEADER.match(line)]
-    entries = contents.get("expected", [])
-    if set(contents) - {"expected"} or not isinstance(entries, list) or len(lines) != len(entries):
-        raise UserError(f"{path}:1: holds something other than pins; write each as its own [[expected]] table")
     pins: dict[Key, Pin] = {}
-    for line_number, entry in zip(lines, entries, strict=True):
+    for line_number, entry in read_tables(path, "expected", str(path)):
         key, pin, problem = *_pin(entry), _problem(entry, claims)
         if problem is None and key in pins:
             problem = f"{' '.join(key)} is pinned twice"

@@ -1,0 +1,78 @@
+"""Whether verdicts hold on organisms nobody has looked at: each is trained anew on fresh seeds, and judged.
+
+Every trained organism and its untrained twin is made from three seeds that are not shipped, and every claim the truth
+table answers for it is measured. Prints false and missed verdicts, and the rate of errors with its upper 95 % bound.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from prolepsis import ledger
+from prolepsis.errors import UserError
+from prolepsis.experiments import families
+from prolepsis.judge import judge_family
+from prolepsis.loading import load_subject
+from prolepsis.organisms import SUITES, TRAINED
+from prolepsis.organisms.train import run
+from prolepsis.truth import TRUTH, Asked, Comparison, compare, read_truth
+
+
+def main() -> int:
+    """Train, measure and judge; returns 0 when every verdict came out as it must."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--only", nargs="+", default=list(TRAINED), choices=TRAINED)
+    parser.add_argument("--folder", type=Path, help="keep the organisms here, and reuse those that lie there")
+    given = parser.parse_args()
+    truth = read_truth(TRUTH, {claim.key for claim in ledger.rows()})
+    comparisons = []
+    with tempfile.TemporaryDirectory() as scratch:
+        root = given.folder or Path(scratch)
+        for seed in given.seeds:
+            names = [name for organism in given.only for name in (organism, f"{organism}-untrained")]
+            for name in [name for name in names if _make(name, root / f"seed-{seed}" / name, seed)]:
+                asked = {key: answer for key, answer in truth.items() if key.subject == name}
+                compared = compare(asked, _verdicts(root / f"seed-{seed}" / name))
+                for line in (*compared.false, *compared.missed):
+                    print(f"seed {seed}, {line}", flush=True)
+                comparisons.append(compared)
+    whole = Comparison(
+        compared=sum(c.compared for c in comparisons),
+        false=tuple(line for c in comparisons for line in c.false),
+        missed=tuple(line for c in comparisons for line in c.missed),
+    )
+    print(whole)
+    return int(bool(whole.false or whole.missed or not whole.compared))
+
+
+def _verdicts(folder: Path) -> dict[Asked, tuple[str, str]]:
+    """Every organism claim of the subject's suites, measured on the organism in ``folder``."""
+    subject = load_subject(str(folder))
+    claims = [claim for claim in ledger.rows(tier="organism") if folder.name in SUITES[claim.suite]]
+    found = {}
+    for family in dict.fromkeys(claim.family for claim in claims):
+        of_family = [claim for claim in claims if claim.family == family]
+        verdicts = judge_family(of_family, families.measure(of_family, subject))
+        found |= {Asked(*key, folder.name): (str(v.verdict), v.reason) for key, v in verdicts.items()}
+    return found
+
+
+def _make(name: str, folder: Path, seed: int) -> bool:
+    """Train one organism unless it is there already; False when it missed the scores it must reach."""
+    if (folder / "subject.json").exists():
+        return True
+    start = time.monotonic()
+    try:
+        run(name, folder, seed, progress=sys.stderr.isatty())
+    except UserError as error:
+        print(f"seed {seed}, {name}: not made: {error}", flush=True)
+        return False
+    print(f"seed {seed}, {name}: made in {time.monotonic() - start:.0f} s", flush=True)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
