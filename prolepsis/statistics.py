@@ -65,6 +65,19 @@ def mcnemar(first_only: int, second_only: int) -> float:
     return min(1.0, 2 * tail)
 
 
+def fisher_exact(k: int, n: int, other_k: int, other_n: int) -> float:
+    """Two-sided p-value that ``k`` of ``n`` and ``other_k`` of ``other_n`` come of one rate (Fisher 1935).
+
+    The probability, given the total, of every split at most as likely as the one observed.
+    """
+    _check_count(k, n)
+    _check_count(other_k, other_n)
+    total = k + other_k
+    splits = range(max(0, total - other_n), min(n, total) + 1)
+    ways = {i: math.comb(n, i) * math.comb(other_n, total - i) for i in splits}
+    return sum(way for way in ways.values() if way <= ways[k]) / sum(ways.values())
+
+
 class Overlap(NamedTuple):
     """Probabilities that two random sets share at most, exactly, and at least so many members."""
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from prolepsis import cli
+from prolepsis.commands import reach
+from prolepsis.commands.command import OK, USER_ERROR
 from prolepsis.masks import CoupletBarrier
 
 ASKED = ["reach", "--wiring", "gemma-2-2b", "--tokens", "32", "--vary", "L23..25@31", "--read", "L21:H5 31->31"]
@@ -18,15 +20,15 @@ ASKED = ["reach", "--wiring", "gemma-2-2b", "--tokens", "32", "--vary", "L23..25
 
 def test_an_answer_is_one_line_and_a_no_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     """`prolepsis reach` prints yes or no with the reason, and both leave with 0."""
-    assert cli.main([*ASKED, "--given", "L16..25@31"]) == cli.OK
+    assert cli.main([*ASKED, "--given", "L16..25@31"]) == OK
     assert capsys.readouterr().out == "no: every path starts at L23@31, above L21:H5 31→31\n"
-    assert cli.main([*ASKED, "--vary", "L16@31"]) == cli.OK
+    assert cli.main([*ASKED, "--vary", "L16@31"]) == OK
     assert capsys.readouterr().out == "yes: L16@31 → L21:H5 31→31\n"
 
 
 def test_json_holds_the_question_and_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
     """--json prints one object with the parsed question, the answer and the why."""
-    assert cli.main([*ASKED, "--given", "skip L3..4", "freeze L2:H1", "--json"]) == cli.OK
+    assert cli.main([*ASKED, "--given", "skip L3..4", "freeze L2:H1", "--json"]) == OK
     assert json.loads(capsys.readouterr().out) == {
         "wiring": "gemma-2-2b",
         "tokens": 32,
@@ -46,7 +48,7 @@ def test_the_worked_examples_of_the_help_are_true(capsys: pytest.CaptureFixture[
     examples = re.findall(r"\$ prolepsis (.+)\n +(.+)\n", capsys.readouterr().out)
     assert len(examples) == 2
     for command, printed in examples:
-        assert cli.main(shlex.split(command)) == cli.OK
+        assert cli.main(shlex.split(command)) == OK
         assert capsys.readouterr().out.strip() == printed
 
 
@@ -56,11 +58,11 @@ def test_tokens_may_be_ids_for_a_mask_rule(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "subject.json").write_text(json.dumps({"mask_rule": CoupletBarrier(newline=4).describe()}))
     question = ["reach", "--wiring", str(tmp_path), "--vary", "L0@1", "--read", "logits@3", "--tokens"]
-    assert cli.main([*question, "4"]) == cli.USER_ERROR
+    assert cli.main([*question, "4"]) == USER_ERROR
     assert "give their ids" in capsys.readouterr().err
-    assert cli.main([*question, "1,5,4,6"]) == cli.OK
+    assert cli.main([*question, "1,5,4,6"]) == OK
     assert capsys.readouterr().out.startswith("no: ")
-    assert cli.main([*question, "1,5,7,6"]) == cli.OK
+    assert cli.main([*question, "1,5,7,6"]) == OK
     assert capsys.readouterr().out.startswith("yes: ")
 
 
@@ -84,7 +86,7 @@ def test_a_user_error_is_one_line_and_leaves_with_4(
     arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever the user got wrong is named in one line on stderr, nothing on stdout, exit code 4."""
-    assert cli.main(arguments) == cli.USER_ERROR
+    assert cli.main(arguments) == USER_ERROR
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.count("\n") == 1
@@ -107,7 +109,7 @@ def test_interruptions_and_our_bugs_have_their_own_codes(
     def fail(*_: Any, **__: Any) -> None:
         raise raised
 
-    monkeypatch.setattr(cli, "reach", fail)
+    monkeypatch.setattr(reach, "reach", fail)
     assert cli.main(ASKED) == code
     assert capsys.readouterr().err.startswith(printed)
 
@@ -115,7 +117,7 @@ def test_interruptions_and_our_bugs_have_their_own_codes(
 def test_training_never_overwrites(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`prolepsis train` refuses a folder that holds something, before any training."""
     (tmp_path / "model.safetensors").write_text("precious")
-    assert cli.main(["train", "planner", "--out", str(tmp_path)]) == cli.USER_ERROR
+    assert cli.main(["train", "planner", "--out", str(tmp_path)]) == USER_ERROR
     assert "not an empty folder" in capsys.readouterr().err
     assert (tmp_path / "model.safetensors").read_text() == "precious"
 
@@ -132,7 +134,7 @@ def test_training_passes_on_what_was_asked(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train, "run", record)
-    assert cli.main(["train", "planner", "--seed", "3"]) == cli.OK
+    assert cli.main(["train", "planner", "--seed", "3"]) == OK
     assert capsys.readouterr().out.split() == ["rhyme_rate", "0.988", "planner", "is", "in", "planner"]
 
 

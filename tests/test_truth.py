@@ -108,9 +108,9 @@ def test_the_command_says_what_is_wrong_and_fails(tmp_path: Path, capsys: pytest
         for key, answer in truth.items()
     ]
     assert len(found_in(rows)) == len(truth)
-    (tmp_path / "report.json").write_text(json.dumps({"claims": rows}))
+    (tmp_path / "report.json").write_text(json.dumps({"schema": 1, "claims": rows}))
     assert main(["truth", str(tmp_path)]) == 0
-    (tmp_path / "report.json").write_text(json.dumps({"claims": rows[1:]}))
+    (tmp_path / "report.json").write_text(json.dumps({"schema": 1, "claims": rows[1:]}))
     assert main(["truth", str(tmp_path)]) == 1
     assert "missed: " in capsys.readouterr().out
     assert main(["truth", str(tmp_path / "nowhere")]) == 4

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from prolepsis.errors import UserError
+from prolepsis.report.comparison import Failure
 from prolepsis.report.subjects import SubjectSource, known_subjects, select_subjects
 
 DTYPES = ("float32", "float64", "bfloat16")
@@ -29,6 +30,8 @@ class Settings:
     reports: Path
     expected: Path
     update_expected: bool
+    compare: Path | None
+    compare_fail: Failure
     asked: str | None
     named: frozenset[str]
     repeat: tuple[str, ...]
@@ -44,14 +47,18 @@ class Settings:
         expected = here / option.claims_expected if option.claims_expected else _claims(config) / "expected.toml"
         if option.claims_expected and not expected.exists() and not option.claims_update_expected:
             raise UserError(f"{expected}: no such file; --claims-update-expected writes it")
-        subjects = select_subjects(known, option.claims_subject, named, here)
+        shard, shards = _shard(option.claims_shard)
+        subjects = select_subjects(known, option.claims_subject, named, here)[shard - 1 :: shards]
+        reports = here / option.claims_report if option.claims_report else config.rootpath / "reports"
         return cls(
             subjects=subjects,
             device=option.claims_device,
             dtype=option.claims_dtype,
-            reports=here / option.claims_report if option.claims_report else config.rootpath / "reports",
+            reports=reports,
             expected=expected,
             update_expected=option.claims_update_expected,
+            compare=_stored_run(option.claims_compare, reports, here),
+            compare_fail=Failure.parse(option.claims_compare_fail),
             asked=_asked(option),
             named=frozenset(Path(ref).name for ref in named),
             repeat=_repeat(option, here),
@@ -70,7 +77,29 @@ def add_options(parser: pytest.Parser) -> None:
     add("--claims-dtype", default="float32", choices=DTYPES, help="state dtype (default: float32)")
     add("--claims-report", metavar="ROOT", help="folder of the stored reports (default: reports/)")
     add("--claims-expected", metavar="FILE", help="pinned verdicts (default: claims/expected.toml)")
+    add("--claims-compare", nargs="?", const="", metavar="RUN", help="compare with a stored run (default: the latest)")
+    add("--claims-compare-fail", default="verdict", metavar="KIND", help="verdict, interval or value:5%% fails the run")
+    add("--claims-shard", metavar="I/N", help="only the I-th of N parts of the subjects; put together with merge")
     add("--claims-update-expected", action="store_true", help="pin the verdicts of this run")
+
+
+def _stored_run(given: str | None, reports: Path, here: Path) -> Path | None:
+    """The folder of the run to compare with: by path, by its name in ``reports``, or the latest; raises UserError."""
+    if given is None:
+        return None
+    # Resolved now: "latest" will be this very run when it ends.
+    path = (here / given if given and (here / given).is_dir() else reports / (given or "latest")).resolve()
+    if not (path / "report.json").exists():
+        raise UserError(f"--claims-compare: no stored run at {path}; leave RUN out for the latest, or name its folder")
+    return path
+
+
+def _shard(given: str | None) -> tuple[int, int]:
+    """(i, n) of ``i/n``; everything is shard 1 of 1."""
+    match = re.fullmatch(r"(\d+)/(\d+)", given or "1/1")
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise UserError(f"--claims-shard {given!r} is not I/N with 1 ≤ I ≤ N, as 2/4")
+    return int(match[1]), int(match[2])
 
 
 def reaches_claims(config: pytest.Config) -> bool:

@@ -12,6 +12,7 @@ import pytest
 
 from prolepsis.errors import UserError
 from prolepsis.report import storage
+from prolepsis.report.comparison import Comparison, compare, read_report
 from prolepsis.report.markdown import markdown
 from prolepsis.report.pin_update import update_pins
 from prolepsis.report.pins import key_of
@@ -39,6 +40,7 @@ class Reporting:
         self.user_errors: dict[str, None] = {}
         self.notes: list[str] = []
         self.report: dict[str, Any] | None = None
+        self.changes: Comparison | None = None
 
     def pytest_sessionstart(self) -> None:
         """Open the run's folder before anything is measured, so that an unwritable one costs no time."""
@@ -113,6 +115,8 @@ class Reporting:
             return
         if self.user_errors:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        elif self.changes is not None and self.changes.failed(self.run.settings.compare_fail):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
         elif self.run.settings.asked and not self._measured_what_was_asked():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             self.notes.append(f"nothing was measured although {self.run.settings.asked} was asked for")
@@ -131,6 +135,9 @@ class Reporting:
         storage.point_latest(self.run.folder)
         if complete:
             storage.remove_journals(self.run.folder)
+        if self.run.settings.compare is not None and self.report is not None:
+            self.changes = compare(read_report(self.run.settings.compare), self.report)
+            self.notes += [f"since {self.run.settings.compare.name}: {line}" for line in self.changes.lines()]
         if self.run.settings.update_expected:
             unpinned = update_pins(self.run.settings.expected, [record["row"] for record in self.records.values()])
             self.notes += [f"not pinned, margin below 2: {' '.join(key)}" for key in unpinned]

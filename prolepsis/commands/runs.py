@@ -1,0 +1,78 @@
+"""``prolepsis truth``, ``compare`` and ``merge``: what is done with the reports of runs (imports no torch)."""
+
+import argparse
+from pathlib import Path
+
+from prolepsis import ledger, truth
+from prolepsis.commands.command import DIFFERENT, OK, Command
+from prolepsis.report import comparison
+from prolepsis.report.comparison import Failure, read_report
+from prolepsis.report.merging import merge
+
+REPORTS = Path("reports")
+LATEST = REPORTS / "latest"
+
+
+def _truth_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", type=Path, default=LATEST, help=f"folder of a run (default {LATEST})")
+
+
+def _truth(chosen: argparse.Namespace) -> int:
+    rows = read_report(chosen.run)["claims"]
+    answers = truth.read_truth(truth.TRUTH, {claim.key for claim in ledger.rows()})
+    compared = truth.compare(answers, truth.found_in(rows))
+    for line in compared.false:
+        print(f"false: {line}")
+    for line in compared.missed:
+        print(f"missed: {line}")
+    print(compared)
+    return DIFFERENT if compared.false or compared.missed else OK
+
+
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", type=Path, help="folder of the earlier run")
+    parser.add_argument("second", nargs="?", type=Path, default=LATEST, help=f"of the later one (default {LATEST})")
+    parser.add_argument(
+        "--fail", type=Failure.parse, default="verdict", metavar="KIND", help="verdict, interval or value:5%%"
+    )
+
+
+def _compare(chosen: argparse.Namespace) -> int:
+    found = comparison.compare(read_report(chosen.first), read_report(chosen.second))
+    print("\n".join(found.lines()))
+    return DIFFERENT if found.failed(chosen.fail) else OK
+
+
+def _merge_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders of the runs to put together")
+    parser.add_argument("--report", type=Path, default=REPORTS, metavar="ROOT", help=f"where (default {REPORTS}/)")
+
+
+def _merge(chosen: argparse.Namespace) -> int:
+    print(f"report: {merge(chosen.runs, chosen.report)}")
+    return OK
+
+
+TRUTH = Command(
+    "truth",
+    "Compare the verdicts of a run with what has to come out on subjects whose answer is known.",
+    "False is a decided verdict that is not the true one; missed is one left open where something was to be seen.",
+    _truth_arguments,
+    _truth,
+)
+COMPARE = Command(
+    "compare",
+    "Say what changed from one run to another.",
+    "Rows measured by another protocol, on another subject or in another dtype are listed, not compared. A changed\n"
+    "verdict always fails (exit code 1); `--fail interval` adds values outside each other's intervals (counts: by\n"
+    "Fisher's exact test), `--fail value:5%` values that changed by more than that share.",
+    _compare_arguments,
+    _compare,
+)
+MERGE = Command(
+    "merge",
+    "Put runs that each measured a part (--claims-shard) together as one.",
+    "The parts must come from one environment, and no row may stand in two of them.",
+    _merge_arguments,
+    _merge,
+)
