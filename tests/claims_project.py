@@ -29,7 +29,7 @@ published = [{{value = 5.0, where = "abstract"}}]
 tolerance = 1.0
 tolerance_why = "as printed"
 controls = [{{name = "twin", role = "null"}}]
-experiment = "toy"
+experiment = "{id} {variant}"
 tiers = ["organism", "gpu"]
 """
 
@@ -57,6 +57,7 @@ def test_as_published(verify):
 CONFTEST = """
 import json
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -86,18 +87,30 @@ def load_subject(wanted, pytestconfig):
         if word == "broken":
             raise UserError(f"{source.id}: config.json is broken; write it again")
         return SimpleNamespace(
-            id=source.id, n_layers=2, n_heads=1, d_model=4, digest="d", revision=None, transcoder=None
+            id=source.id, n_layers=2, n_heads=1, d_model=4, revision=None, transcoder=None,
+            digest=source.id + (HERE / "wanted.json").read_text(), twin=None, same_behaviour=None, ladder=()
         )
     return load
 
 
 @pytest.fixture(scope="session")
-def measure_family(wanted):
+def measure_family(wanted, store):
     def measure(claims, subject):
         with (HERE / "log.txt").open("a") as log:
             log.write(f"measure {subject.id} {os.getpid()}\\n")
-        keys = [("X01", "asked"), ("X02", "asked"), ("X02", "published")]
-        return {key: measurement(wanted(key[0], subject.id), subject.id) for key in keys}
+        return {claim.key: stored(claim, subject) for claim in claims}
+
+    def stored(claim, subject):
+        word = wanted(claim.id, subject.id)
+        if word in ("error", "fault", "untested"):
+            return measurement(word, subject.id)
+        return store.measured(subject, claim.experiment, lambda: made(word, claim, subject))
+
+    def made(word, claim, subject):
+        with (HERE / "made.txt").open("a") as log:
+            log.write(f"{claim.id} {claim.variant} {subject.id}\\n")
+        time.sleep(0.05 if word == "slow" else 0)
+        return measurement(word, subject.id)
     return measure
 
 
@@ -171,6 +184,11 @@ class ClaimsProject:
     def verdicts(self) -> dict[str, str]:
         """Verdicts of the latest report by "X01 asked planner"."""
         return {f"{r['id']} {r['variant']} {r['subject']}": r["verdict"] for r in self.report()["claims"]}
+
+    def made(self) -> list[str]:
+        """The measurements that were made, not taken over: "X01 asked planner"."""
+        path = self.path / "made.txt"
+        return path.read_text().splitlines() if path.exists() else []
 
     def log(self) -> list[list[str]]:
         """What was loaded and measured: [what, subject, process id]."""

@@ -30,6 +30,7 @@ class Settings:
     reports: Path
     expected: Path
     update_expected: bool
+    fresh: bool
     compare: Path | None
     compare_fail: Failure
     asked: str | None
@@ -57,6 +58,7 @@ class Settings:
             reports=reports,
             expected=expected,
             update_expected=option.claims_update_expected,
+            fresh=option.claims_fresh,
             compare=_stored_run(option.claims_compare, reports, here),
             compare_fail=Failure.parse(option.claims_compare_fail),
             asked=_asked(option),
@@ -77,6 +79,7 @@ def add_options(parser: pytest.Parser) -> None:
     add("--claims-dtype", default="float32", choices=DTYPES, help="state dtype (default: float32)")
     add("--claims-report", metavar="ROOT", help="folder of the stored reports (default: reports/)")
     add("--claims-expected", metavar="FILE", help="pinned verdicts (default: claims/expected.toml)")
+    add("--claims-fresh", action="store_true", help="measure anew what an earlier run has measured")
     add("--claims-compare", nargs="?", const="", metavar="RUN", help="compare with a stored run (default: the latest)")
     add("--claims-compare-fail", default="verdict", metavar="KIND", help="verdict, interval or value:5%% fails the run")
     add("--claims-shard", metavar="I/N", help="only the I-th of N parts of the subjects; put together with merge")

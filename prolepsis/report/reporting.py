@@ -20,6 +20,7 @@ from prolepsis.report.recording import RAISED, USER_ERROR, case_of
 from prolepsis.report.rows import environment
 from prolepsis.report.scheduler import by_subject, claim_and_subject
 from prolepsis.report.state import FOLDER_INPUT, ClaimsRun, recorded
+from prolepsis.report.store import DAMAGED, TAKEN_OVER
 from prolepsis.report.table import COLOURS, Column, Row, counts, table
 
 SCHEMA = 1
@@ -39,6 +40,8 @@ class Reporting:
         self.crashed = False
         self.user_errors: dict[str, None] = {}
         self.notes: list[str] = []
+        self.damaged: dict[str, None] = {}
+        self.taken_over: set[str] = set()
         self.report: dict[str, Any] | None = None
         self.changes: Comparison | None = None
 
@@ -84,6 +87,8 @@ class Reporting:
             self._write(complete=False)
         self.raised.update(tuple(json.loads(text)) for text in _properties(report, RAISED))
         self.user_errors.update(dict.fromkeys(_properties(report, USER_ERROR)))
+        self.damaged.update(dict.fromkeys(_properties(report, DAMAGED)))
+        self.taken_over.update(_properties(report, TAKEN_OVER))
         # A report about a worker that died knows nothing but the test's name.
         self.crashed |= report.failed and not report.user_properties
 
@@ -187,8 +192,11 @@ class Reporting:
             self._show_table(terminalreporter, self.report["claims"])
         for text in self.user_errors:
             terminalreporter.write_line(f"user error: {text}", red=True)
-        for note in self.notes:
+        for note in (*self.damaged, *self.notes):
             terminalreporter.write_line(note)
+        if self.taken_over:
+            told = f"{len(self.taken_over)} of {len(self.records)} measurements taken over from earlier runs"
+            terminalreporter.write_line(f"{told}; --claims-fresh makes them anew")
         if self.report is not None:
             self._show_counts(terminalreporter, self.report["claims"])
         return result
