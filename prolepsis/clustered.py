@@ -209,19 +209,25 @@ def _spread(x: FloatArray, labels: list[tuple[str, ...]], design: Design) -> tup
 
 
 def _two_way(x: FloatArray, labels: list[tuple[str, ...]]) -> tuple[float, float, int]:
-    """Cluster-robust variances of the two factors, added, less that of their cells; never below the larger one."""
-    value = float(x.mean())
+    """Cluster-robust variances of the two factors, added, less that of their cells; never below the larger one.
+
+    As Cameron, Gelbach & Miller (2011), but for the correction: residuals from the mean of n items lose, of each sum of
+    squares over clusters of sizes m, the share sum m² / n² of the variance, and the total is divided by what remains.
+    """
+    value, n = float(x.mean()), len(x)
     factors = [[label[0] for label in labels], [label[1] for label in labels], [str(label) for label in labels]]
-    variances, sizes = [], []
+    variances, lost, sizes = [], [], []
     for factor in factors:
         names, where = np.unique(factor, return_inverse=True)
-        sums = np.bincount(where, weights=x - value)
         sizes.append(len(names))
         if len(names) < 2:
             return value, math.inf, 0
-        variances.append(len(names) / (len(names) - 1) * float((sums**2).sum()) / len(x) ** 2)
-    first, second, cells = variances
-    return value, math.sqrt(max(first + second - cells, first, second)), min(sizes[:2]) - 1
+        variances.append(float((np.bincount(where, weights=x - value) ** 2).sum()) / n**2)
+        lost.append(float((np.bincount(where) ** 2).sum()) / n**2)
+    (first, second, cells), kept = variances, 1 - lost[0] - lost[1] + lost[2]
+    single = max(variance * size / (size - 1) for variance, size in zip(variances[:2], sizes[:2], strict=True))
+    both = (first + second - cells) / kept if kept > 0 else 0.0
+    return value, math.sqrt(max(both, single)), min(sizes[:2]) - 1
 
 
 def _jackknife(x: FloatArray, labels: list[tuple[str, ...]]) -> tuple[float, float, int]:

@@ -9,7 +9,7 @@ shape bit for bit wherever its edits cannot reach.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,8 @@ from prolepsis.subject import Subject
 
 Tensor = torch.Tensor
 
+INSIDE = ("resid_post", "resid_mid", "patterns", "values", "z")
+"""The readouts other than logits."""
 # Rows are run in chunks of about this many tokens: larger ones leave the caches of a CPU, smaller ones starve a GPU.
 TOKENS_PER_BATCH = {"cpu": 512, "cuda": 16384}
 
@@ -32,13 +34,14 @@ class Readings:
     """What was read from a batch of B rows on T tokens; every tensor has the rows as its first axis.
 
     ``logits`` [B, positions asked, V] after the final softcap, ``resid_post``/``resid_mid`` by layer [B, T, d],
-    ``patterns`` by (head, query) [B, T], ``z`` by head [B, T, d_head].
+    ``patterns`` by (head, query) [B, T], ``values`` and ``z`` by head [B, T, d_head]; z is pattern times values.
     """
 
     logits: Tensor | None = None
     resid_post: dict[int, Tensor] = field(default_factory=dict)
     resid_mid: dict[int, Tensor] = field(default_factory=dict)
     patterns: dict[tuple[Head, int], Tensor] = field(default_factory=dict)
+    values: dict[Head, Tensor] = field(default_factory=dict)
     z: dict[Head, Tensor] = field(default_factory=dict)
 
     @property
@@ -129,7 +132,7 @@ class CleanRun:
             for layer in range(start, subject.n_layers):
                 output = subject.layer(layer)(resid, **self.calls[layer])
                 resid = output[0] if isinstance(output, tuple) else output
-        for name in ("resid_post", "resid_mid", "patterns", "z"):
+        for name in INSIDE:
             getattr(readings, name).update(getattr(state, name))
         if read.logits:
             readings.logits = subject.unembed(resid[:, list(read.logits)])
@@ -149,11 +152,9 @@ class CleanRun:
         below = Readings(resid_post={at: self.resid_post(at)[None] for at in read.resid_post if at < start})
         inside = read.below(start)
         if inside.inside:
-            again = self.read(inside)
-            below.resid_mid, below.patterns, below.z = again.resid_mid, again.patterns, again.z
-
-        parts: tuple[dict[Any, Tensor], ...] = (below.resid_post, below.resid_mid, below.patterns, below.z)
-        for part in parts:
+            below = replace(self.read(inside), resid_post=below.resid_post)
+        for name in INSIDE:
+            part = getattr(below, name)
             for key, value in part.items():
                 part[key] = value.expand(n_rows, *value.shape[1:])
         return below
@@ -199,7 +200,7 @@ def _check_read(subject: Subject, read: Read, n_positions: int) -> None:
     for layer in {*read.inside, *read.resid_post}:
         if not 0 <= layer < subject.n_layers:
             raise UserError(f"reading layer {layer}: the model has layers 0 to {subject.n_layers - 1}")
-    for head in [*read.z, *(head for head, _ in read.patterns)]:
+    for head in [*read.values, *read.z, *(head for head, _ in read.patterns)]:
         if not 0 <= head.index < subject.n_heads:
             raise UserError(f"reading {head}: the model has heads 0 to {subject.n_heads - 1}")
     for position in [*read.logits, *(query for _, query in read.patterns)]:
@@ -216,10 +217,4 @@ def _joined(parts: list[Readings]) -> Readings:
     def joined(name: str) -> dict[Any, Tensor]:
         return {key: torch.cat([getattr(part, name)[key] for part in parts]) for key in getattr(parts[0], name)}
 
-    return Readings(
-        torch.cat(logits) if logits else None,
-        joined("resid_post"),
-        joined("resid_mid"),
-        joined("patterns"),
-        joined("z"),
-    )
+    return Readings(torch.cat(logits) if logits else None, **{name: joined(name) for name in INSIDE})

@@ -20,18 +20,19 @@ Tensor = torch.Tensor
 
 @dataclass(frozen=True)
 class Read:
-    """What to read from a run: logits at positions (negative ones count from the end), residuals, patterns, z."""
+    """What to read from a run: logits at positions (negative ones count from the end), residuals and head parts."""
 
     logits: tuple[int, ...] = (-1,)
     resid_post: tuple[int, ...] = ()
     resid_mid: tuple[int, ...] = ()
     patterns: tuple[tuple[Head, int], ...] = ()
+    values: tuple[Head, ...] = ()
     z: tuple[Head, ...] = ()
 
     @property
     def inside(self) -> set[int]:
-        """The layers that have to be run for what is read inside them: resid_mid, patterns or z."""
-        heads = [head for head, _ in self.patterns] + list(self.z)
+        """The layers that have to be run for what is read inside them: resid_mid, patterns, values or z."""
+        heads = [head for head, _ in self.patterns] + [*self.values, *self.z]
         return {*self.resid_mid, *(head.layer for head in heads)}
 
     def below(self, layer: int) -> "Read":
@@ -40,6 +41,7 @@ class Read:
             logits=(),
             resid_mid=tuple(at for at in self.resid_mid if at < layer),
             patterns=tuple(asked for asked in self.patterns if asked[0].layer < layer),
+            values=tuple(head for head in self.values if head.layer < layer),
             z=tuple(head for head in self.z if head.layer < layer),
         )
 
@@ -68,6 +70,7 @@ class Pass:
     resid_post: dict[int, Tensor] = field(default_factory=dict)
     resid_mid: dict[int, Tensor] = field(default_factory=dict)
     patterns: dict[tuple[Head, int], Tensor] = field(default_factory=dict)
+    values: dict[Head, Tensor] = field(default_factory=dict)
     z: dict[Head, Tensor] = field(default_factory=dict)
     masks: dict[tuple[int | None, int], Tensor] = field(default_factory=dict)
 
@@ -202,19 +205,20 @@ class _LayerHooks:
 
 
 class _HeadHooks:
-    """Edits and readouts inside one layer's attention: frozen patterns, replaced head outputs, patterns, z."""
+    """Edits and readouts inside one layer's attention: frozen patterns, replaced head outputs, patterns, values, z."""
 
     def __init__(self, subject: "Subject", state: Pass, layer: int) -> None:
         self.subject, self.state, self.layer = subject, state, layer
         self.plan = state.plan.layers.get(layer, LayerPlan())
         self.frozen = self.plan.freeze if state.offset == 0 else []
         self.asked_patterns = [(head, query) for head, query in state.read.patterns if head.layer == layer]
+        self.asked_values = [head for head in state.read.values if head.layer == layer]
         self.asked_z = [head for head in state.read.z if head.layer == layer]
         self.values: Tensor | None = None
 
     def wanted(self) -> Iterator[Hook]:
         """The hooks these edits and readouts need, as (part, when, hook)."""
-        if self.frozen:
+        if self.frozen or self.asked_values:
             yield "values", "after", self.keep_values
         if self.asked_patterns:
             yield "attention", "after", self.keep_patterns
@@ -230,6 +234,8 @@ class _HeadHooks:
         rows, length, width = output.shape
         values = output.view(rows, length, width // self.subject.d_head, self.subject.d_head).transpose(1, 2)
         self.values = values.repeat_interleave(self.subject.n_heads // values.shape[1], dim=1)  # [B, H, T, dh]
+        for head in self.asked_values:
+            self.state.values[head] = self.values[:, head.index].clone()
 
     def edit_z(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
         """Runs before the output projection: its input is z of all heads side by side, [B, T, H·dh]."""

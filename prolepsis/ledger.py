@@ -16,13 +16,15 @@ scale           unit of value, theta0, delta, tolerance and bounds: "nats", "pro
 theta0          the criterion; not for arithmetic
 delta         o smallest difference worth the name, > 0; 1 for nats, .20 for a proportion, else to be given
 family          claims judged together; errors are held to alpha within family and subject
-published     o list of {value, k, n, low, high, where}; value (number or text) and where are needed
+published     o list of {value, k, n, low, high, of, where}; value (number or text) and where are needed; of is
+                the sum, product or quotient of other printed numbers that the value is said to be, as "4 * 34"
 tolerance     o how far from the published value still agrees; needs tolerance_why
 tolerance_why o why that far
 controls      o list of {name, role, bound, label}; name is the arm of the measurement, label how a sentence calls it.
                 role null, rival: no bound · positive: bound its lower 95 % bound must reach · guard: bound its mean
                 must not pass · sham: largest deviation from clean, 0 unless given
 experiment      name of the experiment that measures it
+model         o the preset whose figure it is, "gemma-2-2b-426k" for example; asked of every model unless given
 suite         o the bundled subjects it is asked of (prolepsis.organisms.SUITES); "couplets" unless given
 tiers           any of arithmetic, property, organism, archive, gpu; arithmetic claims have that one alone
 ==============  ======================================================================================================
@@ -51,13 +53,14 @@ DEFAULT_DELTA = {"nats": 1.0, "proportion": 0.20}
 
 
 class Published(TypedDict):
-    """A value as printed: the number (or text), its count, its interval, and where it stands."""
+    """A value as printed: the number (or text), its count, its interval, what it is made of, and where it stands."""
 
     value: float | str
     k: int | None
     n: int | None
     low: float | None
     high: float | None
+    of: str | None
     where: str
 
 
@@ -91,6 +94,7 @@ class Claim:
     tolerance_why: str
     controls: tuple[Control, ...]
     experiment: str
+    model: str
     suite: str
     tiers: tuple[Tier, ...]
 
@@ -220,6 +224,7 @@ def _claim(plain: Any) -> Claim:
         tolerance_why=table.text("tolerance_why", default=""),
         controls=_controls(table.items("controls")),
         experiment=table.text("experiment"),
+        model=table.text("model", default=""),
         suite=table.one_of("suite", tuple(SUITES), default="couplets"),
         tiers=_tiers(table.items("tiers", optional=False), kind),
     )
@@ -271,6 +276,7 @@ def _published(plain: Any, place: int) -> Published:
         n=table.count("n"),
         low=table.number("low", optional=True),
         high=table.number("high", optional=True),
+        of=table.text("of", default="") or None,
     )
     table.done()
     k, n, low, high = entry["k"], entry["n"], entry["low"], entry["high"]

@@ -13,7 +13,7 @@ from prolepsis import selfcheck
 from prolepsis.errors import UserError
 from prolepsis.families import family_of
 from prolepsis.masks import mask_rule
-from prolepsis.organisms import BUNDLED, PLANTED
+from prolepsis.organisms import ABSORBER, BUNDLED, CARRIERS, PLANTED, SPOILED, TWO_TASKS, XOR
 from prolepsis.subject import Subject
 from prolepsis.task import Task
 from prolepsis.transcoder import Transcoder
@@ -26,7 +26,7 @@ def load_subject(reference: str, device: str = "cpu", dtype: torch.dtype = torch
 
     Raises UserError for a reference that is neither, for a broken file, and for a model that is not wired as modelled.
     """
-    if reference in PLANTED:
+    if reference in (*PLANTED, *CARRIERS, *TWO_TASKS, *SPOILED, *XOR, ABSORBER):
         subject = _planted(reference, device, dtype)
     elif reference in BUNDLED:
         subject = load_folder(ORGANISMS / reference, device, dtype)
@@ -59,32 +59,56 @@ def load_folder(folder: Path, device: str = "cpu", dtype: torch.dtype = torch.fl
         task=Task.load(like / "task.json") if (like / "task.json").exists() else None,
         twin=_sibling(folder, about.get("untrained_twin")),
         same_behaviour=_sibling(folder, about.get("same_behaviour")),
+        ladder=tuple(_named(folder, name) for name in about.get("ladder", ())),
     )
 
 
 def _sibling(folder: Path, name: str | None) -> str | None:
+    return None if name is None else _named(folder, name)
+
+
+def _named(folder: Path, name: str) -> str:
     """A control subject by name: the folder beside this one where there is one, else an id."""
-    if name is not None and (folder.parent / name).is_dir():
-        return str(folder.parent / name)
-    return name
+    beside = folder.parent / name
+    return str(beside) if beside.is_dir() else name
 
 
 def _planted(reference: str, device: str, dtype: torch.dtype) -> Subject:
     from prolepsis.organisms.planted import planted
+    from prolepsis.organisms.planted_absorber import planted_absorber
+    from prolepsis.organisms.planted_carriers import planted_carrier
+    from prolepsis.organisms.planted_spoiled import planted_spoiled
+    from prolepsis.organisms.planted_xor import planted_xor
 
     _, family, variant = reference.split("-", 2)
     if dtype != torch.float32:
         raise UserError(f"{reference}: its hand-set weights hold in float32 only; use --claims-dtype float32")
-    parts = planted(family, variant)
+    if reference in XOR:
+        parts = planted_xor(variant)
+    elif reference == ABSORBER:
+        parts = planted_absorber(family)
+    elif reference in SPOILED:
+        parts = planted_spoiled(variant)
+    elif reference in (*CARRIERS, *TWO_TASKS):
+        parts = planted_carrier(family, variant)
+    else:
+        parts = planted(family, variant)
+    same_behaviour = None if variant in ("dormant", "untrained") or reference in XOR else f"planted-{family}-dormant"
     return Subject(
         id=reference,
         model=parts.model.to(device),
         tokenizer=parts.tokenizer,
         transcoder=parts.transcoder,
         task=parts.task,
-        twin=None if variant == "untrained" else f"planted-{family}-untrained",
-        same_behaviour=None if variant in ("dormant", "untrained") else f"planted-{family}-dormant",
+        twin=_planted_twin(family, variant),
+        same_behaviour=same_behaviour,
     )
+
+
+def _planted_twin(family: str, variant: str) -> str | None:
+    if variant.endswith("untrained"):
+        return None
+    return f"planted-{family}-xor-untrained" if variant == "xor" else f"planted-{family}-untrained"
 
 
 def _about(folder: Path) -> dict[str, Any]:

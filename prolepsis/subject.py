@@ -27,7 +27,8 @@ class Subject:
     """A causal language model and what belongs to it; every experiment takes one of these.
 
     ``twin`` refers to the untrained subject of the same configuration, ``same_behaviour`` to one that behaves alike by
-    another mechanism; both by the id or the folder of a control subject. ``memo`` keeps what has been measured on this
+    another mechanism; both by the id or the folder of a control subject. ``ladder`` refers likewise to the subjects, of
+    several depths and this one among them, that were made alike. ``memo`` keeps what has been measured on this
     subject for as long as it is held.
     """
 
@@ -39,6 +40,7 @@ class Subject:
     task: Task | None = None
     twin: str | None = None
     same_behaviour: str | None = None
+    ladder: tuple[str, ...] = ()
     revision: str | None = None
     family: Family = field(init=False)
     memo: dict[str, Any] = field(init=False, default_factory=dict)
@@ -59,19 +61,19 @@ class Subject:
     def config(self) -> Any:
         return self.model.config
 
-    @property
+    @cached_property
     def n_layers(self) -> int:
         return int(self.config.num_hidden_layers)
 
-    @property
+    @cached_property
     def n_heads(self) -> int:
         return int(self.config.num_attention_heads)
 
-    @property
+    @cached_property
     def d_model(self) -> int:
         return int(self.config.hidden_size)
 
-    @property
+    @cached_property
     def d_head(self) -> int:
         return int(getattr(self.config, "head_dim", None) or self.d_model // self.n_heads)
 

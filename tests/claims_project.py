@@ -125,9 +125,14 @@ def measurement(word, subject):
     clusters = 3 if word == "inconclusive" else 8
     values = {f"{c}/{i}": mean + 0.1 * (-1) ** c for c in range(clusters) for i in range(2)}
     null = {item: value if word == "vacuous" else 0.0 for item, value in values.items()}
+    state_map = {
+        "roles": ["rhyme word", "last"], "pairs": [9, 9], "layers": [-1, 0], "nats": [[7.0, 0.0], [None, 7.0]],
+        "hand-offs": [],
+    }
     return Measurement(
         experiment="toy", subject=subject, unit="nats", design="one-way", parameters={"strength": 10},
         values=values, clusters={item: (item[0],) for item in values}, arms={"twin": null}, seconds=0.5,
+        detail={"state map": state_map} if word == "mapped" else {},
     )
 """
 

@@ -158,6 +158,30 @@ def test_a_frozen_pattern_moves_values_only(family: str, seed: int) -> None:
 
 
 @few
+@given(family=families, seed=seeds, layer=st.integers(0, 2))
+def test_z_is_pattern_times_values(family: str, seed: int, layer: int) -> None:
+    """In the clean run and under an edit, below and above it, z is the pattern that is read times the values read."""
+    subject = tiny_subject(family, seed)
+    clean, head = clean_run(subject, tiny_tokens(seed, 6)), Head(layer, 1)
+    read = Read(patterns=tuple((head, query) for query in range(6)), values=(head,), z=(head,))
+    rows: list[list[Add]] = [[Add(0, 2, rows_like(subject, seed, 1)[0])], []]
+    for out in (clean.read(read), clean.edit(rows, read)):
+        pattern = torch.stack([out.patterns[head, query] for query in range(6)], dim=1)  # [B, T, T]
+        assert torch.allclose(out.z[head], pattern @ out.values[head], atol=1e-12)
+
+
+def test_reading_values_disturbs_nothing() -> None:
+    """Reading values, also of frozen heads, leaves every other readout as it is, bit for bit."""
+    subject = tiny_subject("llama")
+    clean, head = clean_run(subject, tiny_tokens(0, 6)), Head(2, 1)
+    rows = [[Add(0, 2, rows_like(subject, 0, 1)[0]), FreezePattern((head,))]]
+    without = clean.edit(rows, Read(z=(head,)))
+    beside = clean.edit(rows, Read(z=(head,), values=(head, Head(1, 0))))
+    assert torch.equal(without.all_logits, beside.all_logits)
+    assert torch.equal(without.z[head], beside.z[head])
+
+
+@few
 @given(family=families, seed=seeds)
 def test_adds_sum_and_commute(family: str, seed: int) -> None:
     """Two Adds at one row equal one Add of their sum, in either order."""

@@ -48,6 +48,8 @@ def make_claim(**changes):
         "tolerance_why": "",
         "controls": (NULL,),
         "experiment": "interchange",
+        "model": "",
+        "suite": "couplets",
         "tiers": ("organism",),
     }
     return Claim(**{**fields, **changes})

@@ -78,8 +78,8 @@ def test_a_complete_row_is_read_field_by_field(ledger):
         delta=0.5,
         family="Q2",
         published=(
-            {"value": 0.699, "k": 95, "n": 136, "low": 0.62, "high": 0.78, "where": "section 5"},
-            {"value": "70-71 %", "k": None, "n": None, "low": None, "high": None, "where": "table 1"},
+            {"value": 0.699, "k": 95, "n": 136, "low": 0.62, "high": 0.78, "of": None, "where": "section 5"},
+            {"value": "70-71 %", "k": None, "n": None, "low": None, "high": None, "of": None, "where": "table 1"},
         ),
         tolerance=0.05,
         tolerance_why="the printed digits",
@@ -91,6 +91,7 @@ def test_a_complete_row_is_read_field_by_field(ledger):
             Control("kl", "guard", 0.1, "kl"),
         ),
         experiment="interchange",
+        model="",
         suite="couplets",
         tiers=("organism", "gpu"),
     )

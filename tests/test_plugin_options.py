@@ -125,7 +125,7 @@ def test_claims_report(project: ClaimsProject, workers: tuple[str, ...]) -> None
     """--claims-report puts the numbered runs into another folder, which is made where needed."""
     for _ in range(2):
         project.run("--claims-report=a/b", *workers)
-    names = sorted(path.name.split("-")[0] for path in (project.path / "a/b").iterdir())
+    names = sorted(path.name.split("-")[0] for path in (project.path / "a/b").glob("[!.]*"))
     assert names == ["0001", "0002", "latest"]
     assert project.report("a/b")["run"]["id"].startswith("0002-")
     assert not (project.path / "reports").exists()

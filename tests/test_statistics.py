@@ -253,11 +253,12 @@ def test_jackknife_leaves_out_every_pair_a_group_touches(seed, size):
 @plain
 @given(seeds, st.integers(3, 9))
 def test_two_way_adds_the_factors_and_takes_the_cells_off(seed, size):
-    """On a full table the variance is that of row means plus column means less that of cells; t has rows − 1 df."""
+    """On a full table the variance is that of row and column means less that of cells, over what centring leaves."""
     values, clusters = draw("two-way", seed, size)
     table = np.array([values[item] for item in clusters]).reshape(size, size + 2)
     rows, columns = table.mean(1).var(ddof=1) / size, table.mean(0).var(ddof=1) / (size + 2)
-    known = max(rows + columns - table.var(ddof=1) / table.size, rows, columns)
+    centred = table.mean(1).var() / size + table.mean(0).var() / (size + 2) - table.var() / table.size
+    known = max(centred / ((1 - 1 / size) * (1 - 1 / (size + 2))), rows, columns)
     found = estimate(values, clusters, "two-way", "nats")
     assert found.se == pytest.approx(math.sqrt(known))
     reach = scipy.stats.t.ppf(0.95, size - 1) * found.se

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import torch
 
-from prolepsis.controls import control_arms, mechanism_controls, once, random_row, unembedding_direction
+from prolepsis.controls import control_arms, mechanism_controls, once, random_row, reach_row, unembedding_direction
 from prolepsis.edits import Add, ReplaceRow, Row
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, rhyme_pairs, task_of
+from prolepsis.experiments.state_map import StateMap, state_map
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
-from prolepsis.reach import reach
-from prolepsis.selection import Logits, RowReplaced
+from prolepsis.selection import Logits
 from prolepsis.subject import Subject
 from prolepsis.task import Prompt
 
@@ -65,15 +65,16 @@ class Sites:
         halves = [sorted({pair.recipient.group for pair in self.pairs if pair.half == half}) for half in (0, 1)]
         return [{"discovery": halves[1 - half], "tested": halves[half]} for half in (0, 1)]
 
-    def reach_rows(self, subject: Subject, runs: Runs) -> list[dict[str, object]]:
+    def reach_rows(self, runs: Runs) -> list[dict[str, object]]:
         """Whether the wiring lets each tested site reach the last position's logits."""
         rows: dict[str, dict[str, object]] = {}
         for pair in self.pairs:
-            (layer, site), tokens = self.of(pair), runs.clean(pair.recipient).tokens
-            name = f"{pair.recipient.template.id}: L{layer}@{site} → logits@{len(tokens) - 1}"
+            (layer, site), recipient = self.of(pair), runs.clean(pair.recipient)
+            last = len(recipient.tokens) - 1
+            name = f"{pair.recipient.template.id}: L{layer}@{site} → logits@{last}"
             if name not in rows:
-                answer = reach(subject.wiring, [RowReplaced(layer, site)], Logits(len(tokens) - 1), tokens=tokens)
-                rows[name] = {"name": name, "reachable": answer.answer, "why": answer.why}
+                swap = [ReplaceRow(layer, site, runs.clean(pair.donor).resid_post(layer)[site])]
+                rows[name] = reach_row(recipient, swap, Logits(last), name=name)
         return list(rows.values())
 
 
@@ -138,8 +139,12 @@ def interchange(subject: Subject) -> Measurement:
         values=interchange_effects(subject),
         clusters=clusters_of(sites.pairs),
         arms={**arms, **control_arms(subject, interchange_effects, mechanism_controls(subject))},
-        reach={"rows": sites.reach_rows(subject, runs)},
-        detail={"sites": _named(sites), "accuracy": runs.accuracy(sites.pairs)},
+        reach={"rows": sites.reach_rows(runs)},
+        detail={
+            "sites": _named(sites),
+            "accuracy": runs.accuracy(sites.pairs),
+            "state map": once(subject, _state_map).plain(),
+        },
         seconds=time.perf_counter() - start,
     )
 
@@ -158,11 +163,12 @@ def hand_off(subject: Subject) -> Measurement:
         values=hand_off_effects(subject),
         clusters=clusters_of(sites.pairs),
         arms={"other positions": others, **control_arms(subject, hand_off_effects, mechanism_controls(subject))},
-        reach={"rows": sites.reach_rows(subject, runs)},
+        reach={"rows": sites.reach_rows(runs)},
         detail={
             "sites": _named(sites),
             "source row": {pair.id: sites.at_source(pair) for pair in sites.pairs},
             "site row": {pair.id: sites.measured(pair) for pair in sites.pairs},
+            "state map": once(subject, _state_map).plain(),
         },
         seconds=time.perf_counter() - start,
     )
@@ -175,6 +181,10 @@ def parameters(sites: Sites) -> dict[str, object]:
         "folds": sites.folds(),
         "site": "largest mean interchange effect on the other half, per template",
     }
+
+
+def _state_map(subject: Subject) -> StateMap:
+    return state_map(once(subject, find_sites), once(subject, Runs))
 
 
 def _named(sites: Sites) -> dict[str, str]:

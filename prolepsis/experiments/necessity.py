@@ -49,7 +49,7 @@ def necessity(subject: Subject) -> Measurement:
             "own row": shams,
             **control_arms(subject, necessity_effects, mechanism_controls(subject)),
         },
-        reach={"rows": sites.reach_rows(subject, runs)},
+        reach={"rows": sites.reach_rows(runs)},
         seconds=time.perf_counter() - start,
     )
 

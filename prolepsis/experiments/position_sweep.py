@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from prolepsis.controls import control_arms, matched_random, once, unembedding_direction
+from prolepsis.controls import control_arms, matched_random, once, reach_row, unembedding_direction
 from prolepsis.edits import Add, Row
 from prolepsis.engine import Readings
 from prolepsis.errors import UserError
@@ -21,8 +21,7 @@ from prolepsis.experiments.vocabulary_scan import transcoder_of, vocabulary_scan
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
-from prolepsis.reach import reach
-from prolepsis.selection import Added, Logits
+from prolepsis.selection import Logits
 from prolepsis.subject import Subject
 from prolepsis.task import Task
 
@@ -50,14 +49,14 @@ class Redirect:
 class Sweep:
     """One pair's sweep: log-odds of the inject word, in nats, by position, under the edit and its control writes.
 
-    ``measured``, ``random`` and ``unembedding`` have one value per position; ``direct`` is what the write at the last
-    position gives through the unembedding alone, ``clean`` the value without an edit. The in-sweep floor is the median
-    over positions.
+    ``writes`` is what the edit adds, a vector [d] per layer. ``measured``, ``random`` and ``unembedding`` have one
+    value per position; ``direct`` is what the write at the last position gives through the unembedding alone,
+    ``clean`` the value without an edit. The in-sweep floor is the median over positions.
     """
 
     word: str
     feature: Feature
-    first_layer: int
+    writes: Writes
     clean: float
     direct: float
     measured: tuple[float, ...]
@@ -117,15 +116,28 @@ def typical_activation(subject: Subject, runs: Runs, pairs: tuple[Pair, ...], fe
     return statistics.median(means)
 
 
+def strength_unit(subject: Subject) -> float:
+    """Typical activation of the word features, as the task says or over the pairs that one can be injected for.
+
+    Raises UserError when no word feature was found, or none is ever active.
+    """
+    task, features = task_of(subject), once(subject, word_features)
+    pairs = _injectable(task, features)
+    if not pairs:
+        raise UserError(f"{subject.id}: no word feature was found in its transcoder; name them in task.json")
+    return task.feature_activation or typical_activation(subject, once(subject, Runs), pairs, list(features.values()))
+
+
+def _injectable(task: Task, features: Mapping[str, Feature]) -> tuple[Pair, ...]:
+    """The pairs whose other group has a word feature."""
+    return tuple(p for p in rhyme_pairs(task) if any(w in features for w in task.groups[p.donor.group]))
+
+
 def sweeps(subject: Subject) -> dict[str, Sweep]:
     """Pair id → sweep, for the pairs whose other group has a word feature to inject."""
     transcoder, task, runs = transcoder_of(subject), task_of(subject), once(subject, Runs)
-    features = word_features(subject)
-    pairs = tuple(p for p in rhyme_pairs(task) if any(w in features for w in task.groups[p.donor.group]))
-    if not pairs:
-        raise UserError(f"{subject.id}: no word feature was found in its transcoder; name them in task.json")
-    unit = task.feature_activation or typical_activation(subject, runs, pairs, list(features.values()))
-    found = {}
+    features, unit, found = once(subject, word_features), once(subject, strength_unit), {}
+    pairs = _injectable(task, features)
     for seed, pair in enumerate(pairs):
         natural = [features[word] for word in task.groups[pair.recipient.group] if word in features]
         word = _injected(pair, task, features)
@@ -169,7 +181,7 @@ def _sweep(runs: Runs, pair: Pair, redirect: Redirect, seed: int) -> Sweep:
     return Sweep(
         word=redirect.word,
         feature=redirect.feature,
-        first_layer=min(writes),
+        writes=writes,
         clean=odds[-1],
         direct=float(direct),
         measured=tuple(odds[:n]),
@@ -251,14 +263,13 @@ def _reach_rows(subject: Subject) -> list[dict[str, object]]:
     for pair in rhyme_pairs(task_of(subject)):
         if pair.id not in found:
             continue
-        tokens, first = runs.clean(pair.recipient).tokens, found[pair.id].first_layer
-        last = len(tokens) - 1
+        clean, writes = runs.clean(pair.recipient), found[pair.id].writes
+        first, last = min(writes), len(clean.tokens) - 1
         for position in (last, last - 1):
             key = (pair.recipient.template.id, first, position)
             if key not in answers:
-                written = [Added(layer, position) for layer in range(first, subject.n_layers)]
-                answer = reach(subject.wiring, written, Logits(last), tokens=tokens)
                 name = f"L{first}..{subject.n_layers - 1}@{position} → logits@{last}"
-                answers[key] = {"name": name, "reachable": answer.answer, "why": answer.why}
-            rows.append({**answers[key], "claimed": position == last, "item": pair.id})
+                edit = [Add(layer, position, vector) for layer, vector in writes.items()]
+                answers[key] = reach_row(clean, edit, Logits(last), name=name, claimed=position == last)
+            rows.append({**answers[key], "item": pair.id})
     return rows

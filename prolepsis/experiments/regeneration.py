@@ -69,7 +69,7 @@ def regeneration(subject: Subject) -> Measurement:
             "own row": {i: float(x.arms["own row"] != x.arms["clean"]) for i, x in lines.items()},
             "excess NLL": {i: x.excess_nll for i, x in lines.items()},
         },
-        reach={"rows": sites.reach_rows(subject, once(subject, Runs))},
+        reach={"rows": sites.reach_rows(once(subject, Runs))},
         detail={"lines": {i: {arm: text(line) for arm, line in x.arms.items()} for i, x in lines.items()}},
         seconds=time.perf_counter() - start,
     )
@@ -147,13 +147,13 @@ def _read(subject: Subject, pair: Pair, stem: _Stem, lines: Mapping[str, list[in
         )
     return _Lines(
         arms=lines,
-        hits={arm: _last_word(line, words, ends) == token for arm, line in lines.items()},
+        hits={arm: last_word(line, words, ends) == token for arm, line in lines.items()},
         overlap=float(torch.minimum(swapped, own).sum()),
         excess_nll=excess,
     )
 
 
-def _last_word(line: list[int], words: Collection[int], ends: Collection[int]) -> int | None:
+def last_word(line: list[int], words: Collection[int], ends: Collection[int]) -> int | None:
     """The last rhyme word of a line that came to its end, None for a line that did not."""
     if line[-1] not in ends:
         return None

@@ -70,6 +70,11 @@ def rhyme_pairs(task: Task) -> tuple[Pair, ...]:
     return tuple(pairs)
 
 
+def first_turn(task: Task) -> tuple[Pair, ...]:
+    """The first pair of every group, for what needs many runs per pair; each group is source once and target once."""
+    return rhyme_pairs(task)[: len(task.groups)]
+
+
 @dataclass(eq=False)
 class Runs:
     """Clean runs of one subject, each made once."""

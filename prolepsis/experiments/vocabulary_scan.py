@@ -1,8 +1,11 @@
 """Which features write a word? Decoder rows at the last layer against token embeddings (appendix B of the paper)."""
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
+from scipy import special
 from torch.nn.functional import normalize
 
 from prolepsis.errors import UserError
@@ -10,7 +13,18 @@ from prolepsis.names import Feature
 from prolepsis.subject import Subject
 from prolepsis.transcoder import Transcoder
 
+Tensor = torch.Tensor
+
 MIN_COSINE = 0.3
+_COSINES_AT_ONCE = 1 << 26
+
+
+@dataclass(frozen=True)
+class TopTokens:
+    """Per layer and feature, the token its last-layer decoder row points at most, and their cosine; both [L, F]."""
+
+    token: Tensor
+    cosine: Tensor
 
 
 def transcoder_of(subject: Subject) -> Transcoder:
@@ -20,23 +34,64 @@ def transcoder_of(subject: Subject) -> Transcoder:
     return subject.transcoder
 
 
+def top_tokens(subject: Subject) -> TopTokens:
+    """The top token of every feature: unit decoder rows at the last layer against unit rows of the embedding."""
+    return _scan(subject, None)
+
+
+def shuffled_top_tokens(subject: Subject) -> TopTokens:
+    """The same with the coordinates of every decoder row shuffled by themselves: what the rows' values alone give."""
+    return _scan(subject, torch.Generator().manual_seed(0))
+
+
 @torch.no_grad()
+def _scan(subject: Subject, shuffle: torch.Generator | None) -> TopTokens:
+    transcoder = transcoder_of(subject)
+    embedding = normalize(subject.unembedding.float(), dim=-1)  # [V, d]
+    step = max(1, _COSINES_AT_ONCE // len(embedding))
+    tokens, cosines = [], []
+    for layer in range(subject.n_layers):
+        rows = transcoder.decoder(layer, subject.n_layers - 1)  # [F, d]
+        if shuffle is not None:
+            rows = rows.gather(1, torch.rand(rows.shape, generator=shuffle).argsort(1))
+        found = [(normalize(part.to(embedding), dim=-1) @ embedding.T).max(-1) for part in torch.split(rows, step)]
+        cosines.append(torch.cat([cosine for cosine, _ in found]).cpu())
+        tokens.append(torch.cat([token for _, token in found]).cpu())
+    return TopTokens(torch.stack(tokens), torch.stack(cosines))
+
+
+def features_of(tops: TopTokens, words: Mapping[int, str], cut: float = MIN_COSINE) -> dict[str, dict[Feature, float]]:
+    """Word → the features whose top token it is, with their cosines; words without one are absent.
+
+    ``words`` maps the tokens that count → word; cosines below ``cut`` do not count.
+    """
+    found: dict[str, dict[Feature, float]] = {}
+    for layer, (row, cosines) in enumerate(zip(tops.token.tolist(), tops.cosine.tolist(), strict=True)):
+        for index, (token, cosine) in enumerate(zip(row, cosines, strict=True)):
+            if token in words and cosine >= cut:
+                found.setdefault(words[token], {})[Feature(layer, index)] = cosine
+    return found
+
+
+def best_features(tops: TopTokens, words: Mapping[int, str], cut: float = MIN_COSINE) -> dict[str, Feature]:
+    """Word → the feature of largest cosine among those whose top token it is, the first on ties."""
+    return {word: max(found, key=found.__getitem__) for word, found in features_of(tops, words, cut).items()}
+
+
 def vocabulary_scan(subject: Subject, words: Mapping[str, int]) -> dict[str, Feature]:
     """The best feature of each word: its last-layer decoder row points at that word more than at any other token.
 
-    Unit decoder rows at the last layer are compared with unit rows of the embedding, over all layers and features. A
-    feature belongs to its top token when their cosine is at least 0.3; a word keeps its feature of largest cosine.
+    A feature belongs to its top token when their cosine is at least 0.3; a word keeps its feature of largest cosine.
     ``words`` maps the words that count → token id.
     """
-    transcoder = transcoder_of(subject)
-    embedding = normalize(subject.unembedding.float(), dim=-1)  # [V, d]
-    by_token = {token: word for word, token in words.items()}
-    best: dict[str, tuple[float, Feature]] = {}
-    for layer in range(subject.n_layers):
-        rows = transcoder.decoder(layer, subject.n_layers - 1).to(embedding)  # [F, d]
-        cosine, top = (normalize(rows, dim=-1) @ embedding.T).max(-1)
-        for index, (value, token) in enumerate(zip(cosine.tolist(), top.tolist(), strict=True)):
-            word = by_token.get(token)
-            if word is not None and value >= MIN_COSINE and (word not in best or value > best[word][0]):
-                best[word] = (value, Feature(layer, index))
-    return {word: feature for word, (_, feature) in best.items()}
+    return best_features(top_tokens(subject), {token: word for word, token in words.items()})
+
+
+def chance_cosine(d: int, comparisons: int, alpha: float = 0.05) -> float:
+    """The cosine that the largest of ``comparisons`` random directions in ``d`` dimensions passes with rate ``alpha``.
+
+    A random unit vector's cosine c with a fixed one has P(cosine > c) = ½ I(1 − c²; (d − 1)/2, ½). At d = 128 a cut of
+    0.3 is what single random rows reach among a few thousand; at d = 2304 it is far beyond chance.
+    """
+    tail = min(1.0, 2 * alpha / comparisons)
+    return math.sqrt(1 - float(special.betaincinv((d - 1) / 2, 0.5, tail)))

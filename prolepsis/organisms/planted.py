@@ -161,19 +161,19 @@ def planted(family: str, variant: str) -> PlantedSubjectParts:
     name = f"planted-{family}-{variant}"
     if variant == "untrained":
         model.load_state_dict(untrained_weights(model.config, _UNTRAINED_SEED))
-        transcoder = _own_neurons(model, name)
+        transcoder = neuron_transcoder(model, name)
         features = _best_features(model, transcoder)
     else:
         plant(model, CIRCUITS[variant])
-        transcoder = _neurons_of(CIRCUITS[variant], name)
+        transcoder = circuit_transcoder(CIRCUITS[variant], name, len(WORDS))
         features = {word: Feature(1, i) for i, word in enumerate(WORDS)}
     tokenizer = word_tokenizer({token: i for i, token in enumerate(VOCABULARY)}, BOS, UNKNOWN)
-    return PlantedSubjectParts(model, tokenizer, transcoder, _task(features))
+    return PlantedSubjectParts(model, tokenizer, transcoder, couplet_task(features))
 
 
-def _neurons_of(circuit: Circuit, name: str) -> Transcoder:
+def circuit_transcoder(circuit: Circuit, name: str, n_features: int) -> Transcoder:
     """The transcoder that is true of ``circuit``: feature (l, i) is the i-th neuron planted in layer l."""
-    encoders, biases, own = (torch.zeros(LAYERS, len(WORDS), *rest) for rest in ((WIDTH,), (), (WIDTH,)))
+    encoders, biases, own = (torch.zeros(LAYERS, n_features, *rest) for rest in ((WIDTH,), (), (WIDTH,)))
     for layer in range(LAYERS):
         for i, neuron in enumerate(circuit.neurons_of(layer)):
             for slot, weight in neuron.reads.items():
@@ -183,7 +183,7 @@ def _neurons_of(circuit: Circuit, name: str) -> Transcoder:
     return _opened(name, encoders, biases, own)
 
 
-def _own_neurons(model: Any, name: str) -> Transcoder:
+def neuron_transcoder(model: Any, name: str) -> Transcoder:
     """A transcoder of a random model's own neurons: what the gate reads, and what the neuron writes."""
     mlps = [layer.mlp for layer in model.model.layers]
     encoders = torch.stack([mlp.gate_proj.weight for mlp in mlps])
@@ -217,17 +217,18 @@ def _best_features(model: Any, transcoder: Transcoder) -> dict[str, Feature]:
     return features
 
 
-def _task(features: Mapping[str, Feature]) -> Task:
+def couplet_task(features: Mapping[str, Feature]) -> Task:
     """The task all planted subjects share; a planted line is one word long, so any word ends it.
 
     A feature's typical activation is what a plan makes of it; where the route is never filled it would be none.
     """
     groups = {pair.replace(" ", "-"): tuple(pair.split()) for pair in PAIRS.split("|")}
     answers = {word: WORDS[PARTNER[i]] for i, word in enumerate(WORDS)}
-    return Task(groups, answers, tuple(_templates()), line_end=WORDS, features=features, feature_activation=1.0)
+    return Task(groups, answers, tuple(line_templates()), line_end=WORDS, features=features, feature_activation=1.0)
 
 
-def _templates() -> Iterator[Template]:
+def line_templates() -> Iterator[Template]:
+    """The templates of :data:`LINES`: a word among fillers, a line break, and fillers again."""
     for i, (before, after) in enumerate(LINES):
         fillers = [FILLERS[(i + j) % len(FILLERS)] for j in range(before + after)]
         line = [*fillers[:before], "{word}", NEWLINE, *fillers[before:]]

@@ -43,7 +43,10 @@ class PlantedHead:
 
 @dataclass(frozen=True)
 class Neuron:
-    """Adds ``gain`` · ReLU(``reads`` · x + ``bias``) to slot ``target``; a layer takes :data:`NEURONS` - 1 of them."""
+    """Adds ``gain`` · ReLU(``reads`` · x + ``bias``) to slot ``target``; a layer takes :data:`NEURONS` of them.
+
+    In Gemma 2 it takes one less.
+    """
 
     layer: int
     reads: Row

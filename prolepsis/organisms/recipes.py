@@ -17,8 +17,10 @@ class Recipe:
     """How to make one organism.
 
     ``window`` is the sliding window of every layer (None = global). ``barrier`` trains with the couplet barrier on a
-    part of the rows that grows from one half to all. ``features`` is the transcoder's width per layer and ``active``
-    how many of them are on per token on average. ``least`` and ``most`` bound the scores it must reach to be saved.
+    part of the rows that grows from one half to all. ``features`` is the transcoder's width per layer (0 = it gets
+    no transcoder and no untrained twin) and ``active`` how many of them are on per token on average. ``ladder`` names
+    the organisms it is compared with in depth, itself included. ``least`` and ``most`` bound the scores it must reach
+    to be saved.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Recipe:
     active: int = 6
     transcoder_steps: int = 600
     same_behaviour: str | None = None
+    ladder: tuple[str, ...] = ()
     least: Mapping[str, float] = field(default_factory=dict)
     most: Mapping[str, float] = field(default_factory=dict)
 
@@ -71,6 +74,18 @@ class Recipe:
 _RHYMES = {"rhyme_rate": 0.97, "facts": 0.97, "regenerated": 0.95}
 _PLANS = {**_RHYMES, "lookahead": 0.95}
 _HOLDS_A_SITE = {**_PLANS, "site_flips": 0.9, "site_effect": 6.0, "regenerated_donor": 0.9}
+# What one layer can learn at any depth, since it lies within its window: a ladder asks how the last word depends on
+# depth, so the last word can be no criterion.
+_LEARNED = {"facts": 0.97, "lookahead": 0.95}
+
+
+def _rung(name: str, layers: int, window: int | None = None, **more: Any) -> Recipe:
+    """A small organism of a ladder of depths."""
+    return Recipe(name, layers, 40, 120, 2000, 0, window=window, least=_LEARNED, **more)
+
+
+_WINDOW_LADDER = (*(f"narrow-window-{depth}" for depth in (1, 2, 3, 4)), "window-1", "window-2", "short-window-2")
+_FREE_LADDER = (*(f"free-{depth}" for depth in (1, 2, 3, 4)), "improviser")
 
 RECIPES = {
     recipe.name: recipe
@@ -80,6 +95,11 @@ RECIPES = {
         Recipe("window-relay", 4, 128, 384, 2000, 384, window=5, same_behaviour="improviser", least=_HOLDS_A_SITE),
         Recipe("window-2", 2, 64, 192, 2000, 256, window=5, same_behaviour="improviser", least=_PLANS),
         Recipe("window-1", 1, 64, 192, 2000, 256, window=5, least={"facts": 0.97}, most={"rhyme_rate": 0.1}),
+        *(_rung(f"narrow-window-{depth}", depth, window=5) for depth in (1, 2, 3)),
+        _rung("narrow-window-4", 4, window=5, same_behaviour="free-4", ladder=_WINDOW_LADDER),
+        _rung("short-window-2", 2, window=4),
+        *(_rung(f"free-{depth}", depth) for depth in (1, 2, 3)),
+        _rung("free-4", 4, ladder=_FREE_LADDER),
     )
 }
 

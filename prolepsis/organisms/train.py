@@ -41,17 +41,21 @@ def _organism(made: Recipe, out: Path, seed: int, bars: "_Bars") -> dict[str, An
     scores, sites = score(Trained(model, made.mask_rule, made.task))
     check(made, scores)
     about = _about(made, seed) | {
-        "untrained_twin": made.name + UNTRAINED,
+        "untrained_twin": made.name + UNTRAINED if made.features else None,
         "same_behaviour": made.same_behaviour,
+        "ladder": list(made.ladder),
         "scores": scores,
         "sites": {template: {"layer": layer, "position": position} for template, (layer, position) in sites.items()},
     }
-    about["transcoder"] = _fit_transcoder(made, out, model, seed, bars)
+    if made.features:
+        about["transcoder"] = _fit_transcoder(made, out, model, seed, bars)
     save_trained(out, made, model, about)
     return about
 
 
 def _untrained_twin(made: Recipe, out: Path, seed: int, bars: "_Bars") -> dict[str, Any]:
+    if not made.features:
+        raise UserError(f"{made.name} has no untrained twin; train {made.name} itself")
     like = out.parent / made.name
     if not (like / "config.json").exists():
         raise UserError(f"{like}: no such organism; make it first with: prolepsis train {made.name}")

@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple
 
 from prolepsis.errors import UserError
 from prolepsis.report.pins import Key, key_of
-from prolepsis.statistics import fisher_exact
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -151,6 +150,9 @@ def _beyond(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two measured values differ: counts by an exact test, else each outside the other's interval."""
     counts = [value["k"] is not None and value["n"] is not None for value in (one, other)]
     if all(counts):
+        # A run that compares nothing does not need scipy, which takes long to import.
+        from prolepsis.statistics import fisher_exact
+
         return fisher_exact(one["k"], one["n"], other["k"], other["n"]) < ALPHA
     return _outside(one["value"], other["ci"]) and _outside(other["value"], one["ci"])
 

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from prolepsis.report.subjects import PAPER
 from prolepsis.report.table import counts, short
 
 Row = Mapping[str, Any]
@@ -31,8 +32,17 @@ def _head(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _matrix(rows: Sequence[Row]) -> Iterator[str]:
+    for of_paper in (False, True):
+        yield from _subjects_by_claims([row for row in rows if (row["subject"] == PAPER.id) == of_paper])
+    yield "`=` our number agrees with the published one, `≠` it does not, `?` cannot tell, `!` differs from the pin."
+    yield ""
+
+
+def _subjects_by_claims(rows: Sequence[Row]) -> Iterator[str]:
     columns = sorted({(row["variant"], row["id"]) for row in rows})
     cells = {(row["variant"], row["id"], row["subject"]): short(row) for row in rows}
+    if not rows:
+        return
     yield from _table(
         ["subject", *(f"{claim} {variant}" for variant, claim in columns)],
         [
@@ -40,8 +50,6 @@ def _matrix(rows: Sequence[Row]) -> Iterator[str]:
             for subject in dict.fromkeys(row["subject"] for row in rows)
         ],
     )
-    yield "`=` our number agrees with the published one, `≠` it does not, `?` cannot tell, `!` differs from the pin."
-    yield ""
 
 
 def _claims(report: Mapping[str, Any]) -> Iterator[str]:

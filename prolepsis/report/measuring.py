@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from prolepsis import archive, audit
 from prolepsis.errors import Untested
 from prolepsis.measurement import Measurement
 from prolepsis.report.rows import subject_row
@@ -66,14 +67,20 @@ class Measuring:
         return done[claim.key]
 
     def _run(self, source: SubjectSource, family: Sequence["Claim"]) -> Mapping["ClaimKey", Outcome]:
-        """Measure and judge every row of a family on one subject."""
+        """Measure and judge every row of a family on one subject; the paper and recordings need no loading."""
         # Judging needs scipy, which takes longer to import than a run that only collects takes altogether.
         from prolepsis.judge import judge_family, untested
 
         subject = None
+        measured: Mapping[ClaimKey, Measurement | Untested]
         try:
-            subject = self._subject(source)
-            measured = self._measure(family, subject)
+            if source.tier == "arithmetic":
+                measured = audit.measure(family)
+            elif source.recording is not None:
+                measured = archive.measure(family, source.recording)
+            else:
+                subject = self._subject(source)
+                measured = self._measure(family, subject)
         except Untested as missing:
             about = subject_row(source, subject)
             return {claim.key: Outcome(untested(claim, str(missing)), None, about) for claim in family}

@@ -43,13 +43,15 @@ class Settings:
         option, here = config.option, config.invocation_params.dir
         if option.claims_transcoder and not option.claims_model:
             raise UserError("--claims-transcoder needs the model it reads: give --claims-model PATH too")
-        known = known_subjects(option.claims_preset, option.claims_model, option.claims_transcoder, here)
-        named = [*option.claims_subject, *([Path(option.claims_model).name] if option.claims_model else [])]
+        given = (option.claims_preset, option.claims_model, option.claims_transcoder, option.claims_archive)
+        known = known_subjects(*given, here)
+        recorded = [source.id for source in known.values() if source.tier == "archive"]
+        named = [*option.claims_subject, *([Path(option.claims_model).name] if option.claims_model else []), *recorded]
         expected = here / option.claims_expected if option.claims_expected else _claims(config) / "expected.toml"
         if option.claims_expected and not expected.exists() and not option.claims_update_expected:
             raise UserError(f"{expected}: no such file; --claims-update-expected writes it")
         shard, shards = _shard(option.claims_shard)
-        subjects = select_subjects(known, option.claims_subject, named, here)[shard - 1 :: shards]
+        subjects = select_subjects(known, [*option.claims_subject, *recorded], named, here)[shard - 1 :: shards]
         reports = here / option.claims_report if option.claims_report else config.rootpath / "reports"
         return cls(
             subjects=subjects,
@@ -75,6 +77,7 @@ def add_options(parser: pytest.Parser) -> None:
     add("--claims-model", metavar="PATH", help="add the model in this folder as a subject")
     add("--claims-transcoder", metavar="PATH", help="the transcoder folder of --claims-model")
     add("--claims-preset", metavar="FILE", help="add the subjects of a TOML file")
+    add("--claims-archive", metavar="DIR", help="judge the recorded outputs in this folder, without any model")
     add("--claims-device", default="cpu", metavar="DEVICE", help="where subjects are loaded (default: cpu)")
     add("--claims-dtype", default="float32", choices=DTYPES, help="state dtype (default: float32)")
     add("--claims-report", metavar="ROOT", help="folder of the stored reports (default: reports/)")
@@ -120,7 +123,8 @@ def _claims(config: pytest.Config) -> Path:
 
 def _asked(option: argparse.Namespace) -> str | None:
     """Why an empty run would be a failure, None when it would not."""
-    given = [_flag(name) for name in ("claims_subject", "claims_model") if getattr(option, name)]
+    asking = ("claims_subject", "claims_model", "claims_archive")
+    given = [_flag(name) for name in asking if getattr(option, name)]
     if re.search(r"(?<!not )\bgpu\b", getattr(option, "markexpr", "")):
         given.append("-m gpu")
     return given[0] if given else None
@@ -130,7 +134,7 @@ def _repeat(option: argparse.Namespace, here: Path) -> tuple[str, ...]:
     words: list[str] = []
     for ref in option.claims_subject:
         words += ["--claims-subject", str((here / ref).resolve()) if (here / ref).is_dir() else ref]
-    for name in ("claims_model", "claims_transcoder", "claims_preset"):
+    for name in ("claims_model", "claims_transcoder", "claims_preset", "claims_archive"):
         if value := getattr(option, name):
             words += [_flag(name), str((here / value).resolve())]
     for name, default in DEFAULTS.items():

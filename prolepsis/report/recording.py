@@ -11,6 +11,7 @@ from prolepsis.report.state import Case, ClaimsRun, recorded
 
 USER_ERROR = "claims-user-error"
 RAISED = "claims-raised"
+NOT_ASKED = pytest.mark.skip(reason="no subject of this run is asked this")
 HOW_TO_MARK = 'write @pytest.mark.claims(family="q2", variant="asked"), or put ids of that family and variant first'
 
 
@@ -40,7 +41,8 @@ class Recording:
         if not known or not known.issuperset(marker.args):
             raise pytest.Collector.CollectError(f"{name}: the ledger has no such claim; {HOW_TO_MARK}")
         cases = self.run.cases(marker.args, family, variant)
-        metafunc.parametrize("case", [pytest.param(case, id=str(case), marks=_marks(case)) for case in cases])
+        parameters = [pytest.param(case, id=str(case), marks=_marks(case)) for case in cases]
+        metafunc.parametrize("case", parameters or [pytest.param(None, id="nothing", marks=NOT_ASKED)])
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from prolepsis.errors import UserError
 from prolepsis.report import storage
 from prolepsis.report.comparison import Comparison, compare, read_report
+from prolepsis.report.figures import draw_figures
 from prolepsis.report.markdown import markdown
 from prolepsis.report.pin_update import update_pins
 from prolepsis.report.pins import key_of
@@ -135,6 +136,9 @@ class Reporting:
         """Store what was recorded, and pin it where that was asked for."""
         assert self.run.folder is not None
         self._take_in_journals(self.run.folder)
+        for record in self.records.values():
+            row = record["row"]
+            row["figures"] = draw_figures(self.run.folder, row["subject"], record["measurement"])
         complete = not (exitstatus in STOPPED or self.crashed or self.raised) and self.planned <= set(self.records)
         self._write(complete=complete)
         storage.point_latest(self.run.folder)

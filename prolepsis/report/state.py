@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from prolepsis import ledger
+from prolepsis.archive.files import RECORDED
 from prolepsis.ledger import Claim
 from prolepsis.organisms import SUITES
 from prolepsis.report.options import Settings
@@ -40,8 +41,12 @@ class Case:
 
 
 def is_asked(claim: Claim, source: SubjectSource) -> bool:
-    """Whether ``claim`` is measured on subjects of this tier, and on this one if it is bundled."""
-    return source.tier in claim.tiers and (source.model is not None or source.id in SUITES[claim.suite])
+    """Whether ``claim`` is measured on subjects of this tier, and on this one if either of them names its like."""
+    if source.tier not in claim.tiers:
+        return False
+    if source.tier == "organism" and source.model is None:
+        return source.id in SUITES[claim.suite]
+    return source.tier == "arithmetic" or claim.model in ("", source.id.removeprefix(RECORDED))
 
 
 @dataclass

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import prolepsis
 from prolepsis import organisms
+from prolepsis.archive.files import Recording, recordings
 from prolepsis.errors import Untested, UserError
 
 if TYPE_CHECKING:
@@ -25,11 +26,12 @@ class SubjectSource:
     """A subject by name, before anything is loaded.
 
     ``model`` and ``transcoder`` are folders, relative to ``base``, or Hugging Face repositories; a bundled subject has
-    neither. Sizes are what a download takes, in GiB; ``licence`` is the page where its terms are accepted.
+    neither, and a ``recording`` stands for a model that is not there. Sizes are what a download takes, in GiB;
+    ``licence`` is the page where its terms are accepted.
     """
 
     id: str
-    tier: Literal["organism", "gpu"]
+    tier: Literal["arithmetic", "organism", "archive", "gpu"]
     model: str | None = None
     transcoder: str | None = None
     task: str | None = None
@@ -37,18 +39,24 @@ class SubjectSource:
     model_gib: float | None = None
     transcoder_gib: float | None = None
     base: Path = field(default_factory=Path)
+    recording: Recording | None = None
+
+
+PAPER = SubjectSource(id="paper", tier="arithmetic")
+"""What arithmetic claims are about: the paper itself, which is never loaded."""
 
 
 def known_subjects(
-    preset: str | None, model: str | None, transcoder: str | None, here: Path
+    preset: str | None, model: str | None, transcoder: str | None, archive: str | None, here: Path
 ) -> Mapping[str, SubjectSource]:
-    """Every subject that can be asked for by id: those the user brings first, then presets, then bundled ones.
+    """Every subject that can be asked for by id: what the user brings, presets, the paper, then bundled subjects.
 
     Raises UserError when two have the same id.
     """
     sources = [_brought(model, transcoder, here)] if model else []
     sources += read_presets(here / preset) if preset else []
-    sources += read_presets(PRESETS)
+    sources += [*read_presets(PRESETS), PAPER]
+    sources += [_recorded(recording) for recording in (recordings(here / archive) if archive else ())]
     sources += [SubjectSource(id=name, tier="organism") for name in organisms.BUNDLED]
     known: dict[str, SubjectSource] = {}
     for source in sources:
@@ -121,6 +129,12 @@ def _brought(model: str, transcoder: str | None, here: Path) -> SubjectSource:
     tier: Literal["organism", "gpu"] = "organism" if (folder / "subject.json").exists() else "gpu"
     beside = transcoder and str((here / transcoder).resolve())
     return SubjectSource(id=folder.name, tier=tier, model=str(folder), transcoder=beside)
+
+
+def _recorded(recording: Recording) -> SubjectSource:
+    return SubjectSource(
+        recording.id, "archive", model=recording.model, transcoder=recording.transcoder, recording=recording
+    )
 
 
 def open_subject(source: SubjectSource, device: str, dtype: str) -> "Subject":

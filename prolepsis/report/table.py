@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from prolepsis.report.subjects import PAPER
+
 Row = Mapping[str, Any]
 AGREES = {"yes": "=", "no": "≠", "cannot tell": "?"}
 CELL = 7  # four letters of the verdict, two marks, a space
@@ -43,7 +45,7 @@ def short(row: Row) -> str:
 def table(rows: Sequence[Row], errors: Iterable[tuple[Column, str]], width: int) -> list[list[Piece]]:
     """Lines of the table; ``errors`` are the (claim, subject) cells whose test raised; no line exceeds ``width``.
 
-    Claims that do not fit beside each other go into further blocks below.
+    Claims that do not fit beside each other go into further blocks below, and so do those about the paper alone.
     """
     cells = {(Column(row["variant"], row["id"]), row["subject"]): Piece(short(row), row["verdict"]) for row in rows}
     for column, subject in errors:
@@ -53,10 +55,12 @@ def table(rows: Sequence[Row], errors: Iterable[tuple[Column, str]], width: int)
     room = min(longest, width - 2 * CELL)
     per_block = max(1, (width - room) // CELL)
     lines: list[list[Piece]] = []
+    of_paper = {column for column, subject in cells if subject == PAPER.id}
     for variant in sorted({column.variant for column, _ in cells}):
         columns = sorted({column for column, _ in cells if column.variant == variant})
-        for start in range(0, len(columns), per_block):
-            lines += _block(variant, columns[start : start + per_block], subjects, cells, room)
+        for together in ([c for c in columns if c not in of_paper], [c for c in columns if c in of_paper]):
+            for start in range(0, len(together), per_block):
+                lines += _block(variant, together[start : start + per_block], subjects, cells, room)
     return lines + [[Piece(line)] for line in textwrap.wrap(LEGEND, width)] if lines else []
 
 

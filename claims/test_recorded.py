@@ -1,0 +1,11 @@
+"""Figures of one model's sweeps, held against what the author recorded: `pytest claims --claims-archive DIR`."""
+
+from collections.abc import Callable
+
+import pytest
+
+
+@pytest.mark.claims(family="recorded", variant="published")
+def test_what_was_recorded_is_what_was_printed(verify: Callable[[], None]) -> None:
+    """Each printed figure is the recorded one, to its last digit."""
+    verify()

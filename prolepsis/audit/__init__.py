@@ -1,0 +1,37 @@
+"""What can be checked with the paper alone: its printed numbers against each other (imports no torch).
+
+A rule is a pure function from a ledger row of kind arithmetic to a :class:`prolepsis.measurement.Measurement` whose
+``detail["disagreements"]`` lists, one sentence each, where the row's published numbers do not bear out its statement.
+"""
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from prolepsis.ledger import Claim
+from prolepsis.measurement import Measurement
+
+Rule = Callable[[Claim], Measurement]
+
+MODULES = {
+    "standard_interval": "intervals",
+    "one_sided_clopper_pearson": "intervals",
+    "one_interval_method": "intervals",
+    "zero_counts": "intervals",
+    "recomputed": "figures",
+    "one_value": "figures",
+    "falling_rates": "comparisons",
+    "equal_rates": "comparisons",
+    "rates_unlike_the_first": "comparisons",
+}
+"""Rule, as the ledger's ``experiment`` names it → its module."""
+
+
+def rule(name: str) -> Rule:
+    """The rule the ledger calls ``name``; raises KeyError for one that is not here."""
+    found: Rule = getattr(import_module(f"prolepsis.audit.{MODULES[name]}"), name)
+    return found
+
+
+def measure(claims: Sequence[Claim]) -> dict[tuple[str, str], Measurement]:
+    """Check ``claims`` against the paper's own numbers; (claim id, variant) → what was found."""
+    return {claim.key: rule(claim.experiment)(claim) for claim in claims}

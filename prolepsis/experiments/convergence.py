@@ -1,0 +1,321 @@
+"""Does the residual stream return to where it was? Contrastive deviations at the last token, layer by layer (§4, §6).
+
+For two prompts that differ in one rhyme word, v = resid_post(i)(prompt) − resid_post(i)(other prompt) at the last
+token is added to resid_post(i) there. As published, an edit is *absorbed* when the edited row at some later layer has
+a cosine of 0.95 with the clean one. But a cosine also rises where the stream grows and the deviation merely stays,
+and it starts near 1 where one channel dominates the norm: hence the arms that are absorbed without an attractor.
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch.nn.functional import cosine_similarity
+
+from prolepsis.controls import once, random_row, reach_row
+from prolepsis.edits import Add, Row
+from prolepsis.engine import CleanRun
+from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, rhyme_pairs, task_of
+from prolepsis.hooks import Read
+from prolepsis.measurement import Measurement
+from prolepsis.selection import ResidPost
+from prolepsis.subject import Subject
+
+Tensor = torch.Tensor
+
+ABSORBED = 0.95
+"""The published cosine from which an edit counts as absorbed."""
+STRENGTHS = tuple(0.5 * step for step in range(1, 13))
+"""The published strengths, in contrastive distances."""
+WITHIN = 2
+"""The paper says within 1-2 layers: where the deviation is read, after the edited layer."""
+LEAST_CONTRAST = 1e-3
+"""Two prompts differ at a layer when their rows do by this share of their largest difference at any layer."""
+LEAST_LENGTH = 1e-2
+"""A deviation shorter than this share of what was written counts as this long: it is gone."""
+ARMS = ("contrast", "random direction", "covariance-matched noise")
+
+
+@dataclass(frozen=True)
+class Returns:
+    """What became of deviations written at the last token of one pair's prompt, with strength 1.
+
+    By layer written, for the layers below the last at which the two prompts differ. ``lengths`` maps arm → layer
+    written → layer read → length over the length written. ``cosines`` maps arm → layer written → cosines of the edited
+    with the clean row, from the layer written on; its arm "passive dilution" has the deviation carried unchanged.
+    ``after`` is what the contrast has become one layer above the layer written, [d].
+    """
+
+    lengths: Mapping[str, Mapping[int, Mapping[int, float]]]
+    cosines: Mapping[str, Mapping[int, tuple[float, ...]]]
+    after: Mapping[int, Tensor]
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        return tuple(self.lengths["contrast"])
+
+    def absorbed(self, arm: str) -> float:
+        """Share of layers whose edit is absorbed, as published: at any later layer."""
+        return statistics.fmean(float(absorbed(seen)) for seen in self.cosines[arm].values()) if self.layers else 0.0
+
+    def at_once(self) -> float:
+        """Share of layers whose edit has a cosine that counts as absorbed before any layer has run."""
+        seen = self.cosines["contrast"].values()
+        return statistics.fmean(float(cosines[0] >= ABSORBED) for cosines in seen) if self.layers else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Convergence:
+    """The returns of every pair of one subject, and the layers that half of the groups choose for the other half."""
+
+    subject: Subject
+    pairs: tuple[Pair, ...]
+    returns: Mapping[str, Returns]
+
+    @property
+    def runs(self) -> Runs:
+        return once(self.subject, Runs)
+
+    def read_at(self, layer: int) -> int:
+        """Where a deviation written at ``layer`` is read."""
+        return min(layer + WITHIN, self.subject.n_layers - 1)
+
+    def contraction(self, pair: Pair, layer: int, arm: str = "contrast") -> float:
+        """How many e-foldings a deviation written at ``layer`` has shrunk by; negative where it has grown."""
+        return shrunk(self.returns[pair.id].lengths[arm][layer][self.read_at(layer)])
+
+    @cached_property
+    def most_contracting(self) -> dict[int, int | None]:
+        """Half tested → the layer where the other half's deviations shrink most; None where nothing is to be seen."""
+        return {half: self._best(half, self.contraction) for half in (0, 1)}
+
+    @cached_property
+    def deepest_absorbing(self) -> dict[int, int | None]:
+        """Half tested → the deepest layer that absorbs, as published, in most of the other half's pairs."""
+
+        def depth(pair: Pair, layer: int) -> float:
+            return float(absorbed(self.returns[pair.id].cosines["contrast"][layer]))
+
+        found: dict[int, int | None] = {}
+        for half in (0, 1):
+            shares = self._means(half, depth)
+            found[half] = max((layer for layer, share in shares.items() if share > 0.5), default=None)
+        return found
+
+    def _means(self, half: int, of: Callable[[Pair, int], float]) -> dict[int, float]:
+        """Means by layer over the half that is not tested, for layers at which most of its pairs differ."""
+        seen = [pair for pair in self.pairs if pair.half != half]
+        by_layer = {
+            layer: [of(pair, layer) for pair in seen if layer in self.returns[pair.id].layers]
+            for layer in range(self.subject.n_layers - 1)
+        }
+        return {layer: statistics.fmean(x) for layer, x in by_layer.items() if 2 * len(x) > len(seen)}
+
+    def _best(self, half: int, of: Callable[[Pair, int], float]) -> int | None:
+        means = self._means(half, of)
+        return max(means, key=means.__getitem__, default=None)
+
+    def tested(self, chosen: Mapping[int, int | None]) -> Iterator[tuple[Pair, int]]:
+        """The pairs that differ at the layer the other half chose, with that layer."""
+        for pair in self.pairs:
+            layer = chosen[pair.half]
+            if layer is not None and layer in self.returns[pair.id].layers:
+                yield pair, layer
+
+    def deviations(self, pair: Pair, layer: int) -> dict[str, Tensor]:
+        """What is written at ``layer``, by arm; all [d], and as long as the contrast."""
+        contrast = contrast_of(self.runs, pair, layer)
+        seed = self.pairs.index(pair)
+        return {
+            "contrast": contrast,
+            "random direction": random_row(contrast, seed),
+            "covariance-matched noise": covariance_matched(contrast, self._rows(pair, layer), seed),
+        }
+
+    def _rows(self, pair: Pair, layer: int) -> Tensor:
+        """The last token's rows of the other half's prompts, [n, d]."""
+        seen = [other.recipient for other in self.pairs if other.half != pair.half]
+        return torch.stack([self.runs.clean(prompt).resid_post(layer)[-1] for prompt in seen])
+
+
+def absorbed(cosines: Sequence[float]) -> bool:
+    """Whether a layer after the first of ``cosines`` reaches the published threshold."""
+    return any(cosine >= ABSORBED for cosine in cosines[1:])
+
+
+def shrunk(length: float) -> float:
+    """−ln of a deviation's length over the length written; more than a hundredfold counts as a hundredfold."""
+    return -math.log(max(length, LEAST_LENGTH))
+
+
+def contrast_of(runs: Runs, pair: Pair, layer: int) -> Tensor:
+    """resid_post(``layer``) of the prompt minus that of the other prompt, at the last token, [d]."""
+    row: Tensor = runs.clean(pair.recipient).resid_post(layer)[-1] - runs.clean(pair.donor).resid_post(layer)[-1]
+    return row
+
+
+def covariance_matched(like: Tensor, rows: Tensor, seed: int) -> Tensor:
+    """A random row [d] with the norm of ``like`` and the covariance of ``rows`` [n, d]; zero where rows are equal."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.randn(len(rows), generator=generator).to(rows)
+    noise = weights @ (rows - rows.mean(0))
+    scaled: Tensor = like.norm() * noise / noise.norm().clamp(min=1e-30)
+    return scaled
+
+
+def converge(subject: Subject) -> Convergence:
+    """Write every pair's contrast, and what it is compared with, at every layer, and see what returns."""
+    runs, pairs = once(subject, Runs), rhyme_pairs(task_of(subject))
+    found = Convergence(subject, pairs, {})
+    return Convergence(subject, pairs, {pair.id: _returns(found, runs, pair) for pair in pairs})
+
+
+def _returns(found: Convergence, runs: Runs, pair: Pair) -> Returns:
+    clean, top = runs.clean(pair.recipient), found.subject.n_layers - 1
+    sizes = [float(contrast_of(runs, pair, layer).norm()) for layer in range(top + 1)]
+    layers = [layer for layer in range(top) if sizes[layer] > LEAST_CONTRAST * max(sizes)]
+    written = [(arm, layer, v) for layer in layers for arm, v in found.deviations(pair, layer).items()]
+    lengths: dict[str, dict[int, dict[int, float]]] = {arm: {} for arm in ARMS}
+    cosines: dict[str, dict[int, tuple[float, ...]]] = {arm: {} for arm in (*ARMS, "passive dilution")}
+    if not written:
+        return Returns(lengths, cosines, {})
+    rows = [[Add(layer, len(clean.tokens) - 1, v)] for _, layer, v in written]
+    edited = last_rows(clean, [*rows, []])  # [L, B, d]
+    base = edited[:, -1]
+    after = {}
+    for row, (arm, layer, v) in enumerate(written):
+        lengths[arm][layer] = {
+            at: float((edited[at, row] - base[at]).norm() / v.norm()) for at in range(layer, top + 1)
+        }
+        cosines[arm][layer] = _cosines(edited[layer:, row], base[layer:])
+        if arm == "contrast":
+            cosines["passive dilution"][layer] = _cosines(base[layer:] + v, base[layer:])
+            after[layer] = edited[layer + 1, row] - base[layer + 1]
+    return Returns(lengths, cosines, after)
+
+
+def last_rows(clean: CleanRun, rows: Sequence[Row]) -> Tensor:
+    """resid_post of every layer at the last token under each row of edits, [L, B, d]."""
+    layers = tuple(range(clean.subject.n_layers))
+    out = clean.edit(rows, Read(logits=(), resid_post=layers)).resid_post
+    return torch.stack([out[layer][:, -1] for layer in layers])
+
+
+def _cosines(edited: Tensor, clean: Tensor) -> tuple[float, ...]:
+    return tuple(cosine_similarity(edited.double(), clean.double(), dim=-1).tolist())
+
+
+def absorption(subject: Subject) -> Measurement:
+    """The published share of layers, the last left out, at which the contrast is absorbed, with its control arms.
+
+    Arms: ``right after the edit`` (the same cosine before any layer has run), ``passive dilution`` (the deviation
+    carried unchanged), ``random direction`` and ``covariance-matched noise`` of equal norm.
+    """
+    start = time.perf_counter()
+    found = once(subject, converge)
+    arms = {"right after the edit": {pair.id: found.returns[pair.id].at_once() for pair in found.pairs}}
+    for arm in (*ARMS[1:], "passive dilution"):
+        arms[arm] = {pair.id: found.returns[pair.id].absorbed(arm) for pair in found.pairs}
+    return measurement_of(
+        found,
+        "absorption",
+        "share of layers",
+        {pair.id: found.returns[pair.id].absorbed("contrast") for pair in found.pairs},
+        arms,
+        start=start,
+        detectable=tuple(pair.id for pair in found.pairs if found.returns[pair.id].layers),
+        parameters={"threshold": ABSORBED},
+        detail={"cosines": {pair.id: dict(found.returns[pair.id].cosines["contrast"]) for pair in found.pairs}},
+    )
+
+
+def critical_strength(subject: Subject) -> Measurement:
+    """The published critical strength: the least at which the contrast is not absorbed any more, with its control arms.
+
+    It is written at the deepest layer that absorbs in most pairs of the other half. What is absorbed at every strength
+    gets one step more than the largest. Arm: ``passive dilution`` (the same where the contrast is carried unchanged).
+    """
+    start = time.perf_counter()
+    found = once(subject, converge)
+    values, carried = {}, {}
+    for pair, layer in found.tested(found.deepest_absorbing):
+        clean, contrast = found.runs.clean(pair.recipient), contrast_of(found.runs, pair, layer)
+        edited = last_rows(clean, [*dosed(clean, layer, contrast), []])[layer:]
+        values[pair.id] = _critical(edited[:, :-1], edited[:, -1])
+        shifted = torch.stack([edited[:, -1] + s * contrast for s in STRENGTHS], dim=1)  # [o, strengths, d]
+        carried[pair.id] = _critical(shifted, edited[:, -1])
+    return measurement_of(
+        found,
+        "critical_strength",
+        "contrastive distances",
+        filled(found, values),
+        {"passive dilution": filled(found, carried)},
+        start=start,
+        detectable=tuple(values),
+        parameters={"strengths": list(STRENGTHS), "layer": "deepest absorbing one of the other half"},
+        detail={"layers": {f"half {half}": layer for half, layer in found.deepest_absorbing.items()}},
+    )
+
+
+def dosed(clean: CleanRun, layer: int, vector: Tensor) -> list[Row]:
+    """One row per published strength of ``vector`` [d], written at the last token of ``layer``."""
+    return [[Add(layer, len(clean.tokens) - 1, s * vector)] for s in STRENGTHS]
+
+
+def _critical(edited: Tensor, clean: Tensor) -> float:
+    """The least strength whose row [o, strengths, d] no later layer brings back to the clean one [o, d]."""
+    for index, strength in enumerate(STRENGTHS):
+        if not absorbed(_cosines(edited[:, index], clean)):
+            return strength
+    return STRENGTHS[-1] + STRENGTHS[0]
+
+
+def filled(found: Convergence, values: Mapping[str, float]) -> dict[str, float]:
+    """``values`` with 0 for the pairs in which nothing could be seen; those are not detectable and never judged."""
+    return {pair.id: values.get(pair.id, 0.0) for pair in found.pairs}
+
+
+def measurement_of(
+    found: Convergence,
+    name: str,
+    unit: str,
+    values: Mapping[str, float],
+    arms: Mapping[str, Mapping[str, float]],
+    *,
+    start: float,
+    detectable: tuple[str, ...],
+    parameters: Mapping[str, object],
+    detail: Mapping[str, object],
+) -> Measurement:
+    """The measurement of one experiment on these pairs, whose layers were chosen on the other half."""
+    groups = [sorted({pair.recipient.group for pair in found.pairs if pair.half == half}) for half in (0, 1)]
+    folds = [{"discovery": groups[1 - half], "tested": groups[half]} for half in (0, 1)]
+    return Measurement(
+        experiment=name,
+        subject=found.subject.digest,
+        unit=unit,
+        design="pairs-of-groups",
+        parameters={"pairs": [pair.id for pair in found.pairs], "folds": folds, **parameters},
+        values=values,
+        clusters=clusters_of(found.pairs),
+        arms=arms,
+        detectable=detectable,
+        reach={"rows": once(found.subject, _reach_rows)},
+        detail=detail,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _reach_rows(subject: Subject) -> list[dict[str, object]]:
+    """Whether a write at the last token of each layer below the last reaches that token's row in the layer above."""
+    found = once(subject, converge)
+    clean, rows = found.runs.clean(found.pairs[0].recipient), []
+    last = len(clean.tokens) - 1
+    for layer in range(subject.n_layers - 1):
+        write = [Add(layer, last, contrast_of(found.runs, found.pairs[0], layer))]
+        rows.append(reach_row(clean, write, ResidPost(layer + 1, last)))
+    return rows

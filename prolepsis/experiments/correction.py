@@ -1,0 +1,249 @@
+"""The paper's correction test: commit at the last token, then contradict it in later layers only (appendix G).
+
+At the last token the features of the natural group are suppressed and a word's feature is injected, both with the
+strength of the position sweep; that is the commitment. A feature of a third group, the correction, is written at the
+same place with up to twice that strength, but only above the layer the committing feature comes from. Without the
+commitment means: the suppression alone, with the same correction. A correction that does nothing there cannot show
+that a commitment resists.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from prolepsis.controls import once, reach_row
+from prolepsis.edits import Add, Row
+from prolepsis.experiments.position_sweep import DOSE, STRONG, Sweep, Writes, sweeps, typical_activation, word_features
+from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, first_turn, task_of
+from prolepsis.experiments.vocabulary_scan import transcoder_of
+from prolepsis.hooks import Read
+from prolepsis.measurement import Measurement
+from prolepsis.names import Feature, Head
+from prolepsis.selection import Logits, Pattern
+from prolepsis.subject import Subject
+
+Tensor = torch.Tensor
+
+STEPS = (0.0, 0.5, 1.0, 1.5, 2.0)
+"""Strengths of the correction in units of the commitment's: those the paper prints."""
+LOOKED_AT, NAMED_BY = 12, 6
+"""In how many pairs the named head's attention is read under the correction, and how many of a half name it."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is written for one pair, by layer: the suppression, the commitment with it, the correction at step 1.
+
+    ``first`` is the lowest layer that is corrected.
+    """
+
+    pair: Pair
+    suppress: Writes
+    commit: Writes
+    correct: Writes
+    committed_word: str
+    correct_word: str
+    first: int
+
+    def row(self, last: int, *, commit: bool, step: float) -> Row:
+        """The edits of one run, all at the ``last`` token."""
+        parts = [(self.commit if commit else self.suppress, 1.0), (self.correct, step)]
+        return [Add(at, last, scale * vector) for writes, scale in parts for at, vector in writes.items() if scale]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """By step of the correction, with the commitment and without: log-odds of the committed word, P(correct word)."""
+
+    committed: tuple[float, ...]
+    committed_without: tuple[float, ...]
+    correct: tuple[float, ...]
+    correct_without: tuple[float, ...]
+
+    @property
+    def took_hold(self) -> bool:
+        """Whether the commitment is one of the paper's strong redirects before anything corrects it."""
+        return float(torch.tensor(self.committed[0]).sigmoid()) >= STRONG
+
+
+def later_writes(subject: Subject, feature: Feature, strength: float, first: int) -> dict[int, Tensor]:
+    """What a feature writes from layer ``first`` on: its decoder rows for those layers, times ``strength``.
+
+    A feature that writes its own layer alone, as in a per-layer transcoder, has no such rows; its own row is then
+    written at ``first``.
+    """
+    transcoder = transcoder_of(subject)
+    rows = {at: v for at, v in transcoder.writes([feature], strength).items() if at >= first}
+    if any(bool(vector.any()) for vector in rows.values()):
+        return rows
+    return {max(first, feature.layer): strength * transcoder.rows(feature)[0]}
+
+
+def protocols(subject: Subject) -> tuple[Protocol, ...]:
+    """The published edits of every pair that has features to commit to and to correct with."""
+    task, runs, found = task_of(subject), once(subject, Runs), once(subject, sweeps)
+    transcoder, features = transcoder_of(subject), word_features(subject)
+    pairs = tuple(pair for pair in first_turn(task) if pair.id in found)
+    unit = task.feature_activation or typical_activation(subject, runs, pairs, list(features.values()))
+    made = []
+    for pair in pairs:
+        third = _third(pair, pairs, found)
+        natural = [features[word] for word in task.groups[pair.recipient.group] if word in features]
+        suppress = transcoder.writes(natural, -DOSE * unit)
+        inject = transcoder.writes([found[pair.id].feature], DOSE * unit)
+        zero, first = torch.zeros(subject.d_model), min(found[pair.id].feature.layer + 1, subject.n_layers - 1)
+        both = {at: suppress.get(at, zero) + inject.get(at, zero) for at in sorted({*suppress, *inject})}
+        correct = later_writes(subject, third.feature, DOSE * unit, first)
+        made.append(Protocol(pair, suppress, both, correct, found[pair.id].word, third.word, first))
+    return tuple(made)
+
+
+def _third(pair: Pair, pairs: tuple[Pair, ...], found: Mapping[str, Sweep]) -> Sweep:
+    """The word to correct with: that of the next pair, in the same half, whose other group is a third one."""
+    start = pairs.index(pair)
+    for other in (*pairs[start:], *pairs[:start]):
+        if other.half == pair.half and other.donor.group not in (pair.recipient.group, pair.donor.group):
+            return found[other.id]
+    raise ValueError(f"{pair.id}: no third group in its half has a feature")
+
+
+def outcomes(subject: Subject) -> dict[str, Outcome]:
+    """Pair id → what the published edits give at the last position."""
+    runs, results = once(subject, Runs), {}
+    for made in once(subject, protocols):
+        clean = runs.clean(made.pair.recipient)
+        last = len(clean.tokens) - 1
+        out = clean.edit([made.row(last, commit=c, step=step) for c in (True, False) for step in STEPS])
+        odds = out.log_odds(subject.word_id(made.committed_word)).tolist()
+        correct = out.probabilities()[:, subject.word_id(made.correct_word)].tolist()
+        n = len(STEPS)
+        results[made.pair.id] = Outcome(tuple(odds[:n]), tuple(odds[n:]), tuple(correct[:n]), tuple(correct[n:]))
+    return results
+
+
+def fall(log_odds: tuple[float, ...]) -> float:
+    """By how many nats the word's log-odds have fallen at the largest step."""
+    return log_odds[0] - log_odds[-1]
+
+
+def committed_word_falls(subject: Subject) -> Measurement:
+    """Fall of the committed word's log-odds under twice its strength of correction, in nats, with its control arms.
+
+    Arms: ``without the commitment`` (the fall of the same word there); positive ``correction alone`` (P(correct word)
+    there). Only pairs whose commitment took hold can tell.
+    """
+    start = time.perf_counter()
+    found = once(subject, outcomes)
+    values = {pair: fall(outcome.committed) for pair, outcome in found.items()}
+    without = {pair: fall(outcome.committed_without) for pair, outcome in found.items()}
+    return _measurement(subject, "committed_word_falls", "nats", values, without, start=start)
+
+
+def correction_takes_over(subject: Subject) -> Measurement:
+    """P(correct word) under twice the commitment's strength of correction; same arms."""
+    start = time.perf_counter()
+    found = once(subject, outcomes)
+    values = {pair: outcome.correct[-1] for pair, outcome in found.items()}
+    without = {pair: outcome.correct_without[-1] for pair, outcome in found.items()}
+    return _measurement(subject, "correction_takes_over", "probability", values, without, start=start)
+
+
+def _measurement(
+    subject: Subject,
+    name: str,
+    unit: str,
+    values: Mapping[str, float],
+    without: Mapping[str, float],
+    *,
+    start: float,
+) -> Measurement:
+    found, made = once(subject, outcomes), once(subject, protocols)
+    first, clean = made[0], once(subject, Runs).clean(made[0].pair.recipient)
+    last = len(clean.tokens) - 1
+    correction = [Add(at, last, vector) for at, vector in first.correct.items()]
+    given = first.row(last, commit=True, step=0.0)
+    return Measurement(
+        experiment=name,
+        subject=subject.digest,
+        unit=unit,
+        design="pairs-of-groups",
+        parameters=_parameters(made),
+        values=values,
+        clusters=clusters_of(tuple(protocol.pair for protocol in made)),
+        arms={
+            "without the commitment": without,
+            "correction alone": {pair: outcome.correct_without[-1] for pair, outcome in found.items()},
+        },
+        detectable=tuple(pair for pair, outcome in found.items() if outcome.took_hold),
+        reach={"rows": [reach_row(clean, correction, Logits(last), given=given)]},
+        detail={"outcomes": {pair: vars(outcome) for pair, outcome in found.items()}},
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _parameters(made: tuple[Protocol, ...]) -> dict[str, object]:
+    return {
+        "pairs": [protocol.pair.id for protocol in made],
+        "words": {protocol.pair.id: [protocol.committed_word, protocol.correct_word] for protocol in made},
+        "layers": {protocol.pair.id: sorted(protocol.correct) for protocol in made},
+        "steps": list(STEPS),
+        "dose": f"{DOSE:g} × typical activation",
+    }
+
+
+def named_head(subject: Subject, half: int) -> Head:
+    """The head whose attention to the last token the commitment moves most, from the last token, on the other half.
+
+    Like the paper's it is named before the correction, among the heads that the commitment can reach and the
+    correction cannot: those up to the lowest layer that is corrected.
+    """
+    runs, seen = once(subject, Runs), [made for made in once(subject, protocols) if made.pair.half != half]
+    lowest = min(made.first for made in once(subject, protocols))
+    heads = [Head(layer, index) for layer in range(lowest + 1) for index in range(subject.n_heads)]
+    moved = torch.zeros(len(heads))
+    for made in seen[:NAMED_BY]:
+        clean = runs.clean(made.pair.recipient)
+        last = len(clean.tokens) - 1
+        read = Read(logits=(), patterns=tuple((head, last) for head in heads))
+        patterns = clean.edit([made.row(last, commit=True, step=0.0), []], read).patterns
+        moved += torch.stack([(patterns[head, last][0, last] - patterns[head, last][1, last]).abs() for head in heads])
+    return heads[int(moved.argmax())]
+
+
+def locked_attention(subject: Subject) -> Measurement:
+    """How far the correction, at twice the commitment's strength, moves the named head's attention to the last token.
+
+    The wiring says whether it could have moved at all; where it could not, the readout is measured all the same and
+    must be equal bit for bit.
+    """
+    start = time.perf_counter()
+    runs, made = once(subject, Runs), once(subject, protocols)
+    heads = {half: named_head(subject, half) for half in (0, 1)}
+    values: dict[str, float] = {}
+    rows: dict[str, dict[str, object]] = {}
+    for protocol in made[:LOOKED_AT]:
+        clean, head = runs.clean(protocol.pair.recipient), heads[protocol.pair.half]
+        last = len(clean.tokens) - 1
+        correction = [Add(at, last, STEPS[-1] * vector) for at, vector in protocol.correct.items()]
+        given, read = protocol.row(last, commit=True, step=0.0), Read(logits=(), patterns=((head, last),))
+        shown = [clean.edit([row], read).patterns[head, last][0, last] for row in ([*given, *correction], given)]
+        values[protocol.pair.id] = abs(float(shown[0] - shown[1]))
+        name = f"half {protocol.pair.half}: L{min(protocol.correct)}@{last} → {head} {last}→{last}"
+        if name not in rows:
+            rows[name] = reach_row(clean, correction, Pattern(head, last, last), given=given, name=name)
+    groups = [sorted({p.pair.recipient.group for p in made if p.pair.half == half}) for half in (0, 1)]
+    folds = [{"discovery": groups[1 - half], "tested": groups[half]} for half in (0, 1)]
+    return Measurement(
+        experiment="locked_attention",
+        subject=subject.digest,
+        unit="attention",
+        design="pairs-of-groups",
+        parameters=_parameters(made)
+        | {"heads": {str(half): str(head) for half, head in heads.items()}, "folds": folds},
+        values=values,
+        clusters=clusters_of(tuple(protocol.pair for protocol in made[:LOOKED_AT])),
+        reach={"rows": list(rows.values())},
+        seconds=time.perf_counter() - start,
+    )

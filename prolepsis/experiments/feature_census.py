@@ -1,0 +1,130 @@
+"""In which layers do the features lie that point at the rhyme word? A census of active features (section 7)."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import torch
+from torch.nn.functional import normalize
+
+from prolepsis.controls import control_arms, once
+from prolepsis.errors import Untested
+from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
+from prolepsis.experiments.vocabulary_scan import transcoder_of
+from prolepsis.hooks import Read
+from prolepsis.measurement import Measurement
+from prolepsis.names import Feature
+from prolepsis.subject import Subject
+
+Tensor = torch.Tensor
+Values = Mapping[str, float]
+Shares = Mapping[int, float]
+
+TOP = 20
+"""How many features are counted."""
+ENDS, PAPER_DEPTH = 2, 26
+"""How many layers at either end, of how many, are said to hold the features."""
+
+
+@dataclass(frozen=True)
+class Census:
+    """Layer → share of features active at one prompt's last position.
+
+    ``target``: of those whose decoder rows point most at the answer; ``other_target``: at another group's answer;
+    ``active``: of all that are active.
+    """
+
+    target: Shares
+    other_target: Shares
+    active: Shares
+
+
+def censuses(subject: Subject) -> Mapping[str, Census]:
+    """Prompt id → census; prompts without an active feature are absent."""
+    pairs, transcoder = rhyme_pairs(task_of(subject)), transcoder_of(subject)
+    last = subject.n_layers - 1
+    directions = [
+        normalize(transcoder.decoder(layer, last).to(subject.device), dim=-1) for layer in range(subject.n_layers)
+    ]
+    active = _active(subject, pairs)
+    return {
+        pair.recipient.id: _census(subject, pair, features, directions)
+        for pair, features in zip(pairs, active, strict=True)
+        if features
+    }
+
+
+def end_shares(subject: Subject) -> Values:
+    """Prompt id → share of the features that point most at the answer which lie at either end of the network."""
+    return {name: _at_ends(census.target, subject.n_layers) for name, census in once(subject, censuses).items()}
+
+
+def end_share(subject: Subject) -> Measurement:
+    """Share of the features pointing at the answer that lie in the first or last layers, with its control arms.
+
+    Arms: ``other target`` (features pointing at another group's answer), ``active features`` (all of them) and
+    ``untrained twin``, which has a transcoder of its own.
+    """
+    start = time.perf_counter()
+    found, layers = once(subject, censuses), subject.n_layers
+    if not found:
+        raise Untested(f"{subject.id}: no transcoder feature is active at the last position; give another transcoder")
+    return Measurement(
+        experiment="end_share",
+        subject=subject.digest,
+        unit="share",
+        design="one-way",
+        parameters={"prompts": list(found), "top": TOP, "ends": sorted(ends(layers))},
+        values=end_shares(subject),
+        clusters={pair.recipient.id: (pair.recipient.group,) for pair in rhyme_pairs(task_of(subject))},
+        arms={
+            "other target": {name: _at_ends(census.other_target, layers) for name, census in found.items()},
+            "active features": {name: _at_ends(census.active, layers) for name, census in found.items()},
+            **control_arms(subject, end_shares, {"untrained twin": subject.twin}),
+        },
+        detail={
+            of: [fmean(getattr(census, of).get(layer, 0.0) for census in found.values()) for layer in range(layers)]
+            for of in ("target", "other_target", "active")
+        },
+        seconds=time.perf_counter() - start,
+    )
+
+
+def ends(n_layers: int) -> frozenset[int]:
+    """The layers at either end, as many in proportion as the paper counts; at least one each."""
+    size = max(1, round(ENDS * n_layers / PAPER_DEPTH))
+    return frozenset((*range(size), *range(n_layers - size, n_layers)))
+
+
+def _at_ends(shares: Shares, n_layers: int) -> float:
+    return sum(share for layer, share in shares.items() if layer in ends(n_layers))
+
+
+@torch.no_grad()
+def _active(subject: Subject, pairs: Sequence[Pair]) -> list[list[Feature]]:
+    """Per pair the features active at its recipient's last position; every layer's encoder is read once."""
+    runs, transcoder, layers = once(subject, Runs), transcoder_of(subject), tuple(range(subject.n_layers))
+    mids = [runs.clean(pair.recipient).read(Read(logits=(), resid_mid=layers)).resid_mid for pair in pairs]
+    found: list[list[Feature]] = [[] for _ in pairs]
+    for layer in layers:
+        activations = transcoder.encode(layer, torch.stack([mid[layer][0, -1] for mid in mids]))  # [pairs, F]
+        for pair, index in activations.nonzero().tolist():
+            found[pair].append(Feature(layer, index))
+    return found
+
+
+def _census(subject: Subject, pair: Pair, active: Sequence[Feature], directions: Sequence[Tensor]) -> Census:
+    runs = once(subject, Runs)
+    rows = torch.stack([directions[feature.layer][feature.index] for feature in active])  # [active, d]
+
+    def pointing(token: int) -> Shares:
+        cosines = rows @ normalize(subject.unembedding[token].float(), dim=0)
+        return _shares([active[i] for i in cosines.topk(min(TOP, len(active))).indices.tolist()])
+
+    return Census(pointing(runs.answer(pair.recipient)), pointing(runs.answer(pair.donor)), _shares(active))
+
+
+def _shares(features: Sequence[Feature]) -> Shares:
+    return {layer: n / len(features) for layer, n in Counter(feature.layer for feature in features).items()}

@@ -1,0 +1,201 @@
+"""The paper's routing heads: whose attention to the site changes under suppress + inject there (section 6, appendix E).
+
+Features are written at the site as in the position sweep: the natural group's suppressed, another group's injected.
+Δattention is what a head's attention from the last position to the site gains by it. The main strength is the weakest,
+in units of a word feature's typical activation, that redirects the other half of the rhyme groups at all.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from prolepsis.controls import matched_random, once, unembedding_direction
+from prolepsis.edits import Add, Row
+from prolepsis.errors import Untested
+from prolepsis.experiments.interchange import find_sites
+from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads
+from prolepsis.experiments.position_sweep import Writes, strength_unit, sweeps, word_features
+from prolepsis.experiments.rhyme_pairs import Pair, Runs, task_of
+from prolepsis.experiments.vocabulary_scan import transcoder_of
+from prolepsis.hooks import Read
+from prolepsis.names import Head
+from prolepsis.subject import Subject
+
+Values = Mapping[str, float]
+Changes = Mapping[Head, float]
+"""Head → Δattention from the last position to the site."""
+
+DETECTABLE = 1.0
+"""A redirect of fewer nats is none."""
+DOSES = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Strengths the main one is chosen among, in units of a word feature's typical activation."""
+STRENGTHS = tuple(k / 6 for k in range(1, 13))
+"""The paper's sweep, 12 strengths up to 20 where the main one is 10, in units of the main strength."""
+LISTED = 10 / 208
+"""The paper's list of top heads as a share of all of them."""
+RANDOM = tuple(f"random {draw}" for draw in range(4))
+"""Arms of random writes."""
+STILL = 1e-4
+"""Attention that changes by less does not change."""
+
+
+@dataclass(frozen=True)
+class Routed:
+    """One pair's Δattention and log-odds of the injected word, in nats, by arm.
+
+    Arms: ``both`` (suppress + inject at the main strength), ``suppress`` and ``inject`` alone, those of :data:`RANDOM`
+    (norm and projection on the word matched in every layer), ``random suppress`` (such a write in the suppression's
+    place, the injection kept), and some followed by ``×k``, a multiple of the main strength. ``reached`` says how many
+    layers an arm's write reaches.
+    """
+
+    pair: Pair
+    site: int
+    main: Mediation
+    changes: Mapping[str, Changes]
+    odds: Values
+    reached: Mapping[str, int]
+
+    @property
+    def redirect(self) -> float:
+        """What the main edit gives the injected word, in nats."""
+        return self.odds["both"] - self.odds["clean"]
+
+    def total(self, arm: str) -> float:
+        """Σ|Δattention| over the heads the main edit reaches."""
+        return sum(map(abs, self.changes[arm].values()))
+
+
+@dataclass(frozen=True)
+class Routing:
+    """The routed pairs, the main strength of each half and its top head by mean |Δattention|, from the other half."""
+
+    routed: tuple[Routed, ...]
+    doses: Mapping[int, float]
+    tops: Mapping[tuple[int, str], Head | None]
+
+    def top(self, one: Routed, arm: str = "both") -> float:
+        """|Δattention| of the head that is top on the other half under the same arm."""
+        return abs(one.changes[arm].get(self.top_head(one, arm), 0.0))
+
+    def top_head(self, one: Routed, arm: str = "both") -> Head:
+        """The head that is top on the other half; one that the edit does not reach where there is none."""
+        return self.tops[one.pair.half, arm] or Head(0, 0)
+
+    def detectable(self) -> tuple[str, ...]:
+        """The pairs that the main edit redirects."""
+        return tuple(one.pair.id for one in self.routed if one.redirect > DETECTABLE)
+
+
+def routing(subject: Subject) -> Routing:
+    """Write features at the site of one pair per rhyme group, and read where all heads look."""
+    sites, found = once(subject, find_sites), once(subject, sweeps)
+    pairs = [pair for pair in sites.pairs[: len(sites.pairs) // 2] if pair.id in found]
+    if {pair.half for pair in pairs} != {0, 1}:
+        raise Untested(f"{subject.id}: too few word features to choose on half of the groups; name more in task.json")
+    writes = {pair.id: _writes(subject, pair) for pair in pairs}
+    doses = _doses(subject, pairs, writes)
+    routed = tuple(_routed(subject, pair, writes[pair.id], doses[pair.half], seed) for seed, pair in enumerate(pairs))
+    tops = {
+        (half, arm): _top([one.changes[arm] for one in routed if one.pair.half != half])
+        for half in (0, 1)
+        for arm in routed[0].changes
+    }
+    return Routing(routed, doses, tops)
+
+
+def lost_by_head(subject: Subject) -> dict[str, dict[Head, float]]:
+    """Pair id → head → nats of the paper's own redirect lost with that head's clean output at the last position."""
+    routed = once(subject, routing).routed
+    odds = log_odds(
+        [(one.main, [{head: one.main.clean_z[head]} for head in one.main.heads]) for one in routed], edited=True
+    )
+    return {
+        one.pair.id: {head: top - value for head, value in zip(one.main.heads, without, strict=True)}
+        for one, (top, *without) in zip(routed, odds, strict=True)
+    }
+
+
+@dataclass(frozen=True)
+class _Features:
+    """What is written for one pair at a strength of 1: a vector [d] per layer."""
+
+    word: str
+    suppress: Writes
+    inject: Writes
+
+
+def _writes(subject: Subject, pair: Pair) -> _Features:
+    task, features, unit = task_of(subject), word_features(subject), once(subject, strength_unit)
+    sweep, transcoder = once(subject, sweeps)[pair.id], transcoder_of(subject)
+    natural = [features[word] for word in task.groups[pair.recipient.group] if word in features]
+    return _Features(sweep.word, transcoder.writes(natural, -unit), transcoder.writes([sweep.feature], unit))
+
+
+def _sum(*parts: Writes) -> dict[int, torch.Tensor]:
+    return {
+        layer: sum((part[layer] for part in parts if layer in part), torch.zeros(()))
+        for part in parts
+        for layer in part
+    }
+
+
+def _at(position: int, writes: Writes, strength: float) -> Row:
+    return [Add(layer, position, strength * vector) for layer, vector in sorted(writes.items())]
+
+
+def _doses(subject: Subject, pairs: Sequence[Pair], writes: Mapping[str, _Features]) -> dict[int, float]:
+    """Per half the weakest strength that redirects the other half's pairs, or the one that comes nearest to it."""
+    sites, runs = once(subject, find_sites), once(subject, Runs)
+    effects: dict[int, list[list[float]]] = {0: [], 1: []}
+    for pair in pairs:
+        both, site = _sum(writes[pair.id].suppress, writes[pair.id].inject), sites.of(pair)[1]
+        out = runs.clean(pair.recipient).edit([[], *(_at(site, both, dose) for dose in DOSES)])
+        clean, *odds = out.log_odds(subject.word_id(writes[pair.id].word)).tolist()
+        effects[1 - pair.half].append([value - clean for value in odds])
+    means = {half: [statistics.fmean(column) for column in zip(*rows, strict=True)] for half, rows in effects.items()}
+    return {
+        half: next(
+            (dose for dose, nats in zip(DOSES, mean, strict=True) if nats > DETECTABLE), DOSES[mean.index(max(mean))]
+        )
+        for half, mean in means.items()
+    }
+
+
+def _routed(subject: Subject, pair: Pair, features: _Features, dose: float, seed: int) -> Routed:
+    clean, site = once(subject, Runs).clean(pair.recipient), once(subject, find_sites).of(pair)[1]
+    token = subject.word_id(features.word)
+    towards = unembedding_direction(subject, token).cpu()
+    both = _sum(features.suppress, features.inject)
+    random = {arm: matched_random(both, towards, len(RANDOM) * seed + draw) for draw, arm in enumerate(RANDOM)}
+    arms = {
+        "both": _at(site, both, dose),
+        "suppress": _at(site, features.suppress, dose),
+        "inject": _at(site, features.inject, dose),
+        "random suppress": _at(site, _sum(matched_random(features.suppress, towards, seed), features.inject), dose),
+        **{f"both ×{k:.3g}": _at(site, both, k * dose) for k in STRENGTHS},
+        **{arm: _at(site, writes, dose) for arm, writes in random.items()},
+        **{f"{arm} ×{k:g}": _at(site, writes, k * dose) for arm, writes in random.items() for k in (1.5, 2.0)},
+    }
+    heads, last = reached_heads(clean, arms["both"]), len(clean.tokens) - 1
+    out = clean.edit([[], *arms.values()], Read(patterns=tuple((head, last) for head in heads)))
+    at_site = {head: out.patterns[head, last][:, site] for head in heads}  # [B]
+    return Routed(
+        pair=pair,
+        site=site,
+        main=Mediation(clean, arms["both"], token, heads),
+        changes={
+            arm: {head: float(weights[row] - weights[0]) for head, weights in at_site.items()}
+            for row, arm in enumerate(arms, 1)
+        },
+        odds=dict(zip(("clean", *arms), out.log_odds(token).tolist(), strict=True)),
+        reached={arm: len({head.layer for head in reached_heads(clean, arms[arm])}) for arm in ("both", "inject")},
+    )
+
+
+def _top(changes: Sequence[Changes]) -> Head | None:
+    """The head of largest mean |Δattention|, None where no head is reached."""
+    heads = sorted({head for each in changes for head in each}, key=lambda head: (head.layer, head.index))
+    return max(heads, key=lambda head: sum(abs(each.get(head, 0.0)) for each in changes), default=None)

@@ -1,0 +1,264 @@
+"""What the paper says of its routing heads: how much they move, whether they carry, where they lie, what moves them."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+from prolepsis.controls import control_arms, once, reach_row
+from prolepsis.experiments.head_routing import (
+    DETECTABLE,
+    LISTED,
+    RANDOM,
+    STILL,
+    STRENGTHS,
+    Changes,
+    Routed,
+    Routing,
+    lost_by_head,
+    routing,
+)
+from prolepsis.measurement import Measurement
+from prolepsis.names import Head
+from prolepsis.selection import Pattern
+from prolepsis.subject import Subject
+
+Values = Mapping[str, float]
+
+LAST_PART = 0.35
+"""The part of the network the paper's top heads lie in."""
+PROPORTIONAL = 0.75
+"""Δattention at strength 15 over that at 20 where it grows in proportion to strength."""
+
+
+def top_head_change(subject: Subject) -> Measurement:
+    """|Δattention| of the top head, which is chosen on the other half, with its control arms.
+
+    Arms: ``matched random`` (with a top head of its own), ``untrained twin``. ``detail`` has the injected word's
+    log-odds under the very same edit, all heads' mean Δattention, and the sweep of strengths.
+    """
+    found = once(subject, routing)
+    arms = {
+        "matched random": {one.pair.id: statistics.fmean(found.top(one, arm) for arm in RANDOM) for one in found.routed}
+    }
+    return _measurement(subject, "top_head_change", top_changes, unit="attention", arms=arms, detail=_detail(found))
+
+
+def top_changes(subject: Subject) -> Values:
+    """Pair id → |Δattention| of the top head."""
+    found = once(subject, routing)
+    return {one.pair.id: found.top(one) for one in found.routed}
+
+
+def top_head_share(subject: Subject) -> Measurement:
+    """Share of the paper's own redirect that is lost with the top head's clean output, with its control arms.
+
+    Only pairs that the edit redirects count. Arms: ``other heads`` (the mean of the same for all others that the edit
+    reaches), ``untrained twin``.
+    """
+    found, lost = once(subject, routing), once(subject, lost_by_head)
+    others = {}
+    for one in found.routed:
+        nats = [value for head, value in lost[one.pair.id].items() if head != found.top_head(one)]
+        others[one.pair.id] = statistics.fmean(nats) / max(one.redirect, DETECTABLE) if nats else 0.0
+    return _measurement(
+        subject,
+        "top_head_share",
+        top_shares,
+        unit="share",
+        arms={"other heads": others},
+        detectable=found.detectable(),
+        detail=_detail(found),
+    )
+
+
+def top_shares(subject: Subject) -> Values:
+    """Pair id → share of the redirect (of 1 nat where there is less) lost with the top head's clean output."""
+    found, lost = once(subject, routing), once(subject, lost_by_head)
+    return {
+        one.pair.id: lost[one.pair.id].get(found.top_head(one), 0.0) / max(one.redirect, DETECTABLE)
+        for one in found.routed
+    }
+
+
+def late_heads(subject: Subject) -> Measurement:
+    """Share of each pair's top heads by |Δattention| that lie in the last 35 % of the layers, with its control arms.
+
+    Arms: ``reached heads`` (of all heads that the edit reaches, the share that lies there), ``matched random`` (the top
+    heads of that edit), ``untrained twin``.
+    """
+    found = once(subject, routing)
+    arms = {
+        "reached heads": {
+            one.pair.id: _late(subject, dict.fromkeys(one.main.heads, 1.0), everything=True) for one in found.routed
+        },
+        "matched random": {
+            one.pair.id: statistics.fmean(_late(subject, one.changes[arm]) for arm in RANDOM) for one in found.routed
+        },
+    }
+    return _measurement(
+        subject, "late_heads", late_shares, unit="proportion", arms=arms, reach=_late_rows(subject, found)
+    )
+
+
+def late_shares(subject: Subject) -> Values:
+    """Pair id → share of its top heads that lie late."""
+    return {one.pair.id: _late(subject, one.changes["both"]) for one in once(subject, routing).routed}
+
+
+def amplification(subject: Subject) -> Measurement:
+    """By how much suppression raises the total |Δattention| of an injection, as a log ratio, with its control arms.
+
+    Only pairs that the edit redirects count, and whose injection can be read at all.
+    Arms: ``suppress only`` (the total of suppression by itself over that of the injection), ``random suppress`` (a
+    matched random write in the suppression's place), ``reached layers`` (the ratio of how many layers the two edits
+    reach at all), ``untrained twin``.
+    """
+    found = once(subject, routing)
+    arms = {
+        "suppress only": {one.pair.id: _log_ratio(one, "suppress") for one in found.routed},
+        "random suppress": {one.pair.id: _log_ratio(one, "random suppress") for one in found.routed},
+        "reached layers": {
+            one.pair.id: math.log(max(one.reached["both"], 1) / max(one.reached["inject"], 1)) for one in found.routed
+        },
+    }
+    able = tuple(one.pair.id for one in found.routed if one.reached["inject"] and one.redirect > DETECTABLE)
+    return _measurement(subject, "amplification", amplifications, unit="nats", arms=arms, detectable=able)
+
+
+def amplifications(subject: Subject) -> Values:
+    """Pair id → log of the total |Δattention| of suppress + inject over that of inject alone."""
+    return {one.pair.id: _log_ratio(one, "both") for one in once(subject, routing).routed}
+
+
+def saturation(subject: Subject) -> Measurement:
+    """The top head's |Δattention| at strength 15 over that at 20: 0.75 in proportion, 1 when saturated; with its arms.
+
+    Arms: ``proportional`` (0.75), ``matched random`` (with a top head of its own), ``untrained twin``.
+    """
+    found = once(subject, routing)
+    arms = {
+        "proportional": {one.pair.id: PROPORTIONAL for one in found.routed},
+        "matched random": {
+            one.pair.id: statistics.fmean(_level(found, one, arm) for arm in RANDOM) for one in found.routed
+        },
+    }
+    able = tuple(
+        one.pair.id
+        for one in found.routed
+        if one.redirect > DETECTABLE and abs(one.changes["both ×2"].get(found.top_head(one), 0.0)) > STILL
+    )
+    return _measurement(
+        subject, "saturation", saturations, unit="ratio", arms=arms, detectable=able, detail=_detail(found)
+    )
+
+
+def saturations(subject: Subject) -> Values:
+    """Pair id → |Δattention| of the top head at 1.5 times the main strength over that at twice, at most 1."""
+    found = once(subject, routing)
+    return {one.pair.id: _level(found, one, "both") for one in found.routed}
+
+
+def _level(found: Routing, one: Routed, arm: str) -> float:
+    head = found.top_head(one, arm)
+    below, above = (abs(one.changes[f"{arm} ×{k}"].get(head, 0.0)) for k in ("1.5", "2"))
+    return min(below / above, 1.0) if above > STILL else PROPORTIONAL
+
+
+def _log_ratio(one: Routed, arm: str) -> float:
+    """The arm's total over that of the injection; totals that do not rise above noise count as noise."""
+    return math.log((one.total(arm) + STILL) / (one.total("inject") + STILL))
+
+
+def _is_late(subject: Subject, layer: int) -> bool:
+    return layer >= subject.n_layers - max(1, round(LAST_PART * subject.n_layers))
+
+
+def _late(subject: Subject, changes: Changes, *, everything: bool = False) -> float:
+    """Share of the top heads (of all of them with ``everything``) that lie late; 0 where no head is reached."""
+    n = len(changes) if everything else max(1, round(LISTED * subject.n_layers * subject.n_heads))
+    top = sorted(changes, key=lambda head: -abs(changes[head]))[:n]
+    return statistics.fmean(_is_late(subject, head.layer) for head in top) if top else 0.0
+
+
+def _late_rows(subject: Subject, found: Routing) -> list[dict[str, object]]:
+    """Per pair and layer, whether the edit reaches that layer's attention to the site; late layers are claimed."""
+    known: dict[tuple[str, int, int], dict[str, object]] = {}
+    rows = []
+    for one in found.routed:
+        first = min(edit.layer for edit in one.main.edit if hasattr(edit, "layer"))
+        for layer in range(subject.n_layers):
+            key = (one.pair.recipient.template.id, first, layer)
+            if key not in known:
+                readout = Pattern(Head(layer, 0), one.main.last, one.site)
+                known[key] = reach_row(one.main.clean, one.main.edit, readout, claimed=_is_late(subject, layer))
+            rows.append({**known[key], "item": one.pair.id})
+    return rows
+
+
+def _rows(subject: Subject, found: Routing) -> list[dict[str, object]]:
+    """Per template, whether the edit reaches the last layer's attention to the site: then it reaches some."""
+    rows: dict[str, dict[str, object]] = {}
+    for one in found.routed:
+        if one.pair.recipient.template.id not in rows:
+            readout = Pattern(Head(subject.n_layers - 1, 0), one.main.last, one.site)
+            rows[one.pair.recipient.template.id] = reach_row(one.main.clean, one.main.edit, readout)
+    return list(rows.values())
+
+
+def _detail(found: Routing) -> dict[str, object]:
+    """What a reader wants to see besides."""
+    heads: dict[str, list[float]] = {}
+    for one in found.routed:
+        for head, change in one.changes["both"].items():
+            heads.setdefault(str(head), []).append(change)
+    sweep = [f"both ×{k:.3g}" for k in STRENGTHS]
+    return {
+        "main strength": {f"half {half}": dose for half, dose in found.doses.items()},
+        "top head": {f"half {half}": str(found.tops[half, "both"]) for half in (0, 1)},
+        "Δattention by head": {head: statistics.fmean(each) for head, each in heads.items()},
+        "total |Δattention| by strength": [statistics.fmean(one.total(arm) for one in found.routed) for arm in sweep],
+        "total |Δattention| by arm": {
+            arm: statistics.fmean(one.total(arm) for one in found.routed)
+            for arm in ("both", "suppress", "inject", "random suppress", RANDOM[0])
+        },
+        "log-odds of the injected word": {
+            one.pair.id: {arm: one.odds[arm] for arm in ("clean", "both", "suppress", "inject", RANDOM[0])}
+            for one in found.routed
+        },
+    }
+
+
+def _measurement(
+    subject: Subject,
+    name: str,
+    measure: Callable[[Subject], Values],
+    *,
+    unit: str,
+    arms: Mapping[str, Values],
+    detectable: tuple[str, ...] | None = None,
+    detail: Mapping[str, object] | None = None,
+    reach: list[dict[str, object]] | None = None,
+) -> Measurement:
+    start = time.perf_counter()
+    found = once(subject, routing)
+    halves = [sorted({one.pair.recipient.group for one in found.routed if one.pair.half == half}) for half in (0, 1)]
+    return Measurement(
+        experiment=name,
+        subject=subject.digest,
+        unit=unit,
+        design="pairs-of-groups",
+        parameters={
+            "pairs": [one.pair.id for one in found.routed],
+            "folds": [{"discovery": halves[1 - half], "tested": halves[half]} for half in (0, 1)],
+            "main strength": "the weakest that redirects the other half, in units of typical activation",
+            "top head": "largest mean |Δattention| on the other half",
+        },
+        values=measure(subject),
+        clusters={one.pair.id: one.pair.clusters for one in found.routed},
+        arms={**arms, **control_arms(subject, measure, {"untrained twin": subject.twin})},
+        detectable=detectable,
+        reach={"rows": _rows(subject, found) if reach is None else reach},
+        detail=detail or {},
+        seconds=time.perf_counter() - start,
+    )

@@ -1,0 +1,196 @@
+"""The audit tells which method gives a printed interval, and what zeros and comparisons of counts can carry."""
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prolepsis import audit, ledger
+from prolepsis.audit.comparisons import equal_rates_p
+from prolepsis.audit.intervals import intervals
+from prolepsis.clustered import interval
+from prolepsis.errors import UserError
+from prolepsis.ledger import Claim, Published
+from prolepsis.statistics import clopper_pearson, wald, wilson
+
+ROOT = Path(__file__).parent.parent
+
+
+def claim_of(rule: str, *published: dict[str, Any]) -> Claim:
+    """An arithmetic row with the given published entries."""
+    entries = tuple(
+        Published(value=0.0, where=f"row {i}", k=e.get("k"), n=e.get("n"), low=e.get("low"), high=e.get("high"))
+        for i, e in enumerate(published)
+    )
+    return replace(ledger.rows(family="intervals")[0], published=entries, experiment=rule)
+
+
+def disagreements(rule: str, *published: dict[str, Any]) -> list[str]:
+    """What a rule finds in a row with these entries."""
+    claim = claim_of(rule, *published)
+    found: list[str] = audit.measure([claim])[claim.key].detail["disagreements"]
+    return found
+
+
+def printed(k: int, n: int, bounds: tuple[float, float], digits: int) -> dict[str, Any]:
+    """A count with its interval as a paper would print it."""
+    return {"k": k, "n": n, "low": round(bounds[0], digits), "high": round(bounds[1], digits)}
+
+
+def test_intervals_meet_published_values() -> None:
+    """Intervals of a count agree with values worked out elsewhere."""
+    # Closed forms at 0: 1 − α^(1/n), α/2 on two sides. For 95 of 136 Wald by hand, .698529 ± 1.959964 · .0393501; the
+    # others from scipy 1.17, stats.binomtest(95, 136).proportion_ci(method="wilson") and method="exact".
+    assert intervals(0, 10)["Clopper–Pearson, one-sided"] == pytest.approx((0, 1 - 0.05 ** (1 / 10)))
+    assert intervals(0, 596)["Clopper–Pearson, two-sided"] == pytest.approx((0, 1 - 0.025 ** (1 / 596)))
+    assert intervals(95, 136)["Wald, two-sided"] == pytest.approx((0.62140, 0.77565), abs=1e-5)
+    assert intervals(95, 136)["Wilson, two-sided"] == pytest.approx((0.61682, 0.76933), abs=1e-5)
+    assert intervals(95, 136)["Clopper–Pearson, two-sided"] == pytest.approx((0.61398, 0.77420), abs=1e-5)
+
+
+@given(n=st.integers(5, 2000), share=st.floats(0, 1), digits=st.integers(2, 4))
+def test_a_correctly_printed_interval_agrees(n: int, share: float, digits: int) -> None:
+    """Whatever the count and the digits printed, the one-sided Clopper–Pearson interval is recognised as that."""
+    k = round(share * n)
+    bounds = intervals(k, n)["Clopper–Pearson, one-sided"]
+    assert disagreements("one_sided_clopper_pearson", printed(k, n, bounds, digits)) == []
+    assert disagreements("standard_interval", printed(k, n, bounds, digits)) == []
+
+
+@given(n=st.integers(20, 2000), share=st.floats(0.1, 0.9), shift=st.sampled_from([-0.08, 0.08]))
+def test_a_shifted_interval_is_no_standard_one(n: int, share: float, shift: float) -> None:
+    """An interval moved as a whole by eight per cent is given by no method."""
+    k = round(share * n)
+    low, high = intervals(k, n)["Clopper–Pearson, two-sided"]
+    (found,) = disagreements("standard_interval", printed(k, n, (low + shift, high + shift), 3))
+    assert "no standard 95 % interval" in found
+
+
+def test_the_side_is_told_apart() -> None:
+    """A two-sided bound that is called one-sided is named, with the bound that should stand there."""
+    (found,) = disagreements("one_sided_clopper_pearson", {"k": 0, "n": 596, "low": 0.0, "high": 0.006})
+    assert "Clopper–Pearson, two-sided" in found
+    assert found.endswith("not Clopper–Pearson, one-sided: [0.00 %, 0.50 %]")
+    assert disagreements("one_sided_clopper_pearson", {"k": 0, "n": 596, "low": 0.0, "high": 0.005}) == []
+
+
+def test_one_method_is_asked_of_all_intervals() -> None:
+    """Intervals of one method and side agree; one of another method among them does not."""
+    counts = [(95, 136), (0, 10), (0, 596)]
+    same = [printed(k, n, intervals(k, n)["Clopper–Pearson, two-sided"], 3) for k, n in counts]
+    assert disagreements("one_interval_method", *same) == []
+    mixed = [printed(95, 136, intervals(95, 136)["Wald, two-sided"], 3), *same[1:]]
+    assert disagreements("one_interval_method", *mixed)[0] == "no one method and side gives all intervals"
+
+
+def test_zeros_need_a_bound() -> None:
+    """A zero with its bound passes; without one the rate it excludes is named; a count above zero is refused."""
+    assert disagreements("zero_counts", {"k": 0, "n": 10, "low": 0.0, "high": 0.26}) == []
+    (found,) = disagreements("zero_counts", {"k": 0, "n": 2520})
+    assert f"{1 - 0.05 ** (1 / 2520):.2%}" in found
+    with pytest.raises(UserError, match="1 of 10 is no count of zero"):
+        disagreements("zero_counts", {"k": 1, "n": 10})
+
+
+def test_a_rule_says_what_its_row_lacks() -> None:
+    """A row without counts or bounds is refused in one line."""
+    with pytest.raises(UserError, match="needs k and n in 1 published entries, 0 have them"):
+        disagreements("standard_interval", {"low": 0.1, "high": 0.2})
+    with pytest.raises(UserError, match="3 of 9 has no low and high"):
+        disagreements("standard_interval", {"k": 3, "n": 9})
+
+
+# ---------------------------------------------------------------- comparisons
+
+
+@given(counts=st.lists(st.tuples(st.integers(0, 4), st.integers(4, 6)), min_size=2, max_size=3))
+def test_the_exact_test_counts_tables(counts: list[tuple[int, int]]) -> None:
+    """The p-value is the share of all ways to deal the hits out that are no likelier than the one found."""
+
+    def ways(ks: tuple[int, ...]) -> int:
+        return math.prod(math.comb(n, k) for k, (_, n) in zip(ks, counts, strict=True))
+
+    hits = sum(k for k, _ in counts)
+    tables = [ks for ks in product(*(range(n + 1) for _, n in counts)) if sum(ks) == hits]
+    found = ways(tuple(k for k, _ in counts))
+    expected = sum(ways(ks) for ks in tables if ways(ks) <= found) / sum(map(ways, tables))
+    assert equal_rates_p(counts) == pytest.approx(expected)
+
+
+def test_the_exact_test_meets_fishers_tea() -> None:
+    """Fisher's tasting lady: 3 of 4 against 1 of 4 has p = 34/70 (The Design of Experiments, 1935)."""
+    assert equal_rates_p([(3, 4), (1, 4)]) == pytest.approx(34 / 70)
+
+
+def test_differences_have_to_show() -> None:
+    """Rates fall, or differ from the first, only where the counts can tell; a rise is named as such."""
+    assert disagreements("falling_rates", {"k": 90, "n": 100}, {"k": 50, "n": 100}, {"k": 10, "n": 100}) == []
+    (close,) = disagreements("falling_rates", {"k": 52, "n": 100}, {"k": 50, "n": 100})
+    assert "is not told from 52 of 100" in close
+    (risen,) = disagreements("falling_rates", {"k": 10, "n": 100}, {"k": 90, "n": 100})
+    assert "is not below" in risen
+    assert disagreements("rates_unlike_the_first", {"k": 1, "n": 50}, {"k": 40, "n": 50}, {"k": 30, "n": 50}) == []
+    (like,) = disagreements("rates_unlike_the_first", {"k": 2, "n": 10}, {"k": 9, "n": 10}, {"k": 0, "n": 10})
+    assert like.startswith("0 of 10 (row 2) is not told from 2 of 10")
+
+
+def test_equal_rates_may_not_differ_beyond_chance() -> None:
+    """Rates that are said to agree do, unless their counts exclude it."""
+    assert disagreements("equal_rates", {"k": 70, "n": 100}, {"k": 66, "n": 100}) == []
+    (found,) = disagreements("equal_rates", {"k": 70, "n": 100}, {"k": 40, "n": 100})
+    assert "are said to agree" in found
+
+
+# ---------------------------------------------------------------- what the methods are worth
+
+
+@pytest.mark.parametrize(("n", "rate"), [(10, 0.03), (136, 0.7), (596, 0.003)])
+def test_only_clopper_pearson_keeps_its_promise_everywhere(n: int, rate: float) -> None:
+    """Exact coverage at the paper's counts: Clopper–Pearson at least 95 %; Wald far below near zero."""
+    ks = np.arange(n + 1)
+    weights = np.array([math.comb(n, int(k)) * rate**k * (1 - rate) ** (n - k) for k in ks])
+
+    def coverage(method: Any) -> float:
+        held = [low <= rate <= high for low, high in (method(int(k), n, 0.05, 2) for k in ks)]
+        return float(weights[held].sum())
+
+    assert coverage(clopper_pearson) >= 0.95
+    assert coverage(wilson) > 0.85
+    assert (coverage(wald) < 0.85) == (n * rate < 5)
+
+
+def test_pairs_that_share_a_prompt_tell_less_than_their_number() -> None:
+    """Where rates vary by prompt, the count's own interval misses far more often than promised; clusters hold it."""
+    rng = np.random.Generator(np.random.PCG64(0))
+    misses = {"pairs": 0, "prompts": 0}
+    runs, prompts, per_prompt, rate = 300, 12, 12, 0.7
+    clusters = {f"{p}/{i}": (str(p),) for p in range(prompts) for i in range(per_prompt)}
+    for _ in range(runs):
+        rates = rng.beta(7, 3, prompts)
+        hits = {item: float(rng.random() < rates[int(item.split("/")[0])]) for item in clusters}
+        low, high = clopper_pearson(sum(hits.values()), len(hits), 0.1, 2)
+        misses["pairs"] += not low <= rate <= high
+        found = interval(hits, clusters, "one-way", "proportion", alpha=0.05)
+        misses["prompts"] += not found.low <= rate <= found.high
+    promised = 0.1 * runs
+    noise = math.sqrt(promised * 0.9)
+    assert misses["prompts"] <= promised + 3 * noise
+    assert misses["pairs"] > promised + 6 * noise
+
+
+def test_the_audit_imports_no_torch() -> None:
+    """Every rule runs on the project's ledger without torch."""
+    code = (
+        "import sys; from prolepsis import audit, ledger; audit.measure(ledger.rows(family='intervals'));"
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,119 @@
+"""The published correction test measures what is known of planted subjects."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from prolepsis import ledger
+from prolepsis.controls import once
+from prolepsis.experiments import families
+from prolepsis.experiments.correction import (
+    STEPS,
+    committed_word_falls,
+    correction_takes_over,
+    later_writes,
+    locked_attention,
+    outcomes,
+    protocols,
+)
+from prolepsis.judge import judge
+from prolepsis.loading import load_subject
+from prolepsis.names import Feature
+from prolepsis.subject import Subject
+from prolepsis.transcoder import Transcoder, write_transcoder
+from tests.tiny import tiny_subject
+
+
+@cache
+def subject_of(name: str) -> Subject:
+    """A planted Llama; what has been measured on it stays with it."""
+    torch.set_num_threads(1)
+    return load_subject(f"planted-llama-{name}")
+
+
+def with_transcoder(folder: Path, *, across: bool) -> Subject:
+    """A tiny subject whose transcoder writes all later layers, or each feature's own alone."""
+    subject = tiny_subject("llama", dtype=torch.float32)
+    n_layers, width = subject.n_layers, subject.d_model
+    generator = torch.Generator().manual_seed(1)
+    decoders = [torch.randn(4, n_layers - layer, width, generator=generator) for layer in range(n_layers)]
+    for decoder in decoders:
+        decoder[:, 1:] *= float(across)
+    shape = [torch.zeros(4, width)] * n_layers, [torch.zeros(4)] * n_layers, decoders, [torch.zeros(width)] * n_layers
+    write_transcoder(folder, *shape, model_name="tiny")
+    return Subject("tiny", subject.model, None, transcoder=Transcoder.open(folder))
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_a_correction_writes_its_rows_for_later_layers_only(tmp_path: Path, first: int) -> None:
+    """What is written from a layer on are the feature's decoder rows for these layers, at the strength asked for."""
+    subject = with_transcoder(tmp_path, across=True)
+    assert subject.transcoder is not None
+    rows = subject.transcoder.rows(Feature(0, 3))
+    written = later_writes(subject, Feature(0, 3), 2.0, first)
+    assert sorted(written) == list(range(first, subject.n_layers))
+    for layer, vector in written.items():
+        assert torch.allclose(vector, 2 * rows[layer])
+
+
+def test_a_feature_of_one_layer_is_written_at_the_first(tmp_path: Path) -> None:
+    """A per-layer feature's own row stands in for the rows it does not have."""
+    subject = with_transcoder(tmp_path, across=False)
+    assert subject.transcoder is not None
+    (layer, vector), *others = later_writes(subject, Feature(0, 3), 2.0, 2).items()
+    assert not others
+    assert layer == 2
+    assert torch.allclose(vector, 2 * subject.transcoder.rows(Feature(0, 3))[0])
+
+
+def test_the_third_group_is_a_third_one() -> None:
+    """Suppression, commitment and correction concern three rhyme groups, of one half."""
+    task = subject_of("direct").task
+    assert task is not None
+    for made in once(subject_of("direct"), protocols):
+        (third,) = [group for group, words in task.groups.items() if made.correct_word in words]
+        assert len({made.pair.recipient.group, made.pair.donor.group, third}) == 3
+        assert list(task.groups).index(third) % 2 == made.pair.half
+
+
+def test_added_evidence_meets_its_closed_form() -> None:
+    """Where the unembedding reads the plan, the larger of two doses of 8 nats per unit wins, and 16 units tie."""
+    for outcome in once(subject_of("direct"), outcomes).values():
+        margins = [8 * 16 * (1 - step) for step in STEPS]
+        for margin, p in zip(margins, outcome.correct, strict=True):
+            assert p == pytest.approx(float(torch.tensor(-margin).sigmoid()), abs=1e-3)
+        assert outcome.correct_without[-1] == pytest.approx(1)
+
+
+def test_a_correction_nobody_reads_does_nothing_with_or_without() -> None:
+    """Where nothing reads a plan at the last token, no commitment takes hold there, so no pair can tell."""
+    measured = committed_word_falls(subject_of("irrevocable"))
+    assert measured.detectable == ()
+    assert max(correction_takes_over(subject_of("irrevocable")).arms["correction alone"].values()) < 0.05
+
+
+@pytest.mark.parametrize("name", ["direct", "untrained"])
+def test_the_locked_head_cannot_move(name: str) -> None:
+    """The named head lies below what is corrected: the wiring says so, and its attention is the same to the bit."""
+    measured = locked_attention(subject_of(name))
+    assert set(measured.values.values()) == {0.0}
+    assert measured.reach is not None
+    for row in measured.reach["rows"]:
+        assert not row["reachable"]
+        assert not row["moved"]
+
+
+@pytest.mark.parametrize(
+    ("name", "verdicts"),
+    [
+        ("direct", {"F04": "contradicted", "F05": "contradicted", "F06": "vacuous"}),
+        ("irrevocable", {"F04": "inconclusive", "F05": "inconclusive", "F06": "vacuous"}),
+    ],
+)
+def test_verdicts_on_subjects_with_known_answers(name: str, verdicts: dict[str, str]) -> None:
+    """A commitment that is outweighed contradicts, a void correction tells nothing, a locked head could not move."""
+    claims = [row for row in ledger.rows(family="irrevocability") if row.id in verdicts]
+    found = {claim.id: judge(claim, families.experiment(claim.experiment)(subject_of(name))) for claim in claims}
+    assert {claim: verdict.verdict for claim, verdict in found.items()} == verdicts

@@ -1,0 +1,280 @@
+"""The head experiments measure what is known of planted subjects: who carries, by what, and for which task."""
+
+import random
+import statistics
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
+from prolepsis import ledger
+from prolepsis.controls import once
+from prolepsis.edits import Add, ReplaceHeadOutput
+from prolepsis.engine import clean_run
+from prolepsis.experiments import families
+from prolepsis.experiments.attention_ranking import area_under_curve, attention_ranking
+from prolepsis.experiments.carriers import find_carriers
+from prolepsis.experiments.head_effects import head_outputs, shares
+from prolepsis.experiments.head_overlap import exchanged_facts, recurring_heads, shared_heads, spearman, telling_size
+from prolepsis.experiments.head_routing import RANDOM, STRENGTHS, lost_by_head, routing
+from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads
+from prolepsis.experiments.routing_claims import LAST_PART, amplification, late_heads
+from prolepsis.judge import judge
+from prolepsis.loading import load_subject
+from prolepsis.names import Head
+from prolepsis.reach import reach
+from prolepsis.selection import Pattern, parse_edits
+from prolepsis.statistics import overlap_probability
+from prolepsis.subject import Subject
+from prolepsis.wiring import open_wiring
+from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
+
+torch.set_num_threads(1)
+ROUTE, DECOY = Head(2, 1), Head(3, 3)
+
+
+@cache
+def subject_of(variant: str) -> Subject:
+    """A planted subject; what has been measured on it stays with it."""
+    return load_subject(f"planted-llama-{variant}")
+
+
+def mediation_of(family: str, seed: int, layer: int, length: int = 6) -> Mediation:
+    """A random edit of a tiny random model, below its last position."""
+    subject = tiny_subject(family, seed)
+    clean = clean_run(subject, tiny_tokens(seed, length))
+    edit = [Add(layer, length - 2, 3 * rows_like(subject, seed, 1)[0])]
+    return Mediation(clean, edit, 7, reached_heads(clean, edit))
+
+
+mediations = st.builds(mediation_of, st.sampled_from(FAMILIES), st.integers(0, 2**16), st.integers(0, 1))
+
+
+@settings(deadline=None, max_examples=10)
+@given(one=mediations, data=st.data())
+def test_a_cached_prefix_gives_the_log_odds_of_whole_runs(one: Mediation, data: st.DataObject) -> None:
+    """Outputs put in at the last token alone give the log-odds of running all tokens under the same edits."""
+    heads = data.draw(st.lists(st.sampled_from(one.heads), unique=True))
+    outputs = {head: one.edited_z[head] + 1 for head in heads}
+    puts = [ReplaceHeadOutput(head, one.last, z) for head, z in outputs.items()]
+    for edited, edit in ((True, one.edit), (False, [])):
+        whole = one.clean.edit([edit, [*edit, *puts]]).log_odds(one.token)
+        (found,) = log_odds([(one, [outputs])], edited=edited)
+        assert torch.allclose(torch.tensor(found, dtype=torch.float64), whole, atol=1e-9)
+
+
+@settings(deadline=None, max_examples=10)
+@given(one=mediations)
+def test_all_heads_together_carry_everything(one: Mediation) -> None:
+    """All clean outputs undo an edit further back entirely, and all edited ones make it entirely."""
+    (edited, undone), (clean, made) = (
+        log_odds([(one, [put])], edited=edited)[0] for edited, put in ((True, one.clean_z), (False, one.edited_z))
+    )
+    assert undone == pytest.approx(clean, abs=1e-9)
+    assert made == pytest.approx(edited, abs=1e-9)
+
+
+@settings(deadline=None, max_examples=10)
+@given(one=mediations)
+def test_pattern_and_values_make_up_the_output(one: Mediation) -> None:
+    """Where the first reached layer's output differs, it is by its pattern, its values, and their joint change."""
+    first = one.heads[0].layer
+    for head in (head for head in one.heads if head.layer == first):
+        patterns = one.pattern(1, head) - one.pattern(0, head)
+        reads = one._reads.values[head]
+        joint = patterns @ (reads[1] - reads[0])
+        by_pattern, by_values = (
+            one.edited_z[head] - one.clean_pattern[head],
+            one.edited_z[head] - one.clean_values[head],
+        )
+        assert torch.allclose(one.edited_z[head] - one.clean_z[head], by_pattern + by_values - joint, atol=1e-12)
+
+
+def test_only_reached_heads_are_asked() -> None:
+    """Heads at or below the edit's layer, and those that cannot see the edited position, are no candidates."""
+    subject = tiny_subject("mistral", n_layers=3, window=2)
+    clean = clean_run(subject, tiny_tokens(0, 6))
+    row = rows_like(subject, 0, 1)[0]
+    assert {head.layer for head in reached_heads(clean, [Add(0, 4, row)])} == {1, 2}
+    assert {head.layer for head in reached_heads(clean, [Add(0, 3, row)])} == {2}
+    assert reached_heads(clean, [Add(0, 2, row)]) == ()
+
+
+@pytest.mark.parametrize(
+    ("variant", "carrier", "by_pattern", "by_values"),
+    [
+        ("irrevocable", ROUTE, 0, 1),
+        ("corrects", ROUTE, 0, 1),
+        ("values-only", ROUTE, 0, 1),
+        ("pattern-only", Head(3, 1), 1, 0),
+    ],
+)
+def test_the_planted_carrier_is_found(variant: str, carrier: Head, by_pattern: float, by_values: float) -> None:
+    """One head carries the whole redirect, by the part it was planted to carry it by; every other carries nothing."""
+    subject = subject_of(variant)
+    found = once(subject, find_carriers)
+    assert set(found.chosen.values()) == {(carrier,)}
+    for pair in found.pairs:
+        for head, nats in found.lost[pair.id].items():
+            assert found.share(pair, nats) == pytest.approx(float(head == carrier), abs=1e-4)
+    expected = {"output": 1.0, "sufficiency": 1.0, "pattern": by_pattern, "values": by_values}
+    for what, arms in once(subject, shares).items():
+        assert statistics.fmean(arms["carriers"].values()) == pytest.approx(expected[what], abs=1e-4)
+
+
+def test_a_half_has_no_part_in_its_own_carriers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrecking one half's effects leaves the carriers that half is tested with unchanged."""
+    subject = subject_of("irrevocable")
+    clean = once(subject, find_carriers)
+    module = find_carriers.__globals__
+    alone = module["alone"]
+
+    def wrecked(asked: list[Mediation]) -> object:
+        effects, lost, made = alone(asked)
+        for index, pair in enumerate(clean.pairs):
+            if pair.half == 0:
+                lost[index] = made[index] = {head: float(head == DECOY) for head in lost[index]}
+        return effects, lost, made
+
+    monkeypatch.setitem(module, "alone", wrecked)
+    spoiled = find_carriers(subject)
+    assert spoiled.chosen[0] == clean.chosen[0]
+    assert spoiled.chosen[1] != clean.chosen[1]
+
+
+def test_where_nothing_is_redirected_nothing_is_detectable() -> None:
+    """Without a plan at the site there is no redirect, and no pair counts."""
+    assert head_outputs(subject_of("no-plan")).detectable == ()
+
+
+def test_shams_hardly_move() -> None:
+    """The clean outputs put into the clean run change nothing beyond float32 noise."""
+    assert max(map(abs, once(subject_of("irrevocable"), shares)["sufficiency"]["own outputs"].values())) < 1e-4
+
+
+def test_attention_ranks_the_decoy_first_and_it_carries_nothing() -> None:
+    """Under the paper's own edit the decoy is the top head, and the route carries what it gives the injected word."""
+    subject = subject_of("irrevocable")
+    found, lost = once(subject, routing), once(subject, lost_by_head)
+    for one in found.routed:
+        assert found.top_head(one) == DECOY
+        assert one.redirect > 10
+        assert lost[one.pair.id][DECOY] == pytest.approx(0, abs=1e-3)
+        assert lost[one.pair.id][ROUTE] == pytest.approx(one.redirect, abs=1e-3)
+
+
+def test_the_change_of_attention_meets_its_closed_form() -> None:
+    """The decoy's attention is a softmax of 1.5 per unit of plan: 1 unit clean, 0 with both, 2 with inject alone."""
+    for one in once(subject_of("irrevocable"), routing).routed:
+
+        def attention(units: float, n: int = one.main.last + 1) -> float:
+            return float(torch.softmax(torch.tensor([1.5 * units, *[0.0] * (n - 1)]), 0)[0])
+
+        for arm, units in (("both", 0), ("inject", 2), ("suppress", -1), ("both ×2", -1)):
+            assert one.changes[arm][DECOY] == pytest.approx(attention(units) - attention(1), abs=1e-4)
+
+
+def test_random_writes_are_drawn_anew() -> None:
+    """No two random arms of a pair move attention alike, and the sweep has its 12 strengths."""
+    one = once(subject_of("irrevocable"), routing).routed[0]
+    assert len({round(one.changes[arm][DECOY], 6) for arm in RANDOM}) == len(RANDOM)
+    assert len([arm for arm in one.changes if arm.startswith("both ×")]) == len(STRENGTHS) == 12
+
+
+def test_late_layers_are_told_from_forced_ones() -> None:
+    """Where the write reaches late layers alone, the reach rows say that nothing else could have come out."""
+    measured = late_heads(load_subject("window-2"))
+    assert measured.reach is not None
+    rows = [row for row in measured.reach["rows"] if not row["claimed"]]
+    assert rows
+    assert not any(row["reachable"] for row in rows)
+
+
+def test_the_papers_layers_are_forced_by_its_edit() -> None:
+    """Its suppressed features write from layer 16 on, so layers 17 to 25 of 26 are all that can look elsewhere.
+
+    Its injected feature writes from layer 22 on, so without suppression L21:H5 cannot change at all.
+    """
+    wiring = open_wiring("gemma-2-2b")
+
+    def moved(edits: str) -> list[int]:
+        layers = range(wiring.n_layers)
+        return [x for x in layers if reach(wiring, parse_edits(edits), Pattern(Head(x, 5), 29, 23), tokens=30).answer]
+
+    assert moved("L16..25@23") == list(range(17, 26))
+    assert len(moved("L16..25@23")) == round(LAST_PART * 26)
+    assert moved("L22..25@23") == [23, 24, 25]
+
+
+def test_amplification_is_measured_against_its_parts() -> None:
+    """The decoy moves more with injection alone than with suppression added: no amplification."""
+    measured = amplification(subject_of("irrevocable"))
+    assert max(measured.values.values()) < 0
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=12))
+def test_the_area_under_the_curve_is_the_chance_to_rank_right(drawn: list[tuple[float, bool]]) -> None:
+    """It is the share of (positive, other) pairs in which the positive scores higher, ties counting half."""
+    scores = {Head(0, i): score for i, (score, _) in enumerate(drawn)}
+    positives = [Head(0, i) for i, (_, positive) in enumerate(drawn) if positive]
+    others = [head for head in scores if head not in positives]
+    wins = [0.5 * (1 + (scores[a] > scores[b]) - (scores[a] < scores[b])) for a in positives for b in others]
+    assert area_under_curve(scores, positives) == pytest.approx(statistics.fmean(wins) if wins else 0.5)
+
+
+def test_attention_tells_nothing_where_values_carry() -> None:
+    """With equal attention to every plan the ranking is a coin's; where the pattern carries it is perfect."""
+    assert set(attention_ranking(subject_of("values-only")).values.values()) == {0.5}
+    assert set(attention_ranking(subject_of("pattern-only")).values.values()) == {1.0}
+
+
+@settings(deadline=None)
+@given(st.integers(3, 12), st.integers(0, 2**16))
+def test_rank_correlation_is_spearmans(n: int, seed: int) -> None:
+    """With and without ties it equals scipy.stats.spearmanr."""
+    generator = random.Random(seed)
+    x, y = ([generator.randrange(5) for _ in range(n)] for _ in range(2))
+    if len(set(x)) > 1 and len(set(y)) > 1:
+        assert spearman(x, y) == pytest.approx(spearmanr(x, y).statistic)
+    assert spearman([1.0] * n, [float(v) for v in y]) == 0
+
+
+@pytest.mark.parametrize(("variant", "correlation"), [("shared-heads", 1.0), ("own-heads", -1 / 11)])
+def test_overlap_is_seen_where_it_was_planted(variant: str, correlation: float) -> None:
+    """One head for both tasks ranks alike; two heads of 12 do not: rho of two distinct single ones is -1/11."""
+    measured = shared_heads(subject_of(variant))
+    assert list(measured.values.values()) == pytest.approx([correlation] * len(measured.values))
+    assert list(measured.arms["other rhymes"].values()) == pytest.approx([1.0] * len(measured.values))
+    assert exchanged_facts(subject_of(variant)).live()
+
+
+def test_permutations_stay_within_layers() -> None:
+    """Permuting facts' effects among four heads of the one layer that matters keeps a quarter of a perfect match."""
+    floor = shared_heads(subject_of("shared-heads")).arms["permuted heads"]
+    assert statistics.fmean(floor.values()) == pytest.approx(0.25 - 0.75 / 11, abs=0.05)
+
+
+def test_lists_of_few_heads_say_nothing() -> None:
+    """Whatever lists are compared, too few heads recur for a verdict; the paper's are likely to miss by chance."""
+    (claim,) = ledger.rows(family="overlap", variant="published")
+    assert judge(claim, recurring_heads(subject_of("own-heads"))).verdict == "inconclusive"
+    assert overlap_probability(0, 5, 10, 512).at_most == pytest.approx(0.905, abs=1e-3)
+    size = telling_size(512)
+    below, above = (overlap_probability(0, n, n, 512).at_most for n in (size, size - 1))
+    assert below < 0.05 <= above
+
+
+@pytest.mark.parametrize(
+    ("variant", "pattern", "values"),
+    [("irrevocable", "contradicted", "supported"), ("pattern-only", "supported", "contradicted")],
+)
+def test_asked_verdicts_on_subjects_with_known_answers(variant: str, pattern: str, values: str) -> None:
+    """Judged one by one: heads carry in either subject, by their patterns in one and by their values in the other."""
+    claims = ledger.rows(family="q3", variant="asked", tier="organism")
+    measured = families.measure(claims, subject_of(variant))
+    found = {claim.id: judge(claim, measured[claim.key]).verdict for claim in claims}
+    assert found == {"X10": "supported", "X11": "supported", "X12": pattern, "X13": values, "X14": pattern}

@@ -1,0 +1,94 @@
+"""The six methods and contrastive steering measure what is known of planted and trained subjects."""
+
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prolepsis import ledger
+from prolepsis.controls import once
+from prolepsis.experiments.contrastive_steering import fact_steering, fact_steering_as_written, rhyme_contrasts
+from prolepsis.experiments.feature_activity import Activity, weights_of
+from prolepsis.experiments.observability import METHODS, best_features, items_of, six_methods, steer_last
+from prolepsis.experiments.rhyme_pairs import Runs
+from prolepsis.judge import judge
+from prolepsis.loading import load_subject
+from prolepsis.names import Feature
+from prolepsis.subject import Subject
+
+
+@cache
+def subject_of(name: str) -> Subject:
+    """A bundled subject; what has been measured on it stays with it."""
+    return load_subject(name)
+
+
+@given(seed=st.integers(0, 2**16), layers=st.integers(1, 3), width=st.integers(1, 9))
+def test_best_features_are_the_largest_positive_scores(seed: int, layers: int, width: int) -> None:
+    """Features are chosen by score, largest first, and never one whose score is not above zero."""
+    scores = torch.randn(layers, width, generator=torch.Generator().manual_seed(seed))
+    ranked = sorted(
+        ((float(scores[at, i]), Feature(at, i)) for at in range(layers) for i in range(width)), reverse=True
+    )
+    assert best_features(scores) == [feature for score, feature in ranked if score > 0][:5]
+
+
+def test_weighted_features_write_what_decoding_gives() -> None:
+    """What a weighted set of features writes at each layer is the decoded activations less the decoder's bias."""
+    subject = subject_of("planted-llama-xor")
+    runs, activity, item = once(subject, Runs), once(subject, Activity), items_of(subject)[0]
+    clean = runs.clean(item.pair.recipient)
+    active = activity.at(clean, len(clean.tokens) - 1)
+    assert subject.transcoder is not None
+    decoded = subject.transcoder.decode(active) - subject.transcoder.decode(torch.zeros_like(active))
+    written = activity.writes(weights_of(active))
+    assert written
+    for layer in range(subject.n_layers):
+        expected = decoded[layer]
+        torch.testing.assert_close(written.get(layer, torch.zeros_like(expected)), expected)
+
+
+def test_targets_come_from_both_kinds_of_group() -> None:
+    """Half of the items aim at another rhyme group, half at another word of the prompt's own."""
+    items = items_of(subject_of("planted-llama-revocable"))
+    same = [item.target.group == item.pair.recipient.group for item in items]
+    assert len(items) == 24
+    assert sum(same) == 12
+    assert all(item.target.answer != item.pair.recipient.answer for item in items)
+
+
+def test_the_decoders_dot_product_finds_the_readout() -> None:
+    """Where neurons write what the unembedding reads, comparing decoders with the word hits at every strength."""
+    found = steer_last(subject_of("planted-llama-revocable"))
+    assert all(all(outcome.hits) for outcome in found["decoder dot"].values())
+    assert all(all(outcome.hits) for outcome in found["decoder cosine"].values())
+    # Strength 1 writes 8, the gain of the planted neurons, straight into the target's logit.
+    assert all(outcome.gains[0] == pytest.approx(8, abs=0.02) for outcome in found["decoder dot"].values())
+    for method in set(METHODS) - {"decoder dot", "decoder cosine"}:
+        assert not any(any(outcome.hits) for outcome in found[method].values())
+
+
+@pytest.mark.parametrize(
+    ("variant", "verdict"), [("direct", "supported"), ("revocable", "contradicted"), ("no-plan", "vacuous")]
+)
+def test_six_methods_on_subjects_with_known_answers(variant: str, verdict: str) -> None:
+    """No feature points at a word: supported; one does: contradicted; suppress + inject misses too: vacuous."""
+    (claim,) = (claim for claim in ledger.rows(family="q1") if claim.id == "A01")
+    assert judge(claim, six_methods(subject_of(f"planted-llama-{variant}"))).verdict == verdict
+
+
+def test_the_sign_decides_whether_a_fact_is_redirected() -> None:
+    """Own − other leaves the other fact's answer at nothing; other − own makes it the answer."""
+    subject = subject_of("window-2")
+    assert max(fact_steering_as_written(subject).values.values()) < 0.05
+    assert min(fact_steering(subject).values.values()) > 0.5
+
+
+def test_an_empty_difference_redirects_nothing() -> None:
+    """Where the rhyme word is out of reach of the last row below the last layer, adding the difference does nothing."""
+    found = once(subject_of("window-2"), rhyme_contrasts)
+    for contrast in found.of.values():
+        assert contrast.other["towards"][0] == pytest.approx(contrast.clean[1], rel=1e-4)
+        assert contrast.own["away"][0] == pytest.approx(contrast.clean[0], rel=1e-4)
