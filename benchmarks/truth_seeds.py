@@ -14,7 +14,7 @@ from prolepsis import ledger
 from prolepsis.errors import UserError
 from prolepsis.experiments import families
 from prolepsis.judge import judge_family
-from prolepsis.loading import load_subject
+from prolepsis.loading import kept_subject
 from prolepsis.organisms import SUITES, TRAINED
 from prolepsis.organisms.train import run
 from prolepsis.truth import TRUTH, Asked, Comparison, compare, read_truth
@@ -50,7 +50,7 @@ def main() -> int:
 
 def _verdicts(folder: Path) -> dict[Asked, tuple[str, str]]:
     """Every organism claim of the subject's suites, measured on the organism in ``folder``."""
-    subject = load_subject(str(folder))
+    subject = kept_subject(str(folder))
     claims = [claim for claim in ledger.rows(tier="organism") if folder.name in SUITES[claim.suite]]
     found = {}
     for family in dict.fromkeys(claim.family for claim in claims):

@@ -1,7 +1,6 @@
 """Control arms every experiment can run: matched directions, and the same measurement on control subjects."""
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -11,7 +10,7 @@ from prolepsis.edits import Row
 from prolepsis.engine import CleanRun
 from prolepsis.generation import generate
 from prolepsis.hooks import Read
-from prolepsis.loading import load_subject
+from prolepsis.loading import kept_subject
 from prolepsis.reach import reach
 from prolepsis.selection import Logits, Pattern, Readout, ResidMid, ResidPost, Token, Z, supports
 from prolepsis.subject import Subject
@@ -43,18 +42,12 @@ def control_arms(
     arms = {}
     for name, reference in controls.items():
         if reference is not None:
-            control = _loaded(reference, str(subject.device), subject.dtype)
+            control = kept_subject(reference, str(subject.device), subject.dtype)
             key = (control.digest, f"{measure.__module__}.{measure.__qualname__}")
             if key not in _values:
                 _values[key] = measure(control)
             arms[name] = _values[key]
     return arms
-
-
-# Two subjects measured one after the other often share their controls; a handful of small models is kept for that.
-@lru_cache(maxsize=4)
-def _loaded(reference: str, device: str, dtype: torch.dtype) -> Subject:
-    return load_subject(reference, device, dtype)
 
 
 def mechanism_controls(subject: Subject) -> dict[str, str | None]:

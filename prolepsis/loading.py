@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,15 @@ def load_subject(reference: str, device: str = "cpu", dtype: torch.dtype = torch
     return subject
 
 
+@lru_cache(maxsize=8)
+def kept_subject(reference: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Subject:
+    """As :func:`load_subject`, but kept for the next who asks, with all that has been measured on it.
+
+    For small subjects only: an organism is a subject of its own and the control of others.
+    """
+    return load_subject(reference, device, dtype)
+
+
 def load_folder(folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Subject:
     """Load a subject folder: config.json, weights, tokenizer, and task.json, subject.json, transcoder/ where present.
 
@@ -70,7 +80,7 @@ def _sibling(folder: Path, name: str | None) -> str | None:
 def _named(folder: Path, name: str) -> str:
     """A control subject by name: the folder beside this one where there is one, else an id."""
     beside = folder.parent / name
-    return str(beside) if beside.is_dir() else name
+    return str(beside) if beside.is_dir() and folder.parent != ORGANISMS else name
 
 
 def _planted(reference: str, device: str, dtype: torch.dtype) -> Subject:

@@ -40,11 +40,14 @@ class Measurement:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raises HarnessFault when a value is not finite: such a number must never reach a verdict."""
+        """Raises HarnessFault when a value is not finite, or no proportion: it must never reach a verdict."""
         for name, values in {"measured": self.values, **self.arms}.items():
             for item, value in values.items():
                 if not math.isfinite(value):
                     raise HarnessFault(f"{self.experiment}: arm {name!r} of item {item!r} is {value}")
+        for item, value in self.values.items():
+            if self.unit == "proportion" and not 0 <= value <= 1:
+                raise HarnessFault(f"{self.experiment}: item {item!r} is {value:g}, which is no proportion")
 
     @property
     def protocol(self) -> str:

@@ -19,7 +19,7 @@ from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import task_of
 from prolepsis.generation import generate
 from prolepsis.hooks import Read
-from prolepsis.loading import load_subject
+from prolepsis.loading import kept_subject
 from prolepsis.measurement import Measurement
 from prolepsis.subject import Subject
 from prolepsis.task import FactPrompt, Prompt, Task
@@ -59,7 +59,7 @@ def rungs(subject: Subject) -> tuple[Rung, ...]:
     """The rungs of the subject's ladder, shallow ones first; raises Untested for a subject that is on none."""
     if not subject.ladder:
         raise Untested(f'{subject.id}: it is on no ladder; name models of other depths under "ladder" in subject.json')
-    found = [_rung(load_subject(name, str(subject.device), subject.dtype)) for name in subject.ladder]
+    found = [_rung(kept_subject(name, str(subject.device), subject.dtype)) for name in subject.ladder]
     return tuple(sorted(found, key=lambda rung: rung.depth))
 
 

@@ -41,11 +41,15 @@ class Pair:
 
 
 def task_of(subject: Subject) -> Task:
-    """The subject's task; raises UserError when it has none, or too few rhyme groups to choose and test on."""
+    """The subject's task; raises UserError when it has none, or groups that cannot be halved and paired."""
     if subject.task is None:
         raise UserError(f"{subject.id}: no task.json says what to ask it; name one in a preset (--claims-preset FILE)")
-    if len(subject.task.groups) < 12:
-        raise UserError(f"{subject.id}: its task has {len(subject.task.groups)} rhyme groups; give at least 12")
+    groups = subject.task.groups
+    if len(groups) < 12 or len(groups) % 2:
+        raise UserError(f"{subject.id}: its task has {len(groups)} rhyme groups; give an even number, at least 12")
+    for name, words in groups.items():
+        if len(words) < 2:
+            raise UserError(f"{subject.id}: rhyme group {name!r} of its task has {len(words)} word; give at least two")
     return subject.task
 
 

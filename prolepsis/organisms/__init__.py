@@ -13,9 +13,9 @@ XOR = ("planted-llama-xor", "planted-llama-xor-untrained")
 TRAINED = ("planner", "improviser", "window-relay", "window-1", "window-2")
 LADDERS = ("narrow-window-4", "free-4")
 """The deepest organism of each ladder; the shallower ones are reached through it."""
-_TRAINED_AND_TWINS = (*TRAINED, *(f"{name}-untrained" for name in TRAINED))
+_TRAINED_AND_TWINS = tuple(each for name in TRAINED for each in (name, f"{name}-untrained"))
 _WIDE = ("planner", "improviser", "window-relay")
-_WIDE_AND_TWINS = (*_WIDE, *(f"{name}-untrained" for name in _WIDE))
+_WIDE_AND_TWINS = tuple(each for name in _WIDE for each in (name, f"{name}-untrained"))
 """Trained subjects of width 128. At width 64 random rows reach a cosine of 0.3 with some token more often than not."""
 SUITES = {
     "couplets": (*PLANTED, *_TRAINED_AND_TWINS),
@@ -31,3 +31,11 @@ SUITES = {
 }
 """Which bundled subjects a claim is asked of: those that can be asked for what it is about."""
 BUNDLED = tuple(dict.fromkeys(name for suite in SUITES.values() for name in suite))
+
+
+def kin(name: str) -> str:
+    """The group of bundled subjects that are controls of each other; any other subject is a group of its own."""
+    if name in _TRAINED_AND_TWINS:
+        return "trained"
+    family = "-".join(name.split("-")[:2])
+    return family if name in BUNDLED and family in ("planted-llama", "planted-gemma2") else name

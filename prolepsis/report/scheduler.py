@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from prolepsis.organisms import kin
+
 if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
 
@@ -16,15 +18,15 @@ def claim_and_subject(nodeid: str) -> tuple[str, str] | None:
 
 
 def by_subject(config: pytest.Config, log: Any) -> "LoadScopeScheduling":
-    """A scheduler that hands out the tests of a subject together, and every other test by itself."""
+    """A scheduler that hands out the tests of a subject, and of its controls, together; every other test by itself."""
     from xdist.scheduler import LoadScopeScheduling
 
     class BySubject(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-        """Load scheduling whose unit of work is a subject."""
+        """Load scheduling whose unit of work is a group of subjects that share what is measured on them."""
 
         def _split_scope(self, nodeid: str) -> str:
             found = claim_and_subject(nodeid)
-            return found[1] if found else nodeid
+            return kin(found[1]) if found else nodeid
 
         def remove_node(self, node: Any) -> str | None:
             """Give the unfinished work of a dead worker to the others, all but the test that killed it."""

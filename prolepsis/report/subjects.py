@@ -142,7 +142,7 @@ def open_subject(source: SubjectSource, device: str, dtype: str) -> "Subject":
     model, transcoder = _folders(source)
     import torch
 
-    from prolepsis.loading import load_subject
+    from prolepsis.loading import kept_subject, load_subject
     from prolepsis.task import Task
     from prolepsis.transcoder import Transcoder
 
@@ -150,9 +150,11 @@ def open_subject(source: SubjectSource, device: str, dtype: str) -> "Subject":
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--claims-device {device} cannot be used: {str(error).splitlines()[0]}") from None
-    subject = load_subject(source.id if model is None else str(model), device=device, dtype=getattr(torch, dtype))
+    if model is None:
+        return kept_subject(source.id, device, getattr(torch, dtype))
+    subject = load_subject(str(model), device, getattr(torch, dtype))
     changes: dict[str, Any] = {"id": source.id}
-    if model is not None and model.parent.name == "snapshots":
+    if model.parent.name == "snapshots":
         changes["revision"] = model.name
     if transcoder is not None:
         changes["transcoder"] = Transcoder.open(transcoder, subject.n_layers, subject.d_model)
