@@ -59,7 +59,7 @@ class Pass:
     """A forward pass in progress: which rows, which tokens are in the cache already, and what was read.
 
     ``tokens`` [rows, T] holds every token up to the end of this pass; ``offset`` counts those already in the cache.
-    ``masks`` keeps the masks of the current offset by window.
+    ``masks`` keeps the masks of the current offset by window and blocked edges.
     """
 
     plan: Plan
@@ -72,7 +72,7 @@ class Pass:
     patterns: dict[tuple[Head, int], Tensor] = field(default_factory=dict)
     values: dict[Head, Tensor] = field(default_factory=dict)
     z: dict[Head, Tensor] = field(default_factory=dict)
-    masks: dict[tuple[int | None, int], Tensor] = field(default_factory=dict)
+    masks: dict[tuple[int | None, int, tuple[tuple[int, int, int, int], ...]], Tensor] = field(default_factory=dict)
 
 
 def edit_output(state: Pass, plan: LayerPlan, layer: int, before: Tensor | None, after: Tensor) -> Tensor:
@@ -103,26 +103,25 @@ def visible(subject: "Subject", state: Pass, layer: int) -> np.ndarray[Any, np.d
     """Which keys each query of this pass may see in ``layer``: bool [B, 1 or H, Q, K]."""
     rows = state.tokens.tolist()
     n_rows, total = state.tokens.shape
-    # Without a mask rule the tokens play no part, and one row stands for all.
-    asked = rows[:1] if subject.mask_rule is None else rows
-    seen = np.stack([subject.wiring.visible(layer, row, state.offset) for row in asked])[:, None]
+    # Without a mask rule the tokens play no part, and one row stands for all; rows of equal tokens see alike.
+    asked = [tuple(row) for row in (rows[:1] if subject.mask_rule is None else rows)]
+    views = {row: subject.wiring.visible(layer, row, state.offset) for row in dict.fromkeys(asked)}
+    seen = np.stack([views[row] for row in asked])[:, None]
     plan = state.plan.layers.get(layer)
     if plan is not None and plan.block:
         seen = np.broadcast_to(seen, (n_rows, subject.n_heads, *seen.shape[2:])).copy()
-        for row, head, at, hidden in plan.block:
-            if at >= state.offset and at < total:
-                seen[row, head, at - state.offset, hidden] = False
+        row, head, at, hidden = np.array(plan.block).T
+        here = (at >= state.offset) & (at < total)
+        seen[row[here], head[here], at[here] - state.offset, hidden[here]] = False
         if not seen.any(-1).all():
             raise UserError(f"BlockEdge in L{layer}: a query would see no key at all; leave it at least one")
     return seen
 
 
 def _mask(subject: "Subject", state: Pass, layer: int) -> Tensor:
-    """The additive mask eager attention takes, [B or 1, H or 1, Q, K]; layers with equal windows share theirs."""
-    plan = state.plan.layers.get(layer)
-    if plan is not None and plan.block:
-        return _additive(subject, visible(subject, state, layer))
-    key = (subject.wiring.windows[layer], state.offset)
+    """The additive mask eager attention takes, [B or 1, H or 1, Q, K]; layers that see and block alike share theirs."""
+    plan = state.plan.layers.get(layer, LayerPlan())
+    key = (subject.wiring.windows[layer], state.offset, tuple(plan.block))
     if key not in state.masks:
         state.masks = {at: mask for at, mask in state.masks.items() if at[1] == state.offset}
         state.masks[key] = _additive(subject, visible(subject, state, layer))
@@ -245,7 +244,7 @@ class _HeadHooks:
             held = (self._frozen_patterns() @ self.values).transpose(1, 2)  # [B, T, H, dh]
             for row, frozen in self.frozen:
                 z[row, :, frozen] = held[row, :, frozen]
-        for row, index, position, value in self.plan.heads:
+        for (row, index, position), value in self.plan.heads.items():
             at = position - self.state.offset
             if 0 <= at < length:
                 z[row, at, index] = value.to(z)

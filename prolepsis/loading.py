@@ -29,7 +29,7 @@ def load_subject(reference: str, device: str = "cpu", dtype: torch.dtype = torch
     """
     if reference in (*PLANTED, *CARRIERS, *TWO_TASKS, *SPOILED, *XOR, ABSORBER):
         subject = _planted(reference, device, dtype)
-    elif reference in BUNDLED:
+    elif reference in BUNDLED or (ORGANISMS / reference / "config.json").is_file():
         subject = load_folder(ORGANISMS / reference, device, dtype)
     elif Path(reference).is_dir():
         subject = load_folder(Path(reference), device, dtype)

@@ -35,7 +35,7 @@ class LayerPlan:
     stream: list[tuple[int, int, Tensor]] = field(default_factory=list)
     replace: list[tuple[int, int, Tensor]] = field(default_factory=list)
     add: dict[tuple[int, int], Tensor] = field(default_factory=dict)
-    heads: list[tuple[int, int, int, Tensor]] = field(default_factory=list)
+    heads: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
     freeze: list[tuple[int, int]] = field(default_factory=list)
     block: list[tuple[int, int, int, int]] = field(default_factory=list)
 
@@ -74,10 +74,11 @@ def plan_rows(subject: "Subject", rows: Sequence[Row], n_positions: int) -> Plan
     for row, edits in enumerate(rows):
         skipped = {layer for edit in edits if isinstance(edit, Skip) for layer in edit.layers}
         for edit in edits:
-            _check_range(subject, edit, n_positions)
-            if not isinstance(edit, Skip) and skipped.intersection(layers_of(edit)):
+            acted = layers_of(edit)
+            _check_range(subject, edit, acted, n_positions)
+            if skipped and not isinstance(edit, Skip) and skipped.intersection(acted):
                 raise UserError(f"{_name(edit)}: its layer is skipped in the same row; drop one of the two")
-            for layer in layers_of(edit):
+            for layer in acted:
                 _place(layers.setdefault(layer, LayerPlan()), layer, row, edit)
     return Plan(len(rows), layers)
 
@@ -88,8 +89,8 @@ def _name(edit: Edit) -> str:
     return f"{type(edit).__name__} at {where}"
 
 
-def _check_range(subject: "Subject", edit: Edit, n_positions: int) -> None:
-    for layer in layers_of(edit):
+def _check_range(subject: "Subject", edit: Edit, layers: Sequence[int], n_positions: int) -> None:
+    for layer in layers:
         if not 0 <= layer < subject.n_layers:
             raise UserError(f"{_name(edit)}: layer {layer} is not among layers 0 to {subject.n_layers - 1}")
     for head in heads_of(edit):
@@ -98,6 +99,8 @@ def _check_range(subject: "Subject", edit: Edit, n_positions: int) -> None:
     position = edit.query if isinstance(edit, BlockEdge) else getattr(edit, "position", 0)
     if position >= n_positions:
         raise UserError(f"{_name(edit)}: position {position} is not among positions 0 to {n_positions - 1}")
+    if isinstance(edit, BlockEdge):
+        return
     vector = edit.vector if isinstance(edit, Add) else getattr(edit, "value", None)
     width = subject.d_head if isinstance(edit, ReplaceHeadOutput) else subject.d_model
     if vector is not None and len(vector) != width:
@@ -105,7 +108,10 @@ def _check_range(subject: "Subject", edit: Edit, n_positions: int) -> None:
 
 
 def _place(plan: LayerPlan, layer: int, row: int, edit: Edit) -> None:
+    # Blocked edges come first, being many.
     match edit:
+        case BlockEdge():
+            plan.block.append((row, edit.head.index, edit.query, edit.key))
         case Skip():
             plan.skip.append(row)
         case Add():
@@ -118,13 +124,12 @@ def _place(plan: LayerPlan, layer: int, row: int, edit: Edit) -> None:
             _refuse_second(plan, row, edit)
             plan.stream.append((row, edit.position, edit.value))
         case ReplaceHeadOutput():
-            if any(placed[:3] == (row, edit.head.index, edit.position) for placed in plan.heads):
+            place = (row, edit.head.index, edit.position)
+            if place in plan.heads:
                 raise UserError(f"{_name(edit)}@{edit.position}: replaced twice in one row; keep one")
-            plan.heads.append((row, edit.head.index, edit.position, edit.value))
+            plan.heads[place] = edit.value
         case FreezePattern():
             plan.freeze.extend((row, head.index) for head in edit.heads if head.layer == layer)
-        case BlockEdge():
-            plan.block.append((row, edit.head.index, edit.query, edit.key))
 
 
 def _refuse_second(plan: LayerPlan, row: int, edit: ReplaceRow | ReplaceStream) -> None:

@@ -10,7 +10,7 @@ all that is known of the answer comes from it.
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 import torch
@@ -18,6 +18,7 @@ import torch
 from prolepsis.controls import control_arms, mechanism_controls, once, reach_row
 from prolepsis.edits import BlockEdge
 from prolepsis.engine import CleanRun, Readings, clean_run
+from prolepsis.experiments.prompt_batch import passes
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, first_turn, task_of
 from prolepsis.hooks import Read
 from prolepsis.masks import BoolArray
@@ -85,15 +86,28 @@ def hide(subject: Subject, tokens: tuple[int, ...], hidden: Iterable[tuple[Keys,
     Edges that nobody sees along are left out, and so are those of a query that would see no key at all.
     """
     seen = [subject.wiring.visible(layer, tokens) for layer in range(subject.n_layers)]
-    return [
-        [
-            BlockEdge(Head(layer, head), query, key)
-            for layer, query in product(range(subject.n_layers), queries)
-            for key in _hideable(seen[layer][query], query, keys)
-            for head in range(subject.n_heads)
-        ]
-        for keys, queries in hidden
-    ]
+    # Prompts of one template mostly see alike, and are hidden the same from then.
+    view, known = tuple(layer.tobytes() for layer in seen), once(subject, _Known)
+    rows = []
+    for keys, queries in hidden:
+        if (view, keys, queries) not in known.rows:
+            known.rows[view, keys, queries] = [
+                BlockEdge(Head(layer, head), query, key)
+                for layer, query in product(range(subject.n_layers), queries)
+                for key in _hideable(seen[layer][query], query, keys)
+                for head in range(subject.n_heads)
+            ]
+        rows.append(known.rows[view, keys, queries])
+    return rows
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What has been worked out for a subject: edits by (who sees whom, keys, queries), predictions of lone tokens."""
+
+    subject: Subject
+    rows: dict[tuple[object, ...], list[BlockEdge]] = field(default_factory=dict)
+    lone: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 def _hideable(seen: BoolArray, query: int, keys: Keys) -> list[int]:
@@ -120,6 +134,7 @@ def find_anchors(subject: Subject) -> Anchors:
         losses[pair.recipient.id] = dict(enumerate(lost[:last]))
         all_hidden[pair.recipient.id] = lost[last]
         overlap[pair.recipient.id] = float(torch.minimum(out.probabilities()[last], _alone(clean)).sum())
+    masses = _attention_masses(runs, [pair.recipient for pair in pairs])
     chosen, neighbours, attended = {}, {}, {}
     for half, template in {_half(pair) for pair in pairs}:
         prompts = [p.recipient for p in pairs if p.half != half and p.recipient.template.id == template]
@@ -127,7 +142,7 @@ def find_anchors(subject: Subject) -> Anchors:
         mean = [statistics.fmean(losses[prompt.id][p] for prompt in prompts) for p in range(last)]
         anchor = max(range(at + 1, last), key=mean.__getitem__)
         others = [p for p in range(last) if p not in (at, anchor)]
-        mass = _attention_mass(runs, prompts)
+        mass = [statistics.fmean(masses[prompt.id][p] for prompt in prompts) for p in range(last)]
         chosen[half, template] = anchor
         neighbours[half, template] = tuple(sorted(others, key=lambda p: (abs(p - anchor), p))[:N_NEIGHBOURS])
         attended[half, template] = min(others, key=lambda p: abs(mass[p] - mass[anchor]))
@@ -136,7 +151,10 @@ def find_anchors(subject: Subject) -> Anchors:
 
 def _alone(clean: CleanRun) -> torch.Tensor:
     """Next-token probabilities [V] of the last token by itself."""
-    return clean_run(clean.subject, clean.tokens[-1:]).read(Read()).probabilities()[0]
+    lone, token = once(clean.subject, _Known).lone, clean.tokens[-1]
+    if token not in lone:
+        lone[token] = clean_run(clean.subject, (token,)).read(Read()).probabilities()[0]
+    return lone[token]
 
 
 def _odds(runs: Runs, prompt: Prompt, read: Readings) -> torch.Tensor:
@@ -147,14 +165,21 @@ def _odds(runs: Runs, prompt: Prompt, read: Readings) -> torch.Tensor:
     return logits[:, answer] - logits[:, others].logsumexp(-1)
 
 
-def _attention_mass(runs: Runs, prompts: list[Prompt]) -> list[float]:
-    """Per position the mean weight with which later positions attend to it, over prompts, layers and heads."""
-    subject, length = runs.subject, len(runs.clean(prompts[0]).tokens)
+def _attention_masses(runs: Runs, prompts: Sequence[Prompt]) -> dict[str, list[float]]:
+    """Prompt id → per position the mean weight with which later positions attend to it, over layers and heads."""
+    subject, by_length = runs.subject, dict[int, list[Prompt]]()
+    for prompt in prompts:
+        by_length.setdefault(len(runs.clean(prompt).tokens), []).append(prompt)
     heads = [Head(layer, head) for layer, head in product(range(subject.n_layers), range(subject.n_heads))]
-    read = Read(logits=(), patterns=tuple(product(heads, range(length))))
-    rows = [torch.cat(list(runs.clean(prompt).read(read).patterns.values())) for prompt in prompts]
-    mean = torch.stack(rows).view(-1, length, length).mean(0)  # [T, T]
-    return [float(mean[key + 1 :, key].mean()) for key in range(length - 1)]
+    masses = {}
+    for length, alike in by_length.items():
+        read = Read(logits=(), patterns=tuple(product(heads, range(length))))
+        states = passes(subject, [runs.clean(prompt).tokens for prompt in alike], read)
+        rows = torch.cat([torch.stack([state.patterns[asked] for asked in read.patterns], 1) for state in states])
+        means = rows.view(len(alike), -1, length, length).mean(1)  # [P, L·H, T, T] → [P, T, T]
+        for prompt, mean in zip(alike, means, strict=True):
+            masses[prompt.id] = [float(mean[key + 1 :, key].mean()) for key in range(length - 1)]
+    return masses
 
 
 def anchor_losses(subject: Subject) -> Values:

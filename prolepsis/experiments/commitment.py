@@ -6,6 +6,7 @@ them at the reading position, the last token, is the commitment.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
@@ -42,6 +43,11 @@ class Prepared:
     @property
     def last(self) -> int:
         return len(self.committed.tokens) - 1
+
+    @cached_property
+    def margin(self) -> float:
+        """By how many nats the committed word leads the corrected one in the prompt as it is."""
+        return -float(self.lead(self.committed.subject.unembed(self.committed.resid[-1, -1:]).double()))
 
     def commitment(self, layer: int) -> Tensor:
         """What seeing the rhyme word has changed at the reading position, resid_post(``layer``), [d]."""
@@ -145,7 +151,7 @@ def arrivals(subject: Subject) -> dict[int, int]:
         if len(carried[1 - prepared.pair.half]) < SEARCHED:
             rows = [[ReplaceRow(at, prepared.last, prepared.committed.resid_post(at)[-1])] for at in range(top + 1)]
             lead = prepared.lead(prepared.without_word([[], *rows]))
-            worth = prepared.lead(prepared.with_word([[]])) - lead[0]
+            worth = -prepared.margin - lead[0]
             carried[1 - prepared.pair.half].append(torch.stack([lead[1:] - lead[0], worth.expand(top + 1)]))
     means = {half: torch.stack(seen).mean(0) for half, seen in carried.items()}  # [2, L]
     return {

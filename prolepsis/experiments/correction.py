@@ -84,7 +84,7 @@ def later_writes(subject: Subject, feature: Feature, strength: float, first: int
 def protocols(subject: Subject) -> tuple[Protocol, ...]:
     """The published edits of every pair that has features to commit to and to correct with."""
     task, runs, found = task_of(subject), once(subject, Runs), once(subject, sweeps)
-    transcoder, features = transcoder_of(subject), word_features(subject)
+    transcoder, features = transcoder_of(subject), once(subject, word_features)
     pairs = tuple(pair for pair in first_turn(task) if pair.id in found)
     unit = task.feature_activation or typical_activation(subject, runs, pairs, list(features.values()))
     made = []
@@ -228,11 +228,14 @@ def locked_attention(subject: Subject) -> Measurement:
         last = len(clean.tokens) - 1
         correction = [Add(at, last, STEPS[-1] * vector) for at, vector in protocol.correct.items()]
         given, read = protocol.row(last, commit=True, step=0.0), Read(logits=(), patterns=((head, last),))
-        shown = [clean.edit([row], read).patterns[head, last][0, last] for row in ([*given, *correction], given)]
-        values[protocol.pair.id] = abs(float(shown[0] - shown[1]))
         name = f"half {protocol.pair.half}: L{min(protocol.correct)}@{last} → {head} {last}→{last}"
-        if name not in rows:
-            rows[name] = reach_row(clean, correction, Pattern(head, last, last), given=given, name=name)
+        row = reach_row(clean, correction, Pattern(head, last, last), given=given, name=name)
+        rows.setdefault(name, row)
+        if row.get("moved") is False:  # The two runs below have been made for the row, and are equal bit for bit.
+            values[protocol.pair.id] = 0.0
+            continue
+        shown = [clean.edit([edits], read).patterns[head, last][0, last] for edits in ([*given, *correction], given)]
+        values[protocol.pair.id] = abs(float(shown[0] - shown[1]))
     groups = [sorted({p.pair.recipient.group for p in made if p.pair.half == half}) for half in (0, 1)]
     folds = [{"discovery": groups[1 - half], "tested": groups[half]} for half in (0, 1)]
     return Measurement(

@@ -128,9 +128,8 @@ def _places(subject: Subject, pairs: Sequence[Prepared]) -> dict[int, Place]:
     for half, layer in once(subject, arrivals).items():
         doses = []
         for prepared in islice((p for p in pairs if p.pair.half != half), SEARCHED):
-            margin = -float(prepared.lead(prepared.with_word([[]])))
             logits = prepared.without_word(prepared.doses(layer, COARSE))
-            crossing = curve_of(prepared, COARSE, logits).crossing(margin)
+            crossing = curve_of(prepared, COARSE, logits).crossing(prepared.margin)
             doses.append(math.inf if crossing is None else crossing)
         median = statistics.median_low(doses)
         chosen[half] = Place(layer, median if math.isfinite(median) else None)
@@ -146,14 +145,12 @@ def _response(prepared: Prepared, place: Place, seed: int) -> Response:
         content = prepared.commitment(place.layer)
         stand_ins = [random_row(content, STAND_INS * seed + i) for i in range(STAND_INS)]
     rows = prepared.doses(place.layer, doses)
-    with_word = prepared.with_word(rows if stand_ins else [[]])
     replaced = [[Add(place.layer, prepared.last, vector), *row] for vector in stand_ins for row in rows]
     alone, *random = prepared.without_word([*rows, *replaced]).chunk(1 + len(stand_ins))
-    margin = -float(prepared.lead(with_word)[0])
     return Response(
-        margin=margin,
-        worth=margin + float(prepared.lead(alone)[0]),
-        committed=curve_of(prepared, doses, with_word) if stand_ins else None,
+        margin=prepared.margin,
+        worth=prepared.margin + float(prepared.lead(alone)[0]),
+        committed=curve_of(prepared, doses, prepared.with_word(rows)) if stand_ins else None,
         alone=curve_of(prepared, doses, alone),
         random=tuple(curve_of(prepared, doses, logits) for logits in random),
         p_alone=tuple(alone[1:].softmax(-1)[:, prepared.words[1]].tolist()),

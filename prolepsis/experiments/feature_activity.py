@@ -1,17 +1,20 @@
 """Which transcoder features are active where, and what a weighted set of features writes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import torch
 
 from prolepsis.engine import CleanRun
+from prolepsis.experiments.prompt_batch import resid_mid_of
 from prolepsis.experiments.vocabulary_scan import transcoder_of
-from prolepsis.hooks import Read
 from prolepsis.names import Feature
 from prolepsis.subject import Subject
 
 Tensor = torch.Tensor
+Spot = tuple[tuple[int, ...], int]
+"""The token ids of a prompt, and a position in it."""
 
 
 @dataclass(eq=False)
@@ -19,29 +22,50 @@ class Activity:
     """Feature activations and decoder rows of one subject, each computed or read once."""
 
     subject: Subject
-    _inputs: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
+    _active: dict[Spot, Tensor] = field(default_factory=dict)
     _rows: dict[Feature, Tensor] = field(default_factory=dict)
 
-    @torch.no_grad()
     def at(self, clean: CleanRun, position: int) -> Tensor:
         """Activations [L, F] of all features at ``position`` of an unedited run."""
-        if clean.tokens not in self._inputs:
-            layers = tuple(range(self.subject.n_layers))
-            read = clean.read(Read(logits=(), resid_mid=layers)).resid_mid
-            self._inputs[clean.tokens] = torch.cat([read[layer] for layer in layers])  # [L, T, d]
-        rows = self._inputs[clean.tokens][:, position]
-        transcoder = transcoder_of(self.subject)
-        return torch.stack([transcoder.encode(layer, row) for layer, row in enumerate(rows)]).cpu()
+        return self.of((clean.tokens, position))
+
+    def of(self, spot: Spot) -> Tensor:
+        """Activations [L, F] of all features at one place of an unedited prompt."""
+        self.read([spot])
+        return self._active[spot].to_dense()
+
+    @torch.no_grad()
+    def read(self, spots: Iterable[Spot]) -> None:
+        """Compute activations at many places at once, so that each layer's encoder is read once for all of them."""
+        layers, parts = range(self.subject.n_layers), []
+        missing = [spot for spot in dict.fromkeys(spots) if spot not in self._active]
+        missing.sort(key=lambda spot: len(spot[0]))
+        for _, group in groupby(missing, key=lambda spot: len(spot[0])):
+            prompts, positions = zip(*group, strict=True)
+            mid = resid_mid_of(self.subject, prompts, layers)
+            parts.append(torch.stack([mid[layer][range(len(prompts)), positions] for layer in layers]))  # [L, n, d]
+        if not parts:
+            return
+        transcoder, rows = transcoder_of(self.subject), torch.cat(parts, 1)  # [L, N, d]
+        # Few of a large transcoder's features are active anywhere.
+        active = [transcoder.encode(layer, rows[layer]).cpu().to_sparse() for layer in layers]
+        self._active |= dict(zip(missing, torch.stack(active, 1), strict=True))
 
     def writes(self, weights: Mapping[Feature, float]) -> dict[int, Tensor]:
         """What features write with these weights: layer, from the features' own to the last → vector [d]."""
         total: dict[int, Tensor] = {}
-        for feature, weight in weights.items():
-            if feature not in self._rows:
-                self._rows[feature] = transcoder_of(self.subject).rows(feature)
-            for layer, row in enumerate(self._rows[feature], start=feature.layer):
-                total[layer] = total[layer] + weight * row if layer in total else weight * row
+        for layer in sorted({feature.layer for feature in weights}):
+            features = [feature for feature in weights if feature.layer == layer]
+            rows = torch.stack([self._row(feature) for feature in features])  # [n, L - l, d]
+            written = torch.tensordot(torch.tensor([weights[feature] for feature in features]).to(rows), rows, 1)
+            for at, vector in enumerate(written, start=layer):
+                total[at] = total[at] + vector if at in total else vector
         return total
+
+    def _row(self, feature: Feature) -> Tensor:
+        if feature not in self._rows:
+            self._rows[feature] = transcoder_of(self.subject).rows(feature)
+        return self._rows[feature]
 
 
 def weights_of(activations: Tensor) -> dict[Feature, float]:

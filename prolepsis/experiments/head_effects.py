@@ -43,7 +43,8 @@ def shares(subject: Subject) -> dict[str, Arms]:
             asked[what].append(_arms(found, pair, start, put, seed))
         asked["output"][-1] |= _ablations(found, pair, means)
         asked["sufficiency"][-1]["own outputs", 0] = one.clean_z
-    return {what: _answered(found, sets, edited=what != "sufficiency") for what, sets in asked.items()}
+    done = {"sufficiency": asked.pop("sufficiency")}
+    return _answered(found, asked, edited=True) | _answered(found, done, edited=False)
 
 
 def _arms(found: Carriers, pair: Pair, start: Outputs, put: Outputs, seed: int) -> Asked:
@@ -74,17 +75,17 @@ def _mean_outputs(found: Carriers) -> dict[str, Outputs]:
     }
 
 
-def _answered(found: Carriers, sets: list[Asked], *, edited: bool) -> dict[str, dict[str, float]]:
-    """Arm → pair id → share of the redirect lost under the edit, or made in the clean run; the mean over draws."""
-    mediations = [found.mediations[pair.id] for pair in found.pairs]
-    answers = log_odds([(one, list(each.values())) for one, each in zip(mediations, sets, strict=True)], edited=edited)
-    arms: dict[str, dict[str, float]] = {}
-    for pair, each, (base, *odds) in zip(found.pairs, sets, answers, strict=True):
-        for (arm, _), value in zip(each, odds, strict=True):
+def _answered(found: Carriers, asked: Mapping[str, list[Asked]], *, edited: bool) -> dict[str, Arms]:
+    """As :func:`shares`: of the redirect lost under the edit, or made in the clean run; the mean over draws."""
+    each = [(what, pair, sets) for what in asked for pair, sets in zip(found.pairs, asked[what], strict=True)]
+    answers = log_odds([(found.mediations[pair.id], list(sets.values())) for _, pair, sets in each], edited=edited)
+    arms: dict[str, dict[str, dict[str, float]]] = {what: {} for what in asked}
+    for (what, pair, sets), (base, *odds) in zip(each, answers, strict=True):
+        for (arm, _), value in zip(sets, odds, strict=True):
             share = found.share(pair, base - value if edited else value - base)
-            of_arm = arms.setdefault(arm, {})
+            of_arm = arms[what].setdefault(arm, {})
             of_arm[pair.id] = of_arm.get(pair.id, 0.0) + share / (DRAWS if arm == "random heads" else 1)
-    return arms
+    return dict(arms)
 
 
 def output_shares(subject: Subject) -> Values:

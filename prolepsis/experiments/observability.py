@@ -19,7 +19,6 @@ from torch.nn.functional import normalize
 
 from prolepsis.controls import once, reach_row, unembedding_direction
 from prolepsis.edits import Add, ReplaceRow, Row
-from prolepsis.engine import clean_run
 from prolepsis.experiments.feature_activity import Activity, weights_of
 from prolepsis.experiments.position_sweep import strength_unit, word_features
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
@@ -115,8 +114,10 @@ def score_features(subject: Subject) -> Scores:
     """Rate all features against the items' targets."""
     activity, transcoder = once(subject, Activity), transcoder_of(subject)
     words = list(dict.fromkeys(item.target.answer for item in items_of(subject)))
-    runs = {word: clean_run(subject, subject.encode(word)) for word in words}
-    probes = {word: activity.at(run, len(run.tokens) - 1) for word, run in runs.items()}
+    tokens = [tuple(subject.encode(word)) for word in words]
+    spots = [(probe, len(probe) - 1) for probe in tokens]
+    activity.read(spots)
+    probes = dict(zip(words, map(activity.of, spots), strict=True))
     embedding = subject.unembedding[[subject.word_id(word) for word in words]].float().cpu()  # [words, d]
     dots, cosines = [], []
     for layer in range(subject.n_layers):
@@ -137,6 +138,8 @@ def best_features(scores: Tensor) -> list[Feature]:
 
 def steer_last(subject: Subject) -> dict[str, dict[str, Outcome]]:
     """Method or arm → item id → outcome."""
+    prompts = [once(subject, Runs).clean(item.pair.recipient).tokens for item in items_of(subject)]
+    once(subject, Activity).read((tokens, len(tokens) - 1) for tokens in prompts)
     found: dict[str, dict[str, Outcome]] = {}
     for seed, item in enumerate(items_of(subject)):
         for name, outcome in _steer(subject, item, seed).items():

@@ -19,12 +19,12 @@ import torch
 
 from prolepsis.controls import control_arms, matched_random, once, random_row, unembedding_direction
 from prolepsis.edits import Add, Row
+from prolepsis.engine import Readings
 from prolepsis.experiments.dose_paths import Path, Paths, Use, best_use, budgets, gains, mean_curve, reference_use
 from prolepsis.experiments.feature_activity import Activity, weights_of
 from prolepsis.experiments.interchange import Sites, find_sites, parameters
 from prolepsis.experiments.position_sweep import strength_unit, word_features
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
-from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
 from prolepsis.subject import Subject
@@ -93,7 +93,8 @@ def _measure(runs: Runs, sites: Sites, pair: Pair, writes: Collection[Writes]) -
         [Add(layer, site, dose * vector) for layer, vector in vectors.items()] for vectors in writes for dose in DOSES
     ]
     out = runs.clean(pair.recipient).edit([[], *edits])
-    natural = float(runs.clean(pair.donor).read(Read()).log_odds(token)[0])
+    of_donor = Readings(logits=runs.subject.unembed(runs.clean(pair.donor).resid[-1:, -1:]))
+    natural = float(of_donor.log_odds(token))
     odds = out.log_odds(token).tolist()
     gained = [min(value, max(natural, odds[0])) - odds[0] for value in odds]
     p, families = out.probabilities().double(), runs.family(pair.recipient) + runs.family(pair.donor)
@@ -118,6 +119,7 @@ def _writes(subject: Subject, sites: Sites, pairs: Sequence[Pair]) -> list[dict[
     """Per pair: (method, variant) → layer → the vector [d] of dose 1."""
     runs, task, activity = once(subject, Runs), task_of(subject), once(subject, Activity)
     words, unit = once(subject, word_features), once(subject, strength_unit)
+    activity.read((runs.clean(p).tokens, sites.of(pair)[1]) for pair in pairs for p in (pair.donor, pair.recipient))
     found = []
     for seed, pair in enumerate(pairs):
         layer, site = sites.of(pair)

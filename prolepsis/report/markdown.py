@@ -85,6 +85,8 @@ def _row(row: Row, environment: Mapping[str, Any]) -> Iterator[str]:
         yield f"* reach: {row['reach']['answer']}"
     if row["measurement"] is not None:
         yield f"* values: `measurements/{row['measurement']}.json`, protocol {row['protocol']}"
+    for figure in row["figures"]:
+        yield f"* figure: [{figure}]({figure})"
     yield f"* again: `{rerun_command(row, environment['options'])}`"
     yield ""
     if row["controls"]:

@@ -39,8 +39,10 @@ def merge(runs: Sequence[Path], root: Path) -> Path:
         "claims": sorted(rows, key=lambda row: (row["variant"], row["id"], row["subject"])),
     }
     for run in runs:
-        for path in sorted((run / "measurements").glob("*.json")):
-            storage.write_atomically(folder / "measurements" / path.name, path.read_text(encoding="utf-8"))
+        for path in (*sorted(run.glob("measurements/*.json")), *sorted(run.glob("figures/*.svg"))):
+            copy = folder / path.relative_to(run)
+            copy.parent.mkdir(exist_ok=True)
+            storage.write_atomically(copy, path.read_text(encoding="utf-8"))
     storage.write_json(folder / "report.json", merged)
     storage.write_atomically(folder / "report.md", markdown(merged))
     storage.point_latest(folder)

@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+import time
 from collections.abc import Generator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,8 @@ from prolepsis.report.store import DAMAGED, TAKEN_OVER
 from prolepsis.report.table import COLOURS, Column, Row, counts, table
 
 SCHEMA = 1
+PAUSE = 30
+"""Between two writings of an unfinished report, in units of what one takes."""
 STOPPED = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
 
 
@@ -36,6 +39,7 @@ class Reporting:
         self.config = config
         self.started = datetime.now(UTC)
         self.planned: set[str] = set()
+        self.next_write = 0.0
         self.records: dict[str, dict[str, Any]] = {}
         self.raised: set[tuple[str, str, str]] = set()
         self.crashed = False
@@ -85,7 +89,11 @@ class Reporting:
         record = recorded(report.user_properties)
         if record is not None and self.records.get(report.nodeid) != record:
             self._keep(report.nodeid, record)
-            self._write(complete=False)
+            # The whole report is written each time, which must not cost more than a small part of the run.
+            if time.monotonic() >= self.next_write:
+                began = time.monotonic()
+                self._write(complete=False)
+                self.next_write = time.monotonic() + PAUSE * (time.monotonic() - began)
         self.raised.update(tuple(json.loads(text)) for text in _properties(report, RAISED))
         self.user_errors.update(dict.fromkeys(_properties(report, USER_ERROR)))
         self.damaged.update(dict.fromkeys(_properties(report, DAMAGED)))
