@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 # A run inside this process forgets the modules it was the first to import, and numpy cannot be imported again.
 import prolepsis.judge  # noqa: F401
+from prolepsis.report.store import STORE
 
 ROOT = Path(__file__).parent.parent
 
@@ -88,7 +90,7 @@ def load_subject(wanted, pytestconfig):
             raise UserError(f"{source.id}: config.json is broken; write it again")
         return SimpleNamespace(
             id=source.id, n_layers=2, n_heads=1, d_model=4, revision=None, transcoder=None,
-            digest=source.id + (HERE / "wanted.json").read_text(), twin=None, same_behaviour=None, ladder=()
+            digest=f"weights of {source.id}", twin=None, same_behaviour=None, ladder=()
         )
     return load
 
@@ -167,7 +169,9 @@ class ClaimsProject:
         return path
 
     def want(self, wanted: Mapping[str, str]) -> None:
+        """Let something else come out from now on; what was measured before is forgotten."""
         self.write("wanted.json", json.dumps(wanted))
+        shutil.rmtree(self.path / "reports" / STORE, ignore_errors=True)
 
     def pin(self, **verdicts: str) -> Path:
         """Pin X01 and X02 as asked, for subjects named with underscores."""

@@ -148,7 +148,7 @@ def test_a_sham_may_move_by_its_bound_and_no_further():
             {"parameters": {"folds": [{"discovery": ["a"], "tested": ["b"]}, {"discovery": ["c"], "tested": ["c"]}]}},
             "reused for testing: c",
         ),
-        ({"unit": "proportion"}, "measured in proportion, but the claim is in nats"),
+        ({"unit": "probability"}, "measured in probability, but the claim is in nats"),
     ],
 )
 def test_a_failed_instrument_is_a_fault_and_never_a_verdict(changes, message):

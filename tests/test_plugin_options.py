@@ -292,7 +292,7 @@ def test_each_worker_sees_its_share(project: ClaimsProject, monkeypatch: pytest.
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     seen = "{os.environ['CUDA_VISIBLE_DEVICES']}|{os.environ['OMP_NUM_THREADS']}"
     project.write("conftest.py", (project.path / "conftest.py").read_text().replace("{os.getpid()}", seen))
-    project.run("-n2").assert_outcomes(passed=6)
+    project.run("-n2", subjects=("planner", "planted-llama-latch")).assert_outcomes(passed=6)
     share = threads(2, os.cpu_count() or 1)
     assert {line[2] for line in project.log()} == {f"3|{share}", f"7|{share}"}
 

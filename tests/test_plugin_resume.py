@@ -52,7 +52,8 @@ def test_claims_fresh(project: ClaimsProject, workers: tuple[str, ...]) -> None:
 def test_another_subject_or_other_conditions_are_measured_anew(project: ClaimsProject) -> None:
     """A subject whose weights changed, another dtype or another device finds nothing in the store."""
     project.run(subjects=("planner",))
-    project.want({"improviser": "vacuous"})
+    conftest = (project.path / "conftest.py").read_text()
+    project.write("conftest.py", conftest.replace('f"weights of', 'f"other weights of'))
     project.run(subjects=("planner",))
     project.run("--claims-dtype=bfloat16", subjects=("planner",))
     assert len(project.made()) == 9

@@ -52,7 +52,7 @@ def test_verdicts_are_the_same_with_and_without_workers(project: ClaimsProject) 
 @WORKERS
 def test_no_subject_is_loaded_twice(project: ClaimsProject, workers: tuple[str, ...]) -> None:
     """Every subject is loaded once, by one worker, and each family is measured once on it; both workers take part."""
-    subjects = (*SUBJECTS, "window-2", "window-relay")
+    subjects = (*SUBJECTS, "window-2", "window-relay", "planted-llama-latch", "planted-gemma2-latch")
     project.run(*workers, subjects=subjects)
     log = project.log()
     assert sorted(subject for what, subject, _ in log if what == "load") == sorted(subjects)

@@ -1,0 +1,43 @@
+"""The ledger, the experiments and the claim modules belong together: nothing is listed that is not verified."""
+
+import re
+
+from prolepsis import archive, audit, ledger
+from prolepsis.experiments import families
+
+CLAIMS = ledger.LEDGER.parent
+UNREAD = ("recorded_layer_gradient", "recorded_best_ratio", "recorded_words_astray", "recorded_floor")
+"""What no known recording tells; claims about it are untested."""
+
+
+def test_every_claim_has_an_experiment_in_each_of_its_tiers() -> None:
+    """What the ledger names as a claim's experiment is there: for subjects, for the paper, or for recordings."""
+    for claim in ledger.rows():
+        known = set(audit.MODULES) if claim.kind == "arithmetic" else set(families.MODULES)
+        if "archive" in claim.tiers:
+            known |= set(archive.MODULES) | set(UNREAD)
+        assert claim.experiment in known, claim.id
+
+
+def test_every_experiment_is_named_by_a_claim_and_exists() -> None:
+    """No experiment is registered that no claim asks for, and each can be imported by its name."""
+    named = {claim.experiment for claim in ledger.rows()}
+    for name in families.MODULES:
+        assert name in named
+        assert callable(families.experiment(name))
+
+
+def test_every_family_and_variant_has_a_claim_test() -> None:
+    """For each family and variant of the ledger exactly one test function is marked, and for nothing else."""
+    marked = [
+        found
+        for path in sorted(CLAIMS.glob("test_*.py"))
+        for found in re.findall(r'pytest\.mark\.claims\(family="([^"]+)", variant="([^"]+)"\)', path.read_text())
+    ]
+    assert sorted(marked) == sorted({(claim.family, claim.variant) for claim in ledger.rows()})
+
+
+def test_claim_modules_stay_short() -> None:
+    """A claims module has less than 200 lines."""
+    for path in CLAIMS.glob("test_*.py"):
+        assert len(path.read_text().splitlines()) < 200, path.name
