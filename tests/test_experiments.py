@@ -14,6 +14,7 @@ from prolepsis import ledger
 from prolepsis.controls import matched_random, once, unembedding_direction
 from prolepsis.experiments import families
 from prolepsis.experiments.interchange import find_sites, interchange, off_target_kl
+from prolepsis.experiments.necessity import rows_of_groups
 from prolepsis.experiments.position_sweep import gain, localises, sweeps
 from prolepsis.experiments.regeneration import regeneration
 from prolepsis.experiments.rhyme_pairs import SHIFTS, Runs, rhyme_pairs, task_of
@@ -124,6 +125,17 @@ def test_the_sweep_peaks_where_the_plan_is(planner: Subject) -> None:
         sweep = once(planner, sweeps)[pair.id].measured
         assert runs.clean(pair.recipient).tokens[sweep.index(max(sweep))] == newline
     assert all(localises(sweep.measured) for sweep in sweeps(subject_of("direct")).values())
+
+
+def test_the_rows_of_groups_are_those_of_clean_runs(planner: Subject) -> None:
+    """The rows whose mean replaces a site's, read side by side, are those of each prompt's own clean run."""
+    task, runs = task_of(planner), once(planner, Runs)
+    template, (name, words) = task.templates[2], list(task.groups.items())[5]
+    read = once(planner, rows_of_groups)[template.id]
+    assert list(task.groups)[5] == name
+    for layer, rows in read.items():
+        own = runs.clean(task.prompt(template, words[0])).resid_post(layer)
+        assert torch.allclose(rows[5], own, rtol=1e-5, atol=1e-5)
 
 
 def test_a_tie_does_not_localise() -> None:

@@ -8,8 +8,11 @@ import torch
 
 from prolepsis.controls import control_arms, mechanism_controls, once
 from prolepsis.edits import ReplaceRow
+from prolepsis.errors import UserError
 from prolepsis.experiments.interchange import find_sites, parameters
+from prolepsis.experiments.prompt_batch import passes
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
+from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.subject import Subject
 
@@ -61,7 +64,7 @@ def _losses(subject: Subject) -> dict[str, dict[int, float]]:
     for pair in sites.pairs:
         layer, _ = sites.of(pair)
         recipient = runs.clean(pair.recipient)
-        mean = _mean_of_others(subject, runs, pair, layer)  # [T, d]
+        mean = _mean_of_others(subject, pair, layer)  # [T, d]
         places = range(sites.source[pair.id] + 1, len(recipient.tokens) - 1)
         out = recipient.edit([*([ReplaceRow(layer, p, mean[p])] for p in places), []])
         odds = out.log_odds(runs.answer(pair.recipient))
@@ -69,12 +72,29 @@ def _losses(subject: Subject) -> dict[str, dict[int, float]]:
     return losses
 
 
-def _mean_of_others(subject: Subject, runs: Runs, pair: Pair, layer: int) -> torch.Tensor:
+def _mean_of_others(subject: Subject, pair: Pair, layer: int) -> torch.Tensor:
     """Mean resid_post [T, d] of the pair's template over one word of every other group."""
-    task = task_of(subject)
-    others = [words[0] for group, words in task.groups.items() if group != pair.recipient.group]
-    rows = [runs.clean(task.prompt(pair.recipient.template, word)).resid_post(layer) for word in others]
-    return torch.stack(rows).mean(0)
+    rows = once(subject, rows_of_groups)[pair.recipient.template.id][layer]  # [groups, T, d]
+    others = [i for i, group in enumerate(task_of(subject).groups) if group != pair.recipient.group]
+    return rows[others].mean(0)
+
+
+def rows_of_groups(subject: Subject) -> dict[str, dict[int, torch.Tensor]]:
+    """Template id → layer → resid_post of the template with the first word of each group, [groups, T, d].
+
+    Raises UserError when these prompts differ in length.
+    """
+    task, found = task_of(subject), {}
+    layers = tuple(range(max(1, subject.n_layers - 1)))
+    for template in task.templates:
+        prompts = [subject.encode(task.prompt(template, words[0]).text) for words in task.groups.values()]
+        if len({len(prompt) for prompt in prompts}) > 1:
+            raise UserError(
+                f"{subject.id}: prompts of template {template.id!r} differ in length; choose words of one token each"
+            )
+        batches = [state.resid_post for state in passes(subject, prompts, Read(logits=(), resid_post=layers))]
+        found[template.id] = {layer: torch.cat([batch[layer] for batch in batches]) for layer in layers}
+    return found
 
 
 def _sham(runs: Runs, pair: Pair, layer: int, site: int) -> float:
