@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -195,7 +196,15 @@ def run_until_it_hangs(project: ClaimsProject, *options: str) -> subprocess.Pope
     """A run that has recorded the first verdict and then hangs for a while."""
     project.want({"X02 planner": "hang", "X01 improviser": "hang"})
     command = [sys.executable, "-m", "pytest", "claims", "--claims-subject=planner", "--claims-subject=improviser"]
-    run = subprocess.Popen([*command, *options], cwd=project.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    # Where the tests themselves run in the background, Ctrl-C is ignored, and what they start would inherit that.
+    restored = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    run = subprocess.Popen(
+        [*command, *options],
+        cwd=project.path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=restored,  # noqa: PLW1509 — the child does nothing else before it becomes pytest
+    )
     deadline = time.monotonic() + 60
     while not list(project.path.glob("reports/*/measurements/X01-asked-planner.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
