@@ -1,6 +1,7 @@
 """Whether printed figures follow from the figures they are made of, and whether what is printed twice is one value."""
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -10,6 +11,7 @@ from prolepsis.audit.counts import audited
 from prolepsis.errors import UserError
 from prolepsis.ledger import Claim, Published
 from prolepsis.measurement import Measurement
+from prolepsis.statistics import grim
 
 OPERATORS: Mapping[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
@@ -29,10 +31,10 @@ def recomputed(claim: Claim) -> Measurement:
     """
     wrong, detail = [], {}
     for entry in claim.published:
-        value, slack = _value(claim, entry), half_digit(_value(claim, entry), claim.scale)
+        value = _value(claim, entry)
         made_of, found = _made_of(claim, entry, value)
         detail[f"{entry['where']}: {made_of}"] = found
-        if abs(found - value) > slack * (1 + 1e-9):
+        if not _agrees(entry, value, found, half_digit(value, claim.scale)):
             wrong.append(f"{value:g} ({entry['where']}): {made_of} gives {found:.4g}")
     return audited(claim, wrong, {"recomputed": detail})
 
@@ -74,6 +76,14 @@ def _evaluate(node: ast.expr) -> float:
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         return float(node.value)
     raise ValueError(f"{ast.unparse(node)!r} is no expression of numbers with + - * /")
+
+
+def _agrees(entry: Published, value: float, found: float, slack: float) -> bool:
+    """Whether ``found`` rounds to ``value``; where only n is known, whether any count of n does."""
+    if entry["of"] is None and entry["k"] is None and entry["n"] is not None:
+        decimals = round(-math.log10(2 * slack))
+        return grim(100 * value, entry["n"], decimals + PER_CENT)
+    return abs(found - value) <= slack * (1 + 1e-9)
 
 
 def _made_of(claim: Claim, entry: Published, value: float) -> tuple[str, float]:
