@@ -180,7 +180,7 @@ def clean_run(subject: Subject, tokens: Sequence[int]) -> CleanRun:
 
     def keep_call(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         first.append(args[0] if args else kwargs["hidden_states"])
-        dropped = ("hidden_states", "past_key_value", "past_key_values", "use_cache")
+        dropped = ("hidden_states", "past_key_value", "past_key_values", "layer_past", "use_cache")
         calls.append({name: value for name, value in kwargs.items() if name not in dropped})
 
     with applied(subject, state, own_masks=subject.mask_rule is not None):

@@ -10,9 +10,11 @@ from prolepsis.errors import UserError
 class Family:
     """Module names of one transformers architecture, as dotted paths.
 
-    ``layers``, ``final_norm`` and ``unembedding`` start at the model, the others at one of its layers. The input of
+    ``layers`` and ``final_norm`` start at the model, the others at one of its layers. The input of
     ``mid_norm`` is resid_mid; the output of ``mlp_out`` is what the MLP adds to the residual stream; the input of
-    ``attention_out`` is z, the heads' outputs side by side; ``values`` gives each key-value head's values.
+    ``attention_out`` is z, the heads' outputs side by side; ``values`` gives each key-value head's values, or where
+    they are ``fused`` each head's queries, keys and values in this order. ``parallel`` is the configuration's field
+    that says whether attention and MLP both read resid_pre; resid_mid, what the MLP reads, is then resid_pre itself.
     """
 
     mid_norm: str
@@ -22,13 +24,30 @@ class Family:
     values: str = "self_attn.v_proj"
     attention_out: str = "self_attn.o_proj"
     final_norm: str = "model.norm"
-    unembedding: str = "lm_head"
+    fused: bool = False
+    parallel: str | None = None
 
+
+_LLAMA_LIKE = Family(mid_norm="post_attention_layernorm", mlp_out="mlp")
+_GEMMA_LIKE = Family(mid_norm="pre_feedforward_layernorm", mlp_out="post_feedforward_layernorm")
 
 FAMILIES = {
-    "llama": Family(mid_norm="post_attention_layernorm", mlp_out="mlp"),
-    "mistral": Family(mid_norm="post_attention_layernorm", mlp_out="mlp"),
-    "gemma2": Family(mid_norm="pre_feedforward_layernorm", mlp_out="post_feedforward_layernorm"),
+    "llama": _LLAMA_LIKE,
+    "mistral": _LLAMA_LIKE,
+    "qwen3": _LLAMA_LIKE,
+    "gemma2": _GEMMA_LIKE,
+    "gemma3_text": _GEMMA_LIKE,
+    "gpt_neox": Family(
+        mid_norm="post_attention_layernorm",
+        mlp_out="mlp",
+        layers="gpt_neox.layers",
+        attention="attention",
+        values="attention.query_key_value",
+        attention_out="attention.dense",
+        final_norm="gpt_neox.final_layer_norm",
+        fused=True,
+        parallel="use_parallel_residual",
+    ),
 }
 
 

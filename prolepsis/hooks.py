@@ -231,7 +231,9 @@ class _HeadHooks:
 
     def keep_values(self, _: Any, __: tuple[Any, ...], output: Tensor) -> None:
         rows, length, width = output.shape
-        values = output.view(rows, length, width // self.subject.d_head, self.subject.d_head).transpose(1, 2)
+        parts = 3 if self.subject.family.fused else 1
+        per_head = output.view(rows, length, width // (parts * self.subject.d_head), parts, self.subject.d_head)
+        values = per_head[..., -1, :].transpose(1, 2)
         self.values = values.repeat_interleave(self.subject.n_heads // values.shape[1], dim=1)  # [B, H, T, dh]
         for head in self.asked_values:
             self.state.values[head] = self.values[:, head.index].clone()

@@ -190,7 +190,7 @@ class _Comparison:
 
     def _move(self, into: Value, source: Value) -> tuple[str, ...]:
         """How a difference gets from ``source`` into a value: the head that carries it, as query→key."""
-        if into.what == "resid_mid" and source.position != into.position:
+        if into.what == "attended" and source.position != into.position:
             return (f"L{into.layer}:H* {into.position}→{source.position}",)
         if into.head is not None and source.head is None:
             return (f"L{into.layer}:H{into.head} {into.position}→{source.position}",)

@@ -92,7 +92,7 @@ class Subject:
     @property
     def unembedding(self) -> Tensor:
         """Unembedding matrix [V, d]."""
-        weight: Tensor = self.model.get_submodule(self.family.unembedding).weight
+        weight: Tensor = self.model.get_output_embeddings().weight
         return weight
 
     @cached_property

@@ -24,7 +24,7 @@ class Value(NamedTuple):
     that of logits the number of layers.
     """
 
-    what: Literal["token", "resid_mid", "resid_post", "edited", "pattern", "hidden", "z", "logits"]
+    what: Literal["token", "attended", "resid_post", "edited", "pattern", "hidden", "z", "logits"]
     layer: int
     head: int | None
     position: int
@@ -134,15 +134,17 @@ class Run:
             if layer in self._skipped:
                 self.resid_post[layer, position] = self.resid_post[layer - 1, position]
             else:
-                self.resid_mid[layer, position] = self._inside(layer, position)
-                self.resid_post[layer, position] = self._output(layer, position)
+                attended = self._attended(layer, position)
+                before = self.resid_post[layer - 1, position]
+                self.resid_mid[layer, position] = before if program.wiring.parallel else attended
+                self.resid_post[layer, position] = self._output(layer, position, attended)
         last = program.wiring.n_layers - 1
         self.logits[position] = program.number(
             Value("logits", last + 1, None, position, (self.resid_post[last, position],))
         )
 
-    def _inside(self, layer: int, position: int) -> int:
-        """resid_mid: the row itself, what the heads nobody singled out bring, then the z of the singled-out ones.
+    def _attended(self, layer: int, position: int) -> int:
+        """The row itself, what the heads nobody singled out bring, then the z of the singled-out ones: their sum.
 
         A head that sees one key copies it, one that sees more also compares them with the row itself, so either way
         the row and its visible keys are what the sum depends on.
@@ -152,7 +154,7 @@ class Run:
         if len(heads) < program.wiring.n_heads:
             inputs += self._rows(layer, program.keys(layer, position))
         inputs += [self._z(head, position) for head in heads]
-        return program.number(Value("resid_mid", layer, None, position, tuple(inputs)))
+        return program.number(Value("attended", layer, None, position, tuple(inputs)))
 
     def _rows(self, layer: int, positions: tuple[int, ...]) -> list[int]:
         """resid_pre of ``layer`` at ``positions``."""
@@ -183,7 +185,7 @@ class Run:
         edits = tuple(sorted(blocked[key] for key in blocked if key in visible))
         return keys, self.program.number(Value("pattern", head.layer, head.index, position, tuple(compared), edits))
 
-    def _output(self, layer: int, position: int) -> int:
+    def _output(self, layer: int, position: int, attended: int) -> int:
         """resid_post: what the layer computed, replaced, then added to; streams are replaced for the prompt only."""
         program = self.program
         if (layer, position) in self._replaced:
@@ -192,8 +194,7 @@ class Run:
         elif self.clean and layer in self._streams and position < program.n_prompt:
             number = self.clean.resid_post[layer, position]
         else:
-            inputs = (self.resid_mid[layer, position],)
-            number = program.number(Value("resid_post", layer, None, position, inputs))
+            number = program.number(Value("resid_post", layer, None, position, (attended,)))
         added = self._added.get((layer, position))
         if added:
             number = program.number(Value("edited", layer, None, position, (number,), added))

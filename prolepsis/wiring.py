@@ -22,13 +22,15 @@ class Wiring:
     """The wiring of a decoder: in layer l a token sees itself and earlier tokens, at most ``windows[l]`` in all.
 
     ``windows`` has one entry per layer, None where attention is global. ``mask_rule`` hides further keys in every
-    layer. Attention sinks and keys shared between layers are not modelled.
+    layer. In a ``parallel`` decoder attention and MLP of a layer both read resid_pre, so that resid_mid is resid_pre.
+    Attention sinks and keys shared between layers are not modelled.
     """
 
     n_layers: int
     n_heads: int
     windows: tuple[int | None, ...]
     mask_rule: MaskRule | None = None
+    parallel: bool = False
 
     def __post_init__(self) -> None:
         """Raises UserError for counts below 1 and for windows that do not fit the layers."""
@@ -60,25 +62,36 @@ def wiring_from_config(config: Mapping[str, Any], rule: MaskRule | None = None) 
     Raises UserError for a model type whose wiring is not modelled, and for a field that is missing or not understood.
     """
     model_type = config.get("model_type")
-    family_of(SimpleNamespace(model_type=model_type))
+    family = family_of(SimpleNamespace(model_type=model_type))
     if config.get("use_bidirectional_attention"):
         raise UserError("use_bidirectional_attention is set: only causal attention is modelled")
     for name in ("num_hidden_layers", "num_attention_heads"):
         if not isinstance(config.get(name), int):
             raise UserError(f"the configuration has no whole number {name}; give a complete transformers config.json")
     n_layers = config["num_hidden_layers"]
-    return Wiring(n_layers, config["num_attention_heads"], _windows(config, n_layers), rule)
+    # transformers takes residuals to be parallel where a configuration does not say.
+    parallel = family.parallel is not None and config.get(family.parallel, True)
+    return Wiring(n_layers, config["num_attention_heads"], _windows(config, n_layers), rule, parallel)
 
 
 def _windows(config: Mapping[str, Any], n_layers: int) -> tuple[int | None, ...]:
-    """Llama ignores the window, Mistral slides in every layer, Gemma 2 in those its layer types name."""
-    if config["model_type"] == "llama":
+    """Llama and GPT-NeoX have no window, Mistral slides in every layer, the others in those their layer types name.
+
+    Without layer types Gemma 2 slides in every other layer, Gemma 3 in all but every sixth, and Qwen 3, if asked to
+    slide at all, from layer ``max_window_layers`` on.
+    """
+    model_type = config["model_type"]
+    if model_type in ("llama", "gpt_neox") or (model_type == "qwen3" and not config.get("use_sliding_window")):
         return (None,) * n_layers
     window = config.get("sliding_window", 4096)
-    if config["model_type"] == "mistral" or window is None:
+    if model_type == "mistral" or window is None:
         return (window,) * n_layers
-    alternating = [("sliding_attention", "full_attention")[layer % 2] for layer in range(n_layers)]
-    types = config.get("layer_types") or alternating
+    if model_type == "qwen3":
+        slides = [layer >= config.get("max_window_layers", 28) for layer in range(n_layers)]
+    else:
+        every = config.get("sliding_window_pattern", 6) if model_type == "gemma3_text" else 2
+        slides = [(layer + 1) % every != 0 for layer in range(n_layers)]
+    types = config.get("layer_types") or [("full_attention", "sliding_attention")[slide] for slide in slides]
     unknown = sorted(set(types) - {"sliding_attention", "full_attention"})
     if unknown:
         raise UserError(f"layer type {unknown[0]!r} is not modelled; known: sliding_attention, full_attention")

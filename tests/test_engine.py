@@ -18,8 +18,18 @@ from prolepsis.subject import Subject
 from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
 
 families = st.sampled_from(FAMILIES)
+PLACED_ROUNDING = ("gpt_neox",)
+"""Families whose numbers depend, in their last bit, on where a row stands in its batch: torch's GELU rounds the last
+few numbers of a tensor, those that do not fill a vector, in another way than the ones before."""
 seeds = st.integers(0, 2**16)
 few = settings(max_examples=25, deadline=None)
+
+
+def same(subject: Subject, one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether runs that stand in different places of their batches are equal: bit for bit where the family allows."""
+    if subject.config.model_type in PLACED_ROUNDING:
+        return torch.allclose(one, other, rtol=0, atol=1e-12)
+    return torch.equal(one, other)
 
 
 def hooked_logits(
@@ -90,7 +100,7 @@ def test_replacing_a_row_by_itself_changes_nothing(family: str, seed: int, layer
         [ReplaceHeadOutput(head, position, z)],
         [FreezePattern((head,))],
     ]
-    assert torch.equal(clean.edit(rows).last_logits, clean.unedited(rows).last_logits)
+    assert same(subject, clean.edit(rows).last_logits, clean.unedited(rows).last_logits)
 
 
 @few
@@ -151,7 +161,8 @@ def test_a_frozen_pattern_moves_values_only(family: str, seed: int) -> None:
     upstream = Add(0, 2, rows_like(subject, seed, 1)[0])
     out = clean.edit([[upstream, FreezePattern((head,))]], Read(z=(head,), resid_post=(1,), patterns=((head, 5),)))
     normed = subject.layer(2).input_layernorm(out.resid_post[1])
-    values = subject.part(2, "values")(normed)[0].view(6, -1, subject.d_head)
+    parts = 3 if subject.family.fused else 1
+    values = subject.part(2, "values")(normed)[0].view(6, -1, parts, subject.d_head)[:, :, -1]
     shared = head.index * values.shape[1] // subject.n_heads
     assert torch.allclose(out.z[head][0], clean.patterns(2)[1] @ values[:, shared], atol=1e-12)
     assert torch.equal(out.patterns[head, 5][0], clean.patterns(2)[1, 5])
@@ -189,8 +200,8 @@ def test_adds_sum_and_commute(family: str, seed: int) -> None:
     clean = clean_run(subject, tiny_tokens(seed, 5))
     a, b = rows_like(subject, seed, 2)
     out = clean.edit([[Add(1, 2, a), Add(1, 2, b)], [Add(1, 2, b), Add(1, 2, a)], [Add(1, 2, a + b)]]).last_logits
-    assert torch.equal(out[0], out[1])
-    assert torch.equal(out[0], out[2])
+    assert same(subject, out[0], out[1])
+    assert same(subject, out[0], out[2])
 
 
 def test_replace_comes_before_add() -> None:

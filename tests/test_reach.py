@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from transformers import AutoConfig
 
 from prolepsis.errors import UserError
 from prolepsis.masks import BoolArray, CoupletBarrier, IntArray
@@ -379,18 +380,37 @@ PLAIN = {"model_type": "gemma2", "num_hidden_layers": 3, "num_attention_heads": 
         ({"model_type": "mistral"}, (5, 5, 5)),
         ({"model_type": "mistral", "sliding_window": None}, (None, None, None)),
         ({"model_type": "llama"}, (None, None, None)),
+        ({"model_type": "gpt_neox"}, (None, None, None)),
+        ({"model_type": "gemma3_text", "sliding_window_pattern": 3}, (5, 5, None)),
+        ({"model_type": "gemma3_text"}, (5, 5, 5)),
+        ({"model_type": "qwen3"}, (None, None, None)),
+        ({"model_type": "qwen3", "use_sliding_window": True, "max_window_layers": 1}, (None, 5, 5)),
+        ({"model_type": "qwen3", "use_sliding_window": True}, (None, None, None)),
     ],
 )
 def test_windows_are_those_the_model_class_applies(changes: dict[str, Any], windows: tuple[int | None, ...]) -> None:
-    """Each family turns sliding_window and layer_types into windows in its own way."""
-    assert wiring_from_config(PLAIN | changes) == Wiring(3, 2, windows)
+    """Each family turns sliding_window and layer_types into windows in its own way: that of its transformers class."""
+    given = PLAIN | changes
+    assert wiring_from_config(given).windows == windows
+    whole = AutoConfig.for_model(given["model_type"], **{k: v for k, v in given.items() if k != "model_type"})
+    assert wiring_from_config(whole.to_dict()).windows == windows
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_a_parallel_decoder_has_no_mid_stream_of_its_own(parallel: bool) -> None:
+    """Where attention and MLP read the same stream, a head's output does not reach what the MLP of its layer reads."""
+    config = PLAIN | {"model_type": "gpt_neox", "use_parallel_residual": parallel}
+    wiring = wiring_from_config(config)
+    head = parse_edits("head L1:H0@3")
+    assert reach(wiring, head, parse_readout("mid L1@3"), tokens=5).answer is not parallel
+    assert reach(wiring, head, parse_readout("L1@3"), tokens=5).answer
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "gemma3n"}, "'gemma3n'.*known: gemma2, llama, mistral"),
-        ({"model_type": None}, "known: gemma2, llama, mistral"),
+        ({"model_type": "gemma3n"}, "'gemma3n'.*known: gemma2, gemma3_text"),
+        ({"model_type": None}, "known: gemma2, gemma3_text"),
         ({"num_attention_heads": None}, "no whole number num_attention_heads"),
         (
             {"layer_types": ["full_attention", "chunked_attention", "full_attention"]},

@@ -225,6 +225,15 @@ def test_the_engine_gives_the_same_answer_case_by_case(
     assert any(moved(subject, TOKENS, edits, parse_readout(readout), seed) for seed, subject in drawn) == answer
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_head_is_read_by_the_mlp_of_its_layer_unless_both_read_the_same_stream(family: str) -> None:
+    """A head's output reaches resid_mid of its own layer in every family but that of the parallel residual."""
+    subject, tokens, readout, head = model(family, 0), TOKENS[:LENGTH], parse_readout("mid L1@3"), "head L1:H0@3"
+    edits = list(parse_edits(head))
+    assert moved(subject, tokens, (edits, []), readout, 0) == (family != "gpt_neox")
+    assert reach(subject.wiring, edits, readout, tokens=tokens).answer == (family != "gpt_neox")
+
+
 @settings(max_examples=80, deadline=None)
 @given(rules(), rows(LENGTH + 1), st.integers(0, LENGTH - 1))
 def test_reach_refuses_what_the_engine_refuses(rule: Hidden | None, edits: Rows, position: int) -> None:

@@ -3,11 +3,13 @@
 from typing import Any
 
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from prolepsis.masks import MaskRule
 from prolepsis.subject import Subject
 
-FAMILIES = ("llama", "gemma2", "mistral")
+FAMILIES = ("llama", "gemma2", "mistral", "qwen3", "gemma3", "gpt_neox")
+MODEL_TYPES = {"gemma3": "gemma3_text"}
 N_VOCAB = 23
 
 
@@ -22,7 +24,7 @@ def tiny_subject(
     mask_rule: MaskRule | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> Subject:
-    """A random subject; Gemma 2 alternates sliding and full layers, Mistral slides everywhere, Llama nowhere."""
+    """A random subject; Mistral slides everywhere, Llama and GPT-NeoX nowhere, the others in every other layer."""
     common: dict[str, Any] = {
         "vocab_size": N_VOCAB,
         "hidden_size": n_heads * d_head,
@@ -36,22 +38,18 @@ def tiny_subject(
         "attn_implementation": "eager",
         "pad_token_id": 0,
     }
+    every_other = [("sliding_attention", "full_attention")[layer % 2] for layer in range(n_layers)]
+    of_family: dict[str, dict[str, Any]] = {
+        "llama": {},
+        "mistral": {"sliding_window": window},
+        "qwen3": {"sliding_window": window, "use_sliding_window": True, "layer_types": every_other},
+        "gemma2": {"sliding_window": window, "query_pre_attn_scalar": d_head, "final_logit_softcapping": 30.0},
+        "gemma3": {"sliding_window": window, "query_pre_attn_scalar": d_head, "layer_types": every_other},
+        "gpt_neox": {},
+    }
     torch.manual_seed(seed)
-    model: Any
-    if family == "llama":
-        from transformers import LlamaConfig, LlamaForCausalLM
-
-        model = LlamaForCausalLM(LlamaConfig(**common))
-    elif family == "mistral":
-        from transformers import MistralConfig, MistralForCausalLM
-
-        model = MistralForCausalLM(MistralConfig(**common, sliding_window=window))
-    else:
-        from transformers import Gemma2Config, Gemma2ForCausalLM
-
-        model = Gemma2ForCausalLM(
-            Gemma2Config(**common, sliding_window=window, query_pre_attn_scalar=d_head, final_logit_softcapping=30.0)
-        )
+    config = AutoConfig.for_model(MODEL_TYPES.get(family, family), **common, **of_family[family])
+    model: Any = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     return Subject(id=f"tiny-{family}-{seed}", model=model.to(dtype), tokenizer=None, mask_rule=mask_rule)
 
 
