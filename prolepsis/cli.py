@@ -10,9 +10,10 @@ from prolepsis.commands.command import INTERRUPTED, OUR_BUG, USER_ERROR
 from prolepsis.commands.reach import REACH
 from prolepsis.commands.runs import COMPARE, MERGE, TRUTH
 from prolepsis.commands.train import TRAIN
+from prolepsis.commands.transcoder import TRANSCODER
 from prolepsis.errors import UserError
 
-COMMANDS = (REACH, TRAIN, TRUTH, COMPARE, MERGE)
+COMMANDS = (REACH, TRAIN, TRANSCODER, TRUTH, COMPARE, MERGE)
 
 
 class _Parser(argparse.ArgumentParser):

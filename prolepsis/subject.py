@@ -140,6 +140,16 @@ class Subject:
         cap = getattr(self.config, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
+    def features(self, layer: int, resid_mid: Tensor) -> Tensor:
+        """Activations [..., F] of the transcoder's features of ``layer`` at rows [..., d] of resid_mid.
+
+        Raises UserError when the subject has no transcoder.
+        """
+        if self.transcoder is None:
+            raise UserError(f"{self.id}: it has no transcoder; give one with --claims-transcoder or in a preset")
+        read = resid_mid if self.transcoder.input_hook == "hook_resid_mid" else self.part(layer, "mid_norm")(resid_mid)
+        return self.transcoder.encode(layer, read)
+
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text``, BOS first."""
         return [int(token) for token in self.tokenizer(text)["input_ids"]]

@@ -46,9 +46,9 @@ class Activity:
             parts.append(torch.stack([mid[layer][range(len(prompts)), positions] for layer in layers]))  # [L, n, d]
         if not parts:
             return
-        transcoder, rows = transcoder_of(self.subject), torch.cat(parts, 1)  # [L, N, d]
+        rows = torch.cat(parts, 1)  # [L, N, d]
         # Few of a large transcoder's features are active anywhere.
-        active = [transcoder.encode(layer, rows[layer]).cpu().to_sparse() for layer in layers]
+        active = [self.subject.features(layer, rows[layer]).cpu().to_sparse() for layer in layers]
         self._active |= dict(zip(missing, torch.stack(active, 1), strict=True))
 
     def writes(self, weights: Mapping[Feature, float]) -> dict[int, Tensor]:

@@ -44,9 +44,8 @@ class Census:
 def censuses(subject: Subject) -> Mapping[str, Census]:
     """Prompt id → census; prompts without an active feature are absent."""
     pairs, transcoder = rhyme_pairs(task_of(subject)), transcoder_of(subject)
-    last = subject.n_layers - 1
     directions = [
-        normalize(transcoder.decoder(layer, last).to(subject.device), dim=-1) for layer in range(subject.n_layers)
+        normalize(transcoder.last_decoder(layer).to(subject.device), dim=-1) for layer in range(subject.n_layers)
     ]
     active = _active(subject, pairs)
     return {
@@ -105,11 +104,11 @@ def _at_ends(shares: Shares, n_layers: int) -> float:
 @torch.no_grad()
 def _active(subject: Subject, pairs: Sequence[Pair]) -> list[list[Feature]]:
     """Per pair the features active at its recipient's last position; every layer's encoder is read once."""
-    runs, transcoder, layers = once(subject, Runs), transcoder_of(subject), tuple(range(subject.n_layers))
+    runs, layers = once(subject, Runs), tuple(range(subject.n_layers))
     mids = [runs.clean(pair.recipient).read(Read(logits=(), resid_mid=layers)).resid_mid for pair in pairs]
     found: list[list[Feature]] = [[] for _ in pairs]
     for layer in layers:
-        activations = transcoder.encode(layer, torch.stack([mid[layer][0, -1] for mid in mids]))  # [pairs, F]
+        activations = subject.features(layer, torch.stack([mid[layer][0, -1] for mid in mids]))  # [pairs, F]
         for pair, index in activations.nonzero().tolist():
             found[pair].append(Feature(layer, index))
     return found

@@ -121,7 +121,7 @@ def score_features(subject: Subject) -> Scores:
     embedding = subject.unembedding[[subject.word_id(word) for word in words]].float().cpu()  # [words, d]
     dots, cosines = [], []
     for layer in range(subject.n_layers):
-        rows = transcoder.decoder(layer, subject.n_layers - 1)  # [F, d]
+        rows = transcoder.last_decoder(layer)  # [F, d]
         dots.append(embedding @ rows.T)
         cosines.append(normalize(embedding, dim=-1) @ normalize(rows, dim=-1).T)
     dot, cosine = torch.stack(dots, 1), torch.stack(cosines, 1)  # [words, L, F]

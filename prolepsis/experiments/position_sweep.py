@@ -101,12 +101,11 @@ def typical_activation(subject: Subject, runs: Runs, pairs: tuple[Pair, ...], fe
 
     Raises UserError when none of them is ever active.
     """
-    transcoder = transcoder_of(subject)
     layers = tuple(sorted({feature.layer for feature in features}))
     reads = [runs.clean(pair.recipient).read(Read(logits=(), resid_mid=layers)) for pair in pairs]
     means = []
     for layer in layers:
-        active = transcoder.encode(layer, torch.cat([read.resid_mid[layer][0] for read in reads]))  # [N, F]
+        active = subject.features(layer, torch.cat([read.resid_mid[layer][0] for read in reads]))  # [N, F]
         for feature in features:
             values = active[:, feature.index]
             if feature.layer == layer and bool((values > 0).any()):

@@ -145,7 +145,7 @@ def _largest(subject: Subject, words: Sequence[str], layers: Sequence[int]) -> d
     for template in task_of(subject).templates:
         prompts, start = _prompts(subject, template, words)
         for layer, resid in resid_mid_of(subject, prompts, layers).items():
-            total[layer] += transcoder.encode(layer, resid[:, start:]).amax(1).cpu()
+            total[layer] += subject.features(layer, resid[:, start:]).amax(1).cpu()
     return total
 
 

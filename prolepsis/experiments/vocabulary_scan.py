@@ -51,7 +51,7 @@ def _scan(subject: Subject, shuffle: torch.Generator | None) -> TopTokens:
     step = max(1, _COSINES_AT_ONCE // len(embedding))
     tokens, cosines = [], []
     for layer in range(subject.n_layers):
-        rows = transcoder.decoder(layer, subject.n_layers - 1)  # [F, d]
+        rows = transcoder.last_decoder(layer)  # [F, d]
         if shuffle is not None:
             rows = rows.gather(1, torch.rand(rows.shape, generator=shuffle).argsort(1))
         found = [(normalize(part.to(embedding), dim=-1) @ embedding.T).max(-1) for part in torch.split(rows, step)]

@@ -1,0 +1,111 @@
+"""Per-layer transcoders as the Gemma Scope repositories hold them: numpy archives below a folder per layer.
+
+``layer_{l}/…/params.npz`` with ``W_enc`` [d, F], ``W_dec`` [F, d], ``b_enc`` [F], ``b_dec`` [d] and a JumpReLU's
+``threshold`` [F]. Features read the input of the MLP behind its norm and write what the MLP adds to the stream. A layer
+is there in several sparsities; a folder to be opened holds one of each layer. The archives do not name their model.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prolepsis.errors import UserError
+from prolepsis.layouts.files import check_layers, check_shapes, finite
+from prolepsis.layouts.layout import Encoder, Layout, checked_hook
+
+PARAMS = "params.npz"
+
+
+@dataclass(frozen=True)
+class GemmaScope(Layout):
+    """One numpy archive per layer; a feature writes the layer it reads."""
+
+    name: ClassVar[str] = "Gemma Scope archives"
+    files: ClassVar[str] = f"layer_0/…/{PARAMS}, …"
+
+    archives: tuple[Path, ...] = ()
+
+    @classmethod
+    def lies_in(cls, folder: Path) -> bool:
+        return any(folder.glob(f"layer_*/**/{PARAMS}"))
+
+    @classmethod
+    def open(cls, folder: Path, dtype: torch.dtype, input_hook: str | None) -> Self:
+        hook = checked_hook(folder, "mlp.hook_in", input_hook)
+        by_layer: dict[int, list[Path]] = {}
+        for path in sorted(folder.glob(f"layer_*/**/{PARAMS}")):
+            match = re.fullmatch(r"layer_(\d+)", path.relative_to(folder).parts[0])
+            if match:
+                by_layer.setdefault(int(match[1]), []).append(path)
+        check_layers(folder, by_layer)
+        for layer, found in by_layer.items():
+            if len(found) > 1:
+                named = ", ".join(str(path.parent.relative_to(folder)) for path in found)
+                raise UserError(
+                    f"{folder}: layer {layer} is there {len(found)} times ({named}); keep one of each layer"
+                )
+        archives = tuple(by_layer[layer][0] for layer in range(len(by_layer)))
+        d, n_features = (_shapes(archives[0]).get("W_enc") or [0, 0])[:2]
+        for path in archives:
+            wanted = {"W_enc": [d, n_features], "W_dec": [n_features, d], "b_enc": [n_features], "b_dec": [d]}
+            check_shapes(path, _shapes(path), wanted | {"threshold": [n_features]})
+        return cls(folder, "", len(archives), n_features, d, "jumprelu", hook, dtype, archives)
+
+    def targets(self, layer: int) -> range:
+        return range(layer, layer + 1)
+
+    def paths(self) -> Iterator[Path]:
+        return iter(self.archives)
+
+    def encoder(self, layer: int) -> Encoder:
+        return Encoder(self._read(layer, "W_enc").T, self._read(layer, "b_enc"), self._read(layer, "threshold"))
+
+    def rows(self, layer: int, index: int) -> Tensor:
+        return self._read(layer, "W_dec")[index][None]
+
+    def decoder(self, layer: int, target: int) -> Tensor:  # noqa: ARG002
+        return self._read(layer, "W_dec")
+
+    def bias(self, target: int) -> Tensor | None:
+        return self._read(target, "b_dec")
+
+    def _read(self, layer: int, name: str) -> Tensor:
+        """A whole member: an archive cannot be read by rows."""
+        with _archive(self.archives[layer]) as archive:
+            return finite(self.archives[layer], name, torch.from_numpy(archive[name]).to(self.dtype))
+
+
+@contextmanager
+def _archive(path: Path) -> "Iterator[np.lib.npyio.NpzFile]":
+    # numpy would leave a file open that it opens itself and then finds to be no archive.
+    with path.open("rb") as file:
+        try:
+            archive: np.lib.npyio.NpzFile = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
+            raise UserError(f"{path}: truncated or no numpy archive ({error}); download it again") from None
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise UserError(f"{path}: a single array, where an archive of several belongs; download it again")
+        yield archive
+
+
+def _shapes(path: Path) -> dict[str, list[int]]:
+    """Shape of every member, from the members' headers alone."""
+    shapes = {}
+    with _archive(path) as archive:
+        for member in archive.zip.namelist():  # type: ignore[union-attr]
+            with archive.zip.open(member) as file:  # type: ignore[union-attr]
+                version = np.lib.format.read_magic(file)
+                reader = (
+                    np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                )
+                shape, _, _ = reader(file)
+                shapes[member.removesuffix(".npy")] = list(shape)
+    return shapes

@@ -1,0 +1,102 @@
+"""Transcoders as the Gemma Scope 2 repositories hold them: one safetensors file per layer, encoders transposed.
+
+Per layer ``l`` a file whose name ends on ``layer_{l}.safetensors`` with ``w_enc`` [d, F], ``b_enc`` [F], ``threshold``
+[F], ``b_dec`` [d], and ``w_dec``: [F, d] where features write their own layer, or [F, L, d] with a dense axis of target
+layers where they write later ones as well. ``affine_skip_connection`` [d, d], where there is one, takes the input x of
+the layer to its output as ``x @ affine_skip_connection``. Features read the input of the MLP behind its norm.
+
+No file of this layout was at hand: names and orientation are as described, and every shape is checked.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from prolepsis.errors import UserError
+from prolepsis.layouts.files import Shapes, check_layers, check_shapes, header, read
+from prolepsis.layouts.layout import Encoder, Layout, checked_hook
+
+SKIP = "affine_skip_connection"
+
+
+@dataclass(frozen=True)
+class GemmaScope2(Layout):
+    """One file per layer with lower-case names; ``dense`` says that features write all layers from their own on."""
+
+    name: ClassVar[str] = "Gemma Scope 2 files"
+    files: ClassVar[str] = "…layer_0.safetensors with w_enc, …"
+
+    by_layer: tuple[Path, ...] = ()
+    dense: bool = False
+    skips: bool = False
+
+    @classmethod
+    def lies_in(cls, folder: Path) -> bool:
+        found = _layers(folder)
+        return bool(found) and "w_enc" in header(found[min(found)])
+
+    @classmethod
+    def open(cls, folder: Path, dtype: torch.dtype, input_hook: str | None) -> Self:
+        hook, layers = checked_hook(folder, "mlp.hook_in", input_hook), _layers(folder)
+        check_layers(folder, layers)
+        by_layer = tuple(layers[layer] for layer in range(len(layers)))
+        first = header(by_layer[0])
+        shape, dense, skips = first.get("w_enc", []), len(first.get("w_dec", [])) == 3, SKIP in first
+        if len(shape) != 2 or 0 in shape:
+            raise UserError(f"{by_layer[0]}: has no tensor w_enc [width, features]; download it again")
+        for path in by_layer:
+            check_shapes(path, header(path), _wanted(shape, len(layers) if dense else None, skips))
+        return cls(folder, "", len(layers), shape[1], shape[0], "jumprelu", hook, dtype, by_layer, dense, skips)
+
+    def targets(self, layer: int) -> range:
+        return range(layer, self.n_layers if self.dense else layer + 1)
+
+    def paths(self) -> Iterator[Path]:
+        return iter(self.by_layer)
+
+    def encoder(self, layer: int) -> Encoder:
+        return Encoder(self._read(layer, "w_enc").T, self._read(layer, "b_enc"), self._read(layer, "threshold"))
+
+    def rows(self, layer: int, index: int) -> Tensor:
+        rows = self._read(layer, "w_dec", index)
+        return rows[layer:] if self.dense else rows[None]
+
+    def decoder(self, layer: int, target: int) -> Tensor:
+        return self._read(layer, "w_dec", (slice(None), target) if self.dense else slice(None))
+
+    def bias(self, target: int) -> Tensor | None:
+        return self._read(target, "b_dec")
+
+    @property
+    def has_skip(self) -> bool:
+        return self.skips
+
+    def skip(self, layer: int) -> Tensor | None:
+        return self._read(layer, SKIP).T if self.skips else None
+
+    def _read(self, layer: int, name: str, index: object = slice(None)) -> Tensor:
+        return read(self.by_layer[layer], name, self.dtype, index)
+
+
+def _wanted(shape: list[int], n_targets: int | None, skips: bool) -> Shapes:
+    d, n_features = shape
+    return {
+        "w_enc": shape,
+        "b_enc": [n_features],
+        "threshold": [n_features],
+        "w_dec": [n_features, d] if n_targets is None else [n_features, n_targets, d],
+        "b_dec": [d],
+        **({SKIP: [d, d]} if skips else {}),
+    }
+
+
+def _layers(folder: Path) -> dict[int, Path]:
+    found = (
+        (re.search(r"layer_(\d+)\.safetensors$", path.name), path) for path in sorted(folder.glob("*.safetensors"))
+    )
+    return {int(match[1]): path for match, path in found if match}

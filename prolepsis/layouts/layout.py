@@ -1,0 +1,107 @@
+"""What every layout of transcoder files answers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from prolepsis.errors import UserError
+
+Activation = Literal["relu", "jumprelu", "top-k"]
+InputHook = Literal["hook_resid_mid", "mlp.hook_in"]
+INPUT_HOOKS: tuple[InputHook, ...] = ("hook_resid_mid", "mlp.hook_in")
+"""Where features read, in TransformerLens' words: the raw residual stream before the norm of the MLP, or behind it."""
+
+
+class Encoder(NamedTuple):
+    """One layer's encoder: weight [F, d], bias [F] where there is one, threshold [F] for a JumpReLU."""
+
+    weight: Tensor
+    bias: Tensor | None
+    threshold: Tensor | None
+
+
+@dataclass(frozen=True)
+class Layout(ABC):
+    """A transcoder of L layers of F features on disk; nothing but headers is held in memory.
+
+    ``targets`` of a layer are the layers its features write. Tensors come back in ``dtype``; NaN and infinities are
+    refused where they are read.
+    """
+
+    name: ClassVar[str]
+    files: ClassVar[str]
+
+    folder: Path
+    model_name: str
+    n_layers: int
+    n_features: int
+    d_model: int
+    activation: Activation
+    input_hook: InputHook
+    dtype: torch.dtype
+
+    @classmethod
+    @abstractmethod
+    def lies_in(cls, folder: Path) -> bool:
+        """Whether the names in ``folder`` are those of this layout."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, folder: Path, dtype: torch.dtype, input_hook: str | None) -> Self:
+        """Read and check every header; raises UserError naming the file and what is wrong with it."""
+
+    @abstractmethod
+    def targets(self, layer: int) -> range:
+        """The layers that the features of ``layer`` write."""
+
+    @abstractmethod
+    def paths(self) -> Iterator[Path]:
+        """Every file, in layer order."""
+
+    @abstractmethod
+    def encoder(self, layer: int) -> Encoder:
+        """Read the encoder of ``layer``."""
+
+    @abstractmethod
+    def rows(self, layer: int, index: int) -> Tensor:
+        """Read the decoder rows of one feature, [targets, d]."""
+
+    @abstractmethod
+    def decoder(self, layer: int, target: int) -> Tensor:
+        """Read the rows [F, d] that the features of ``layer`` write to ``target``."""
+
+    @abstractmethod
+    def bias(self, target: int) -> Tensor | None:
+        """Read what is added once to the output of ``target``, [d]."""
+
+    @property
+    def has_skip(self) -> bool:
+        """Whether some input goes to its layer's output past the features."""
+        return False
+
+    def skip(self, layer: int) -> Tensor | None:  # noqa: ARG002
+        """Read the matrix [d, d] through which the input x of ``layer`` goes to its output as ``skip @ x``."""
+        return None
+
+
+def checked_hook(folder: Path, declared: object, wanted: str | None) -> InputHook:
+    """The input hook asked for, else the declared one; raises UserError when it is none of :data:`INPUT_HOOKS`."""
+    hook = declared if wanted is None else wanted
+    for known in INPUT_HOOKS:
+        if hook == known:
+            return known
+    raise UserError(f"{folder}: feature_input_hook is {hook!r}; supported: {' and '.join(map(repr, INPUT_HOOKS))}")
+
+
+def agreed(folder: Path, by_layer: dict[int, Activation]) -> Activation:
+    """The activation all layers share; raises UserError when they differ."""
+    first = by_layer[min(by_layer)]
+    for layer, found in by_layer.items():
+        if found != first:
+            raise UserError(f"{folder}: layer {min(by_layer)} is {first}, layer {layer} {found}; they must agree")
+    return first

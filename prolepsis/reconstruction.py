@@ -1,0 +1,75 @@
+"""Does a transcoder read where it says? How well it reconstructs its model's MLPs from each place it could read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import cosine_similarity
+
+from prolepsis.engine import clean_run
+from prolepsis.errors import UserError
+from prolepsis.hooks import Read
+from prolepsis.subject import Subject
+
+Tensor = torch.Tensor
+
+PLACES = ("hook_resid_mid", "mlp.hook_in", "hook_resid_pre")
+"""Where a transcoder may read: the stream before the MLP's norm, behind that norm, and, as a place nobody means, the
+stream before the attention."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Place → mean cosine per layer of reconstructed and true MLP outputs, over all tokens but the first."""
+
+    declared: str
+    cosines: dict[str, list[float]]
+
+    @property
+    def best(self) -> str:
+        """The place from which the mean over layers is largest."""
+        return max(self.cosines, key=lambda place: sum(self.cosines[place]))
+
+
+@torch.no_grad()
+def reconstruction(subject: Subject, texts: Sequence[str]) -> Reconstruction:
+    """Reconstruct the MLP outputs of ``subject`` on ``texts`` from every one of :data:`PLACES`.
+
+    The first token is left out: its activations are of another size in most models. Raises UserError without a
+    transcoder or without any other token.
+    """
+    if subject.transcoder is None:
+        raise UserError(f"{subject.id}: it has no transcoder to check")
+    inputs: dict[str, list[Tensor]] = {place: [] for place in PLACES}
+    outputs: list[Tensor] = []
+    for text in texts:
+        read, true = _inputs_and_outputs(subject, subject.encode(text))
+        outputs.append(true)
+        for place in PLACES:
+            inputs[place].append(read[place])
+    true = torch.cat(outputs, dim=1)  # [L, N, d]
+    if true.shape[1] == 0:
+        raise UserError(f"{subject.id}: the texts have no token after the first; give longer ones")
+    found = {
+        place: cosine_similarity(subject.transcoder.reconstruct(torch.cat(rows, dim=1)).to(true), true, dim=-1)
+        for place, rows in inputs.items()
+    }
+    return Reconstruction(subject.transcoder.input_hook, {place: c.mean(1).tolist() for place, c in found.items()})
+
+
+def _inputs_and_outputs(subject: Subject, tokens: Sequence[int]) -> tuple[dict[str, Tensor], Tensor]:
+    """What could be read at each place, and the MLP outputs; each [L, T - 1, d]."""
+    layers = range(subject.n_layers)
+    clean, outputs = clean_run(subject, tokens), []
+    handles = [
+        subject.part(layer, "mlp_out").register_forward_hook(lambda _, __, out: outputs.append(out[0, 1:]))
+        for layer in layers
+    ]
+    try:
+        mid = clean.read(Read(logits=(), resid_mid=tuple(layers))).resid_mid
+    finally:
+        for handle in handles:
+            handle.remove()
+    rows = torch.stack([mid[layer][0, 1:] for layer in layers])
+    behind = torch.stack([subject.part(layer, "mid_norm")(rows[layer]) for layer in layers])
+    return {"hook_resid_mid": rows, "mlp.hook_in": behind, "hook_resid_pre": clean.resid[:-1, 1:]}, torch.stack(outputs)

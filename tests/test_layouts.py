@@ -1,0 +1,211 @@
+"""Transcoders in other layouts than the cross-layer files: read as described, refused where they are broken."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from prolepsis.names import Feature
+from prolepsis.transcoder import Transcoder
+from tests.test_transcoder import random_parts, refused, written
+from tests.tiny import tiny_subject
+
+LAYERS, FEATURES, WIDTH = 3, 5, 4
+Tensors = dict[str, torch.Tensor]
+
+
+def random_layer(seed: int, layer: int) -> Tensors:
+    """Random tensors of one layer, in plain orientation: encoder and own decoder [F, d], skip [d, d]."""
+    generator = torch.Generator().manual_seed(100 * seed + layer)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    return {
+        "W_enc": draw(FEATURES, WIDTH), "b_enc": draw(FEATURES), "b_dec": draw(WIDTH), "skip": draw(WIDTH, WIDTH),
+        "threshold": draw(FEATURES).abs(), "W_dec": draw(FEATURES, LAYERS, WIDTH),
+    }  # fmt: skip
+
+
+def bundles(folder: Path, layers: list[Tensors], *, hook: str = "hook_resid_mid", jump: bool = False) -> Path:
+    """One ``layer_{l}.safetensors`` per layer, skips in all but layer 1."""
+    folder.mkdir()
+    config = {"model_name": "tiny", "feature_input_hook": hook, "feature_output_hook": "hook_mlp_out"}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    for layer, t in enumerate(layers):
+        stored = {name: t[name] for name in ("W_enc", "b_enc", "b_dec")} | {"W_dec": t["W_dec"][:, layer].contiguous()}
+        stored |= {"W_skip": t["skip"]} if layer != 1 else {}
+        stored |= {"threshold": t["threshold"]} if jump else {}
+        save_file(stored, folder / f"layer_{layer}.safetensors")
+    return folder
+
+
+def gemma_scope(folder: Path, layers: list[Tensors]) -> Path:
+    """One ``params.npz`` per layer, encoders transposed."""
+    for layer, t in enumerate(layers):
+        (folder / f"layer_{layer}" / "width_5" / "average_l0_2").mkdir(parents=True)
+        stored = {name: t[name].numpy() for name in ("b_enc", "b_dec", "threshold")}
+        stored |= {"W_enc": t["W_enc"].T.numpy(), "W_dec": t["W_dec"][:, layer].numpy()}
+        np.savez(folder / f"layer_{layer}" / "width_5" / "average_l0_2" / "params.npz", **stored)
+    return folder
+
+
+def gemma_scope_2(folder: Path, layers: list[Tensors], *, dense: bool) -> Path:
+    """One lower-case file per layer, encoders transposed, skips to be multiplied from the right."""
+    folder.mkdir()
+    for layer, t in enumerate(layers):
+        stored = {
+            "w_enc": t["W_enc"].T.contiguous(), "b_enc": t["b_enc"], "b_dec": t["b_dec"], "threshold": t["threshold"],
+            "w_dec": t["W_dec"] if dense else t["W_dec"][:, layer].contiguous(),
+            "affine_skip_connection": t["skip"].T.contiguous(),
+        }  # fmt: skip
+        save_file(stored, folder / f"params_layer_{layer}.safetensors")
+    return folder
+
+
+WRITERS: dict[str, Callable[[Path, list[Tensors]], Path]] = {
+    "bundles": bundles,
+    "jumping bundles": lambda folder, layers: bundles(folder, layers, jump=True),
+    "Gemma Scope": gemma_scope,
+    "Gemma Scope 2": lambda folder, layers: gemma_scope_2(folder, layers, dense=False),
+    "Gemma Scope 2, cross-layer": lambda folder, layers: gemma_scope_2(folder, layers, dense=True),
+}
+SKIPS = {"bundles": (0, 2), "jumping bundles": (0, 2), "Gemma Scope": ()}
+
+
+def written_as(tmp: Path, kind: str, seed: int = 0) -> tuple[Path, list[Tensors]]:
+    """A random transcoder of that kind, and what is in it."""
+    layers = [random_layer(seed, layer) for layer in range(LAYERS)]
+    return WRITERS[kind](tmp / "transcoder", layers), layers
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**16))
+def test_every_layout_reads_what_was_written(tmp_path_factory: pytest.TempPathFactory, kind: str, seed: int) -> None:
+    """Activations, rows, decoders, biases and skips are those written, whatever their names and orientation on disk."""
+    folder, layers = written_as(tmp_path_factory.mktemp("made"), kind, seed)
+    transcoder = Transcoder.open(folder, LAYERS, WIDTH, dtype=torch.float64)
+    cross = kind.endswith("cross-layer")
+    x = torch.randn(LAYERS, 6, WIDTH, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    acts, expected = [], [t["b_dec"].double().expand(6, WIDTH).clone() for t in layers]
+    for layer, t in enumerate(layers):
+        pre = x[layer] @ t["W_enc"].double().T + t["b_enc"].double()
+        cut = torch.zeros(FEATURES) if kind == "bundles" else t["threshold"].double()
+        acts.append(torch.where(pre > cut, pre, 0.0))
+        assert torch.allclose(transcoder.encode(layer, x[layer]), acts[layer], rtol=0, atol=1e-12)
+        assert transcoder.targets(layer) == range(layer, LAYERS if cross else layer + 1)
+        own = t["W_dec"][:, list(transcoder.targets(layer))].double()  # [F, targets, d]
+        assert torch.equal(transcoder.rows(Feature(layer, 3)), own[3])
+        assert torch.equal(transcoder.last_decoder(layer), own[:, -1])
+        for target in transcoder.targets(layer):
+            expected[target] += acts[layer] @ own[:, target - layer]
+    assert torch.allclose(transcoder.decode(torch.stack(acts)), torch.stack(expected), rtol=0, atol=1e-12)
+    for layer in SKIPS.get(kind, range(LAYERS)):
+        expected[layer] += x[layer] @ layers[layer]["skip"].double().T
+    assert torch.allclose(transcoder.reconstruct(x), torch.stack(expected), rtol=0, atol=1e-12)
+
+
+def test_a_per_layer_feature_writes_its_own_layer_alone(tmp_path: Path) -> None:
+    """Steering per-layer features touches their layers only, and asking for another target is refused."""
+    folder, layers = written_as(tmp_path, "bundles")
+    transcoder = Transcoder.open(folder)
+    writes = transcoder.writes([Feature(0, 1), Feature(2, 4)], 2.0)
+    assert list(writes) == [0, 2]
+    assert torch.equal(writes[2], 2 * layers[2]["W_dec"][4, 2])
+    assert "layer 0 alone, not layer 2" in refused(lambda: transcoder.decoder(0, 2))
+
+
+def test_decoders_without_a_stated_activation_can_be_written_only(tmp_path: Path) -> None:
+    """Without biases and with decoder norms, rows are read and encoding is refused: the files do not say how."""
+    folder = written(tmp_path / "norms", random_parts(0))
+    for layer in range(LAYERS):
+        encoder, decoder = (folder / f"{kind}_{layer}.safetensors" for kind in ("W_enc", "W_dec"))
+        save_file({f"W_enc_{layer}": load_file(encoder)[f"W_enc_{layer}"]}, encoder)
+        save_file(load_file(decoder) | {f"W_dec_norm_{layer}": torch.ones(FEATURES)}, decoder)
+    transcoder = Transcoder.open(folder)
+    assert transcoder.activation == "top-k"
+    assert torch.equal(transcoder.rows(Feature(1, 2)), random_parts(0)["decoders"][1][2])
+    assert "only its decoders" in refused(lambda: transcoder.encode(0, torch.zeros(WIDTH)))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_features_read_where_their_transcoder_says(tmp_path: Path, family: str) -> None:
+    """A subject gives the raw stream to features that read there, and the input of its MLP to those behind the norm."""
+    subject = tiny_subject(family, n_layers=LAYERS, d_head=2, dtype=torch.float64)
+    subject.part(1, "mid_norm").weight.mul_(torch.linspace(0.5, 2, WIDTH))
+    layers = [random_layer(0, layer) for layer in range(LAYERS)]
+    x = torch.randn(6, WIDTH, dtype=torch.float64)
+    for hook, read in (("hook_resid_mid", x), ("mlp.hook_in", subject.part(1, "mid_norm")(x))):
+        transcoder = Transcoder.open(bundles(tmp_path / hook, layers, hook=hook), dtype=torch.float64)
+        object.__setattr__(subject, "transcoder", transcoder)
+        assert torch.equal(subject.features(1, x), transcoder.encode(1, read))
+
+
+def test_a_known_input_hook_overrules_the_declared_one(tmp_path: Path) -> None:
+    """Where a transcoder reads elsewhere than its files say, the caller's word counts, and the digest says so."""
+    folder = written(tmp_path / "clt", random_parts(0))
+    declared, known = Transcoder.open(folder), Transcoder.open(folder, input_hook="mlp.hook_in")
+    assert (declared.input_hook, known.input_hook) == ("hook_resid_mid", "mlp.hook_in")
+    assert declared.digest != known.digest
+    assert "'hook_z'" in refused(lambda: Transcoder.open(folder, input_hook="hook_z"))
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_missing_layer_is_named(tmp_path: Path, kind: str) -> None:
+    """A gap between the first and the last layer is named by its number."""
+    folder, _ = written_as(tmp_path, kind)
+    (path,) = [path for path in Transcoder.open(folder).layout.paths() if "layer_1" in str(path)]
+    path.unlink()
+    assert "no file of layer 1" in refused(lambda: Transcoder.open(folder))
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_truncated_files_of_every_layout_are_refused(tmp_path: Path, kind: str) -> None:
+    """A file cut off half-way is one line that names it and says to download it again."""
+    folder, _ = written_as(tmp_path, kind)
+    path = list(Transcoder.open(folder).layout.paths())[2]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    message = refused(lambda: Transcoder.open(folder))
+    assert str(path) in message
+    assert "download it again" in message
+
+
+@pytest.mark.parametrize("kind", ["bundles", "Gemma Scope 2"])
+def test_unknown_tensors_of_every_layout_are_refused(tmp_path: Path, kind: str) -> None:
+    """A tensor the layout does not have is refused by name, so that nothing stored is passed over."""
+    folder, _ = written_as(tmp_path, kind)
+    path = list(Transcoder.open(folder).layout.paths())[1]
+    save_file(load_file(path) | {"W_gate": torch.zeros(2)}, path)
+    assert "W_gate" in refused(lambda: Transcoder.open(folder))
+
+
+def test_two_sparsities_of_one_layer_are_refused(tmp_path: Path) -> None:
+    """A folder that holds a layer twice is refused with both places, since either could be meant."""
+    folder, layers = written_as(tmp_path, "Gemma Scope")
+    again = gemma_scope(tmp_path / "again", layers) / "layer_1" / "width_5" / "average_l0_2"
+    again.rename(folder / "layer_1" / "width_5" / "average_l0_9")
+    message = refused(lambda: Transcoder.open(folder))
+    assert "layer 1" in message
+    assert "average_l0_2" in message
+    assert "average_l0_9" in message
+
+
+def test_the_digest_of_an_archive_follows_its_content(tmp_path: Path) -> None:
+    """Another value in one member of one archive is another digest."""
+    folder, layers = written_as(tmp_path, "Gemma Scope")
+    digest = Transcoder.open(folder).digest
+    layers[2]["W_dec"][4, 2, 3] += 1
+    assert Transcoder.open(gemma_scope(tmp_path / "other", layers)).digest != digest
+
+
+def test_a_folder_of_no_known_layout_is_refused(tmp_path: Path) -> None:
+    """What lies in no known layout is refused in one line that lists those that are."""
+    assert "cross-layer files" in refused(lambda: Transcoder.open(tmp_path))
+    assert "no such folder" in refused(lambda: Transcoder.open(tmp_path / "nowhere"))

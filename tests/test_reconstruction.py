@@ -1,0 +1,88 @@
+"""A transcoder that reads elsewhere than it says is noticed, and `prolepsis transcoder` describes what lies on disk."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from prolepsis import cli
+from prolepsis.commands.command import DIFFERENT, OK, USER_ERROR
+from prolepsis.engine import clean_run
+from prolepsis.loading import ORGANISMS, load_subject
+from prolepsis.reconstruction import PLACES, reconstruction
+
+PLANNER = ORGANISMS / "planner"
+
+
+def misdeclared(folder: Path) -> Path:
+    """The planner's transcoder, said to read behind the norm."""
+    shutil.copytree(PLANNER / "transcoder", folder)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | {"feature_input_hook": "mlp.hook_in"}))
+    return folder
+
+
+def test_a_trained_transcoder_reconstructs_best_from_where_it_reads() -> None:
+    """Of the places a transcoder could read, its own gives the largest cosine in every layer."""
+    subject = load_subject("planner")
+    assert subject.task is not None
+    texts = [subject.task.prompt(template, "cat").text for template in subject.task.templates]
+    found = reconstruction(subject, texts)
+    assert found.best == found.declared == "hook_resid_mid"
+    for cosines in zip(*(found.cosines[place] for place in PLACES), strict=True):
+        assert max(cosines) == cosines[PLACES.index("hook_resid_mid")]
+
+
+def test_the_true_outputs_are_what_the_mlps_add() -> None:
+    """With resid_mid and the MLP output of a layer, the residual stream after it is their sum."""
+    from prolepsis.reconstruction import _inputs_and_outputs
+
+    subject = load_subject("planted-gemma2-direct")
+    assert subject.task is not None
+    tokens = subject.encode(
+        subject.task.prompt(subject.task.templates[0], next(iter(subject.task.groups.values()))[0]).text
+    )
+    inputs, outputs = _inputs_and_outputs(subject, tokens)
+    resid = clean_run(subject, tokens).resid
+    assert torch.allclose(inputs["hook_resid_mid"] + outputs, resid[1:, 1:], atol=1e-5)
+    assert torch.equal(inputs["hook_resid_pre"], resid[:-1, 1:])
+
+
+def test_the_command_describes_what_lies_on_disk(capsys: pytest.CaptureFixture[str]) -> None:
+    """Layout, sizes, activation, thresholds, input and digest are printed, in words or as one JSON object."""
+    assert cli.main(["transcoder", str(PLANNER / "transcoder")]) == OK
+    printed = capsys.readouterr().out
+    assert cli.main(["transcoder", str(PLANNER / "transcoder"), "--json"]) == OK
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["layers"], facts["width"], facts["reads at"]) == (4, 128, "hook_resid_mid")
+    assert all(str(value) in printed for value in facts.values())
+
+
+def test_the_command_tells_a_transcoder_that_reads_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Against its model, a transcoder that reads where it says gives 0, one that does not gives 1 and the place."""
+    assert cli.main(["transcoder", str(PLANNER / "transcoder"), "--model", str(PLANNER)]) == OK
+    assert "it reconstructs best" not in capsys.readouterr().out
+    wrong = misdeclared(tmp_path / "wrong")
+    assert cli.main(["transcoder", str(wrong), "--model", str(PLANNER)]) == DIFFERENT
+    assert "best from hook_resid_mid, not from where it is said to read: mlp.hook_in" in capsys.readouterr().out
+    assert cli.main(["transcoder", str(wrong), "--model", str(PLANNER), "--json"]) == DIFFERENT
+    assert len(json.loads(capsys.readouterr().out)["reconstruction cosine by place and layer"]["mlp.hook_in"]) == 4
+
+
+def test_the_command_refuses_what_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No transcoder, one of another model, and texts of one token are one line and exit code 4."""
+    window, folder = str(ORGANISMS / "window-2"), str(PLANNER / "transcoder")
+    for arguments, said in (
+        ([str(tmp_path)], "no transcoder of a known layout"),
+        ([folder, "--model", window], "4 layers, the model 2"),
+        ([folder, "--model", str(PLANNER), "--text", ""], "no token after the first"),
+    ):
+        assert cli.main(["transcoder", *arguments]) == USER_ERROR
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
