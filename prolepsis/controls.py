@@ -1,6 +1,7 @@
 """Control arms every experiment can run: matched directions, and the same measurement on control subjects."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TypeVar
 
 import torch
@@ -8,12 +9,14 @@ from torch.nn.functional import normalize
 
 from prolepsis.edits import Row
 from prolepsis.engine import CleanRun
+from prolepsis.errors import Untested
 from prolepsis.generation import generate
 from prolepsis.hooks import Read
 from prolepsis.loading import kept_subject
 from prolepsis.reach import reach
 from prolepsis.selection import Logits, Pattern, Readout, ResidMid, ResidPost, Token, Z, supports
 from prolepsis.subject import Subject
+from prolepsis.twins import IN_PLACE, untrained_in_place
 
 Tensor = torch.Tensor
 Result = TypeVar("Result")
@@ -37,17 +40,24 @@ def control_arms(
 ) -> dict[str, Values]:
     """The very same measurement on control subjects: arm name → values, ``controls`` being arm name → subject id.
 
-    Each control subject gets its own choice of site, features and dose. Arms without a control subject are absent.
+    Each control subject gets its own choice of site, features and dose. Arms without a control subject are absent, and
+    so are those that an untrained twin made in place cannot be asked: its transcoder is that of the trained model.
     """
     arms = {}
     for name, reference in controls.items():
-        if reference is not None:
-            control = kept_subject(reference, str(subject.device), subject.dtype)
-            key = (control.digest, f"{measure.__module__}.{measure.__qualname__}")
-            if key not in _values:
-                _values[key] = measure(control)
-            arms[name] = _values[key]
+        if reference == IN_PLACE:
+            with untrained_in_place(subject) as twin, suppress(Untested):
+                arms[name] = _measured_once(twin, measure)
+        elif reference is not None:
+            arms[name] = _measured_once(kept_subject(reference, str(subject.device), subject.dtype), measure)
     return arms
+
+
+def _measured_once(control: Subject, measure: Callable[[Subject], Values]) -> Values:
+    key = (control.digest, f"{measure.__module__}.{measure.__qualname__}")
+    if key not in _values:
+        _values[key] = measure(control)
+    return _values[key]
 
 
 def mechanism_controls(subject: Subject) -> dict[str, str | None]:

@@ -15,7 +15,7 @@ import torch
 from prolepsis.controls import control_arms, matched_random, once, reach_row, unembedding_direction
 from prolepsis.edits import Add, Row
 from prolepsis.engine import Readings
-from prolepsis.errors import UserError
+from prolepsis.errors import Untested, UserError
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
 from prolepsis.experiments.vocabulary_scan import transcoder_of, vocabulary_scan
 from prolepsis.hooks import Read
@@ -99,7 +99,7 @@ def word_features(subject: Subject) -> dict[str, Feature]:
 def typical_activation(subject: Subject, runs: Runs, pairs: tuple[Pair, ...], features: list[Feature]) -> float:
     """Median over ``features`` of their mean activation where they are active in the pairs' prompts.
 
-    Raises UserError when none of them is ever active.
+    Raises Untested when none of them is ever active.
     """
     layers = tuple(sorted({feature.layer for feature in features}))
     reads = [runs.clean(pair.recipient).read(Read(logits=(), resid_mid=layers)) for pair in pairs]
@@ -111,14 +111,14 @@ def typical_activation(subject: Subject, runs: Runs, pairs: tuple[Pair, ...], fe
             if feature.layer == layer and bool((values > 0).any()):
                 means.append(float(values[values > 0].mean()))
     if not means:
-        raise UserError(f"{subject.id}: none of its word features is active in its prompts; check the transcoder")
+        raise Untested(f"{subject.id}: none of its word features is active in its prompts; check the transcoder")
     return statistics.median(means)
 
 
 def strength_unit(subject: Subject) -> float:
     """Typical activation of the word features, as the task says or over the pairs that one can be injected for.
 
-    Raises UserError when no word feature was found, or none is ever active.
+    Raises UserError when no word feature was found, Untested when none is ever active.
     """
     task, features = task_of(subject), once(subject, word_features)
     pairs = _injectable(task, features)

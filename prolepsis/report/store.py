@@ -91,7 +91,10 @@ def _identity(subject: "Subject") -> Iterator[str]:
 
 @cache
 def _contents(reference: str) -> str:
-    """Digest of a control subject: of the files of its folder and of the one it is like; planted ones are code."""
+    """Digest of a control subject: of the files of its folder and of the one it is like.
+
+    Planted ones are code, and one made in place follows from its subject.
+    """
     folder = Path(reference) if Path(reference).is_dir() else ORGANISMS / reference
     if not folder.is_dir():
         return reference

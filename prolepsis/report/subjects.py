@@ -145,6 +145,7 @@ def open_subject(source: SubjectSource, device: str, dtype: str) -> "Subject":
     from prolepsis.loading import kept_subject, load_subject
     from prolepsis.task import Task
     from prolepsis.transcoder import Transcoder
+    from prolepsis.twins import IN_PLACE
 
     try:
         torch.empty(0, device=device)
@@ -154,6 +155,8 @@ def open_subject(source: SubjectSource, device: str, dtype: str) -> "Subject":
         return kept_subject(source.id, device, getattr(torch, dtype))
     subject = load_subject(str(model), device, getattr(torch, dtype))
     changes: dict[str, Any] = {"id": source.id}
+    if source.tier == "gpu":
+        changes["twin"] = IN_PLACE
     if model.parent.name == "snapshots":
         changes["revision"] = model.name
     if transcoder is not None:

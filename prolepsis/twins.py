@@ -1,0 +1,63 @@
+"""The untrained twin of a model that is too large to stand beside another: its own weights, drawn anew in place."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from prolepsis.subject import Subject
+
+IN_PLACE = "untrained in place"
+"""What a subject names as its twin when the twin is to be made of itself."""
+SEED = 1000
+_KEPT = "trained weights"
+
+
+@contextmanager
+def untrained_in_place(subject: Subject) -> Iterator[Subject]:
+    """While active, the subject's model is an untrained one; its trained weights come back bit for bit, also on error.
+
+    Yields the twin, a subject of its own with the same configuration, task and transcoder (which was trained on the
+    trained model, there being none for this one); what has been measured on it is kept with the subject. Matrices and
+    embeddings are normal with the configuration's ``initializer_range``, norms neutral and biases 0, drawn on the
+    model's own device. The device never holds two models: the trained weights wait in the host's memory.
+    """
+    parameters = dict(subject.model.named_parameters())
+    if _KEPT not in subject.memo:
+        subject.memo[_KEPT] = {name: p.detach().to("cpu", copy=True) for name, p in parameters.items()}
+    if IN_PLACE not in subject.memo:
+        subject.memo[IN_PLACE] = _twin(subject)
+    try:
+        _draw(parameters, subject.config)
+        yield subject.memo[IN_PLACE]
+    finally:
+        _load(parameters, subject.memo[_KEPT])
+
+
+def _twin(subject: Subject) -> Subject:
+    twin = replace(subject, id=f"{subject.id}-untrained", twin=None, same_behaviour=None, ladder=())
+    # Hashing the weights of a large model takes longer than drawing them; these follow from subject and seed.
+    twin.__dict__["digest"] = f"{subject.digest}-untrained-{SEED}"
+    return twin
+
+
+@torch.no_grad()
+def _draw(parameters: dict[str, Any], config: Any) -> None:
+    neutral = 0.0 if config.model_type.startswith("gemma") else 1.0
+    generator = None
+    for name in sorted(parameters):
+        parameter = parameters[name]
+        if generator is None:
+            generator = torch.Generator(parameter.device).manual_seed(SEED)
+        if parameter.dim() > 1:
+            parameter.normal_(0.0, config.initializer_range, generator=generator)
+        else:
+            parameter.fill_(0.0 if name.endswith("bias") else neutral)
+
+
+@torch.no_grad()
+def _load(parameters: dict[str, Any], kept: dict[str, torch.Tensor]) -> None:
+    for name, parameter in parameters.items():
+        parameter.copy_(kept[name])
