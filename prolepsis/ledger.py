@@ -16,8 +16,11 @@ scale           unit of value, theta0, delta, tolerance and bounds: "nats", "pro
 theta0          the criterion; not for arithmetic
 delta         o smallest difference worth the name, > 0; 1 for nats, .20 for a proportion, else to be given
 family          claims judged together; errors are held to alpha within family and subject
-published     o list of {value, k, n, low, high, of, where}; value (number or text) and where are needed; of is
-                the sum, product or quotient of other printed numbers that the value is said to be, as "4 * 34"
+published     o list of {value, k, n, low, high, of, items, name, where}; value (number or text) and where are needed.
+                of is what the value is said to be of other printed numbers, as "4 * 34", or of the row's lists, as
+                "count(planning & factual)": see prolepsis.expressions. items is a list of names as printed; its value
+                is how many it is said to have, or a text; of beside items is the list they are said to be. name is
+                what of calls the list
 tolerance     o how far from the published value still agrees; needs tolerance_why
 tolerance_why o why that far
 controls      o list of {name, role, bound, label}; name is the arm of the measurement, label how a sentence calls it.
@@ -30,7 +33,6 @@ tiers           any of arithmetic, property, organism, archive, gpu; arithmetic 
 ==============  ======================================================================================================
 """
 
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -38,9 +40,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
+from prolepsis import expressions
 from prolepsis.errors import UserError
 from prolepsis.organisms import SUITES
-from prolepsis.toml_tables import read_tables
+from prolepsis.toml_tables import Fault, Table, read_tables
 
 Variant = Literal["published", "asked"]
 Kind = Literal["effect", "absence", "exclusivity", "universal", "equality", "ordering", "arithmetic"]
@@ -53,7 +56,7 @@ DEFAULT_DELTA = {"nats": 1.0, "proportion": 0.20}
 
 
 class Published(TypedDict):
-    """A value as printed: the number (or text), its count, its interval, what it is made of, and where it stands."""
+    """What is printed at one place: a number or text, its count and interval, what it is made of, what it lists."""
 
     value: float | str
     k: int | None
@@ -61,6 +64,8 @@ class Published(TypedDict):
     low: float | None
     high: float | None
     of: str | None
+    items: tuple[str, ...]
+    name: str
     where: str
 
 
@@ -108,6 +113,11 @@ class Claim:
         return tuple(control for control in self.controls if control.role == role)
 
 
+def lists_of(published: Iterable[Published]) -> dict[str, tuple[str, ...]]:
+    """The named lists among published entries, as an ``of`` beside them calls them."""
+    return {entry["name"]: entry["items"] for entry in published if entry["name"]}
+
+
 def rows(family: str | None = None, variant: Variant | None = None, tier: Tier | None = None) -> tuple[Claim, ...]:
     """The claims of the project's ledger, in its order, restricted to a family, a variant or a tier."""
     return tuple(
@@ -131,16 +141,12 @@ def load(path: Path) -> tuple[Claim, ...]:
         try:
             claim = _claim(table)
             if claim.key in seen:
-                raise _Fault(f"is already given as {claim.variant} at line {seen[claim.key]}; use another id")
-        except _Fault as fault:
+                raise Fault(f"is already given as {claim.variant} at line {seen[claim.key]}; use another id")
+        except Fault as fault:
             raise UserError(f"{name}:{line}: claim {table.get('id', '?')}: {fault}") from None
         seen[claim.key] = line
         claims.append(claim)
     return tuple(claims)
-
-
-class _Fault(Exception):
-    """What is wrong with a row; becomes a UserError with the row's place."""
 
 
 def _shown(path: Path) -> str:
@@ -148,63 +154,11 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-class _Table:
-    """A TOML table read field by field; what is not asked for is refused at the end."""
-
-    def __init__(self, plain: Any, what: str = "") -> None:
-        if not isinstance(plain, dict):
-            raise _Fault(f"{what}is {plain!r}; write it as a table")
-        self.plain, self.what, self.asked = plain, what, set[str]()
-
-    def text(self, field: str, default: str | None = None) -> str:
-        value = self._take(field, default)
-        if not isinstance(value, str) or (default is None and not value.strip()):
-            raise _Fault(f"{self.what}{field} is {value!r}; give a text in quotes")
-        return value
-
-    def one_of(self, field: str, choices: tuple[str, ...], default: str | None = None) -> Any:
-        value = self._take(field, default)
-        if value not in choices:
-            raise _Fault(f"{self.what}{field} is {value!r}; choose one of {', '.join(choices)}")
-        return value
-
-    def number(self, field: str, *, optional: bool = False) -> Any:
-        value = self._take(field, None, optional=optional)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise _Fault(f"{self.what}{field} is {value!r}; give a finite number")
-        return float(value)
-
-    def count(self, field: str) -> int | None:
-        value = self._take(field, None, optional=True)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-            raise _Fault(f"{self.what}{field} is {value!r}; give a whole number ≥ 0")
-        return value
-
-    def items(self, field: str, *, optional: bool = True) -> list[Any]:
-        value = self._take(field, [] if optional else None)
-        if not isinstance(value, list) or not (value or optional):
-            raise _Fault(f"{self.what}{field} is {value!r}; give a list in square brackets")
-        return value
-
-    def done(self) -> None:
-        unknown = sorted(set(self.plain) - self.asked)
-        if unknown:
-            raise _Fault(f"{self.what}{unknown[0]} is not a field; known: {', '.join(sorted(self.asked))}")
-
-    def _take(self, field: str, default: Any = None, *, optional: bool = False) -> Any:
-        self.asked.add(field)
-        if field not in self.plain and default is None and not optional:
-            raise _Fault(f"{self.what}{field} is missing; give it")
-        return self.plain.get(field, default)
-
-
 def _claim(plain: Any) -> Claim:
-    table = _Table(plain)
+    table = Table(plain)
     identifier = table.text("id")
     if not re.fullmatch(r"[A-Z]\d{2,3}[a-z]?", identifier):
-        raise _Fault(f"id is {identifier!r}; write a capital letter and two digits, as X01")
+        raise Fault(f"id is {identifier!r}; write a capital letter and two digits, as X01")
     kind = table.one_of("kind", get_args(Kind))
     scale = table.text("scale")
     claim = Claim(
@@ -219,7 +173,7 @@ def _claim(plain: Any) -> Claim:
         theta0=_theta0(table, kind),
         delta=_delta(table, kind, scale),
         family=table.text("family"),
-        published=tuple(_published(entry, i) for i, entry in enumerate(table.items("published"), 1)),
+        published=_published(table.items("published")),
         tolerance=_tolerance(table),
         tolerance_why=table.text("tolerance_why", default=""),
         controls=_controls(table.items("controls")),
@@ -230,45 +184,60 @@ def _claim(plain: Any) -> Claim:
     )
     table.done()
     if kind == "exclusivity" and not claim.arms("rival"):
-        raise _Fault("kind is exclusivity but no control is a rival; name the rival it is to exclude")
+        raise Fault("kind is exclusivity but no control is a rival; name the rival it is to exclude")
     if (kind == "arithmetic") != (claim.population == "the paper"):
-        raise _Fault('population "the paper" belongs to arithmetic claims, and only to them; correct one of the two')
+        raise Fault('population "the paper" belongs to arithmetic claims, and only to them; correct one of the two')
     return claim
 
 
-def _theta0(table: _Table, kind: str) -> float:
+def _theta0(table: Table, kind: str) -> float:
     theta0: float | None = table.number("theta0", optional=True)
     if kind == "arithmetic":
         if theta0 is not None:
-            raise _Fault("theta0 means nothing for arithmetic; remove it")
+            raise Fault("theta0 means nothing for arithmetic; remove it")
         return 0.0
     if theta0 is None:
-        raise _Fault("theta0 is missing; give the criterion the value has to meet")
+        raise Fault("theta0 is missing; give the criterion the value has to meet")
     return theta0
 
 
-def _delta(table: _Table, kind: str, scale: str) -> float:
+def _delta(table: Table, kind: str, scale: str) -> float:
     delta: float | None = table.number("delta", optional=True)
     if delta is None and kind != "arithmetic" and scale not in DEFAULT_DELTA:
-        raise _Fault(f"delta is missing and scale {scale!r} has no default; give the smallest difference that counts")
+        raise Fault(f"delta is missing and scale {scale!r} has no default; give the smallest difference that counts")
     if delta is not None and delta <= 0:
-        raise _Fault(f"delta is {delta:g}; give a number above 0")
+        raise Fault(f"delta is {delta:g}; give a number above 0")
     return DEFAULT_DELTA.get(scale, 1.0) if delta is None else delta
 
 
-def _tolerance(table: _Table) -> float | None:
+def _tolerance(table: Table) -> float | None:
     tolerance: float | None = table.number("tolerance", optional=True)
     if tolerance is not None and tolerance < 0:
-        raise _Fault(f"tolerance is {tolerance:g}; give a number ≥ 0")
+        raise Fault(f"tolerance is {tolerance:g}; give a number ≥ 0")
     why = table.text("tolerance_why", default="")
     if (tolerance is not None) != bool(why.strip()):
-        raise _Fault("tolerance and tolerance_why go together; give both or neither")
+        raise Fault("tolerance and tolerance_why go together; give both or neither")
     return tolerance
 
 
-def _published(plain: Any, place: int) -> Published:
-    table = _Table(plain, f"published {place}: ")
-    value = plain.get("value")
+def _published(plain: list[Any]) -> tuple[Published, ...]:
+    entries = tuple(_entry(one, place) for place, one in enumerate(plain, 1))
+    lists = lists_of(entries)
+    twice = _first_repeated(entry["name"] for entry in entries if entry["name"])
+    if twice is not None:
+        raise Fault(f"two lists of published are named {twice!r}; a name is for one list")
+    for place, entry in enumerate(entries, 1):
+        try:
+            if entry["of"] is not None:
+                (expressions.names if entry["items"] else expressions.number)(entry["of"], lists)
+        except ValueError as error:
+            raise Fault(f"published {place}: of: {error}; correct it") from None
+    return entries
+
+
+def _entry(plain: Any, place: int) -> Published:
+    table = Table(plain, f"published {place}: ")
+    value = table.plain.get("value")
     entry = Published(
         value=table.text("value") if isinstance(value, str) else table.number("value"),
         where=table.text("where"),
@@ -277,44 +246,48 @@ def _published(plain: Any, place: int) -> Published:
         low=table.number("low", optional=True),
         high=table.number("high", optional=True),
         of=table.text("of", default="") or None,
+        items=table.names("items"),
+        name=table.text("name", default=""),
     )
     table.done()
     k, n, low, high = entry["k"], entry["n"], entry["low"], entry["high"]
     if k is not None and (n is None or k > n):
-        raise _Fault(f"published {place}: k is {k} but n is {n}; give k ≤ n")
+        raise Fault(f"published {place}: k is {k} but n is {n}; give k ≤ n")
+    if entry["name"] and not (entry["name"].isidentifier() and entry["items"]):
+        raise Fault(f"published {place}: name is {entry['name']!r}; name a list of items, in letters, digits and _")
     if low is not None and high is not None and low > high:
-        raise _Fault(f"published {place}: low {low:g} is above high {high:g}; swap them")
+        raise Fault(f"published {place}: low {low:g} is above high {high:g}; swap them")
     return entry
 
 
 def _controls(entries: list[Any]) -> tuple[Control, ...]:
     controls: list[Control] = []
     for place, plain in enumerate(entries, 1):
-        table = _Table(plain, f"control {place}: ")
+        table = Table(plain, f"control {place}: ")
         name, role = table.text("name"), table.one_of("role", get_args(Role))
         bound: float | None = table.number("bound", optional=True)
         controls.append(Control(name, role, bound, table.text("label", default="") or name))
         table.done()
         if role in ("positive", "guard") and bound is None:
-            raise _Fault(f"control {name!r}: a {role} control needs a bound; give the value it has to keep")
+            raise Fault(f"control {name!r}: a {role} control needs a bound; give the value it has to keep")
         if role in ("null", "rival") and bound is not None:
-            raise _Fault(f"control {name!r}: a {role} takes no bound, delta is its measure; remove it")
+            raise Fault(f"control {name!r}: a {role} takes no bound, delta is its measure; remove it")
         if role == "sham" and bound is not None and bound < 0:
-            raise _Fault(f"control {name!r}: a sham's bound is the largest deviation; give a number ≥ 0")
+            raise Fault(f"control {name!r}: a sham's bound is the largest deviation; give a number ≥ 0")
     twice = _first_repeated(control.name for control in controls)
     if twice is not None:
-        raise _Fault(f"control {twice!r} is named twice; one arm has one role")
+        raise Fault(f"control {twice!r} is named twice; one arm has one role")
     return tuple(controls)
 
 
 def _tiers(entries: list[Any], kind: str) -> tuple[Tier, ...]:
     for tier in entries:
         if tier not in get_args(Tier):
-            raise _Fault(f"tiers holds {tier!r}; choose among {', '.join(get_args(Tier))}")
+            raise Fault(f"tiers holds {tier!r}; choose among {', '.join(get_args(Tier))}")
     if _first_repeated(entries) is not None:
-        raise _Fault(f"tiers names {_first_repeated(entries)!r} twice; remove one")
+        raise Fault(f"tiers names {_first_repeated(entries)!r} twice; remove one")
     if (kind == "arithmetic") != ("arithmetic" in entries) or (kind == "arithmetic" and len(entries) > 1):
-        raise _Fault('kind arithmetic and tiers = ["arithmetic"] go together; correct one of the two')
+        raise Fault('kind arithmetic and tiers = ["arithmetic"] go together; correct one of the two')
     return tuple(entries)
 
 

@@ -23,6 +23,8 @@ family = "Q2"
 published = [
   {value = 0.699, k = 95, n = 136, low = 0.62, high = 0.78, where = "section 5"},
   {value = "70-71 %", where = "table 1"},
+  {name = "top", value = 2, items = ["L21:H5", "L20:H6"], where = "table 2"},
+  {value = 20.5, of = "mean_layer(top)", where = "section 6"},
 ]
 tolerance = 0.05
 tolerance_why = "the printed digits"
@@ -49,6 +51,7 @@ family = "Q2"
 experiment = "arithmetic"
 tiers = ["arithmetic"]
 """
+PLAIN = {"k": None, "n": None, "low": None, "high": None, "of": None, "items": (), "name": ""}
 
 
 @pytest.fixture
@@ -78,8 +81,10 @@ def test_a_complete_row_is_read_field_by_field(ledger):
         delta=0.5,
         family="Q2",
         published=(
-            {"value": 0.699, "k": 95, "n": 136, "low": 0.62, "high": 0.78, "of": None, "where": "section 5"},
-            {"value": "70-71 %", "k": None, "n": None, "low": None, "high": None, "of": None, "where": "table 1"},
+            {**PLAIN, "value": 0.699, "k": 95, "n": 136, "low": 0.62, "high": 0.78, "where": "section 5"},
+            {**PLAIN, "value": "70-71 %", "where": "table 1"},
+            {**PLAIN, "value": 2.0, "items": ("L21:H5", "L20:H6"), "name": "top", "where": "table 2"},
+            {**PLAIN, "value": 20.5, "of": "mean_layer(top)", "where": "section 6"},
         ),
         tolerance=0.05,
         tolerance_why="the printed digits",
@@ -146,6 +151,18 @@ BROKEN = {
     "published k above n": ("k = 95", "k = 137", "published 1: k is 137 but n is 136"),
     "published interval": ("low = 0.62", "low = 0.9", "published 1: low 0.9 is above high 0.78"),
     "published unknown": ("low = 0.62", "lower = 0.62", "published 1: lower is not a field"),
+    "items no list": ('["L21:H5", "L20:H6"]', '"L21:H5"', "published 3: items is 'L21:H5'; give a list"),
+    "items no text": ('["L21:H5", "L20:H6"]', "[21, 20]", "published 3: items holds 21; give texts in quotes"),
+    "items twice": ('"L20:H6"]', '"L21:H5"]', "published 3: items names 'L21:H5' twice"),
+    "name without items": (', items = ["L21:H5", "L20:H6"]', "", "published 3: name is 'top'; name a list of items"),
+    "name malformed": ('"top"', '"the top"', "published 3: name is 'the top'; name a list of items"),
+    "name twice": ('{value = 20.5, of = "mean_layer(top)"', '{name = "top", value = 1, items = ["L1:H1"]',
+                   "two lists of published are named 'top'"),
+    "of an unknown list": ("mean_layer(top)", "mean_layer(last)", "published 4: of: 'last' names no list of this row"),
+    "of no number": ("mean_layer(top)", "top", "published 4: of: 'top' gives a list, no number; count it"),
+    "of no list": ('items = ["L21:H5", "L20:H6"]', 'items = ["L21:H5"], of = "1 + 1"',
+                   "published 3: of: '1 + 1' gives a number, no list"),
+    "of no expression": ("mean_layer(top)", "2 ** 9", "published 4: of: '2 ** 9' is no expression"),
     "tolerance without why": ('tolerance_why = "the printed digits"\n', "", "tolerance and tolerance_why go together"),
     "why without tolerance": ("tolerance = 0.05\n", "", "tolerance and tolerance_why go together"),
     "tolerance negative": ("tolerance = 0.05", "tolerance = -1", "tolerance is -1; give a number ≥ 0"),
