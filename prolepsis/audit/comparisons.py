@@ -4,14 +4,20 @@ The counts are taken for independent draws, which favours a difference: trials t
 A difference that does not show here shows under no clustering.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
 
 from prolepsis.audit.counts import Counted, audited, counts_of
 from prolepsis.audit.intervals import interval_table
 from prolepsis.ledger import Claim
 from prolepsis.measurement import Measurement
+from prolepsis.statistics import FloatArray
+
+IntArray = npt.NDArray[np.int64]
 
 ALPHA = 0.05
 
@@ -23,9 +29,9 @@ def equal_rates_p(counts: Sequence[tuple[int, int]]) -> float:
     """
     sizes = [n for _, n in counts]
     hits = sum(k for k, _ in counts)
-    log_all = _log_choose(sum(sizes), hits)
-    found = sum(_log_choose(n, k) for k, n in counts) - log_all
-    return min(1.0, math.fsum(math.exp(p - log_all) for p in _tables(sizes, hits) if p - log_all <= found + 1e-7))
+    tables = _log_ways(sizes, hits) - _log_choose(sum(sizes), hits)
+    found = sum(_log_choose(n, k) for k, n in counts) - _log_choose(sum(sizes), hits)
+    return float(min(1.0, np.exp(tables[tables <= found + 1e-7]).sum()))
 
 
 def falling_rates(claim: Claim) -> Measurement:
@@ -61,16 +67,17 @@ def _differences(claim: Claim, pairs: Sequence[tuple[Counted, Counted]], *, must
     return audited(claim, wrong, {"p": detail, "intervals": interval_table(counts_of(claim))})
 
 
-def _tables(sizes: Sequence[int], hits: int) -> Iterator[float]:
-    """Log of the number of ways for each table of these sizes with ``hits`` in all."""
-    if len(sizes) == 1:
-        if 0 <= hits <= sizes[0]:
-            yield _log_choose(sizes[0], hits)
-        return
-    for k in range(max(0, hits - sum(sizes[1:])), min(sizes[0], hits) + 1):
-        first = _log_choose(sizes[0], k)
-        yield from (first + rest for rest in _tables(sizes[1:], hits - k))
+def _log_ways(sizes: Sequence[int], hits: int) -> FloatArray:
+    """Log of the number of ways of each table of these sizes with ``hits`` in all: [tables]."""
+    taken, ways = np.zeros(1, dtype=np.int64), np.zeros(1)
+    for n in sizes[:-1]:
+        ks = np.arange(n + 1)
+        taken, ways = np.add.outer(taken, ks).ravel(), np.add.outer(ways, _log_choose(n, ks)).ravel()
+    left = hits - taken
+    possible = (left >= 0) & (left <= sizes[-1])
+    return ways[possible] + _log_choose(sizes[-1], left[possible])
 
 
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+def _log_choose(n: int, k: int | IntArray) -> FloatArray:
+    found: FloatArray = special.gammaln(n + 1) - special.gammaln(k + 1.0) - special.gammaln(n - k + 1.0)
+    return found
