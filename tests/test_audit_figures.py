@@ -1,5 +1,6 @@
 """Printed figures against what they are made of, and against themselves in other places."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from prolepsis import audit, ledger
 from prolepsis.audit.figures import half_digit
 from prolepsis.errors import UserError
+from prolepsis.ledger import Claim, Published
 from tests.paper_rows import disagreements
 
 
@@ -123,6 +125,31 @@ def test_a_row_a_rule_cannot_read_is_refused(tmp_path: Path, rule: str, entries:
     with pytest.raises(UserError) as caught:
         disagreements(tmp_path, rule, entries)
     assert message in str(caught.value)
+
+
+def supported(*rules: str) -> list[Claim]:
+    """The ledger's rows of these rules in which nothing disagrees."""
+    rows = [claim for claim in ledger.rows(tier="arithmetic") if claim.experiment in rules]
+    return [claim for claim in rows if not wrong_in(claim)]
+
+
+def wrong_in(claim: Claim) -> list[str]:
+    """What the rule of a row finds wrong in it."""
+    found: list[str] = audit.rule(claim.experiment)(claim).detail["disagreements"]
+    return found
+
+
+def test_no_row_would_pass_whatever_was_printed() -> None:
+    """In each supported row, any one figure more than doubled is a disagreement, and so is an order reversed."""
+    for claim in supported("recomputed", "one_value"):
+        for place, entry in enumerate(claim.published):
+            if not isinstance(entry["value"], str):
+                of = entry["of"] if claim.experiment == "recomputed" else None
+                fault: Published = {**entry, "value": 2 * entry["value"] + 1, "of": of}
+                planted = (*claim.published[:place], fault, *claim.published[place + 1 :])
+                assert wrong_in(replace(claim, published=planted)), (claim.id, entry["where"])
+    for claim in supported("rising", "falling"):
+        assert wrong_in(replace(claim, published=claim.published[::-1])), claim.id
 
 
 def test_every_arithmetic_row_has_its_rule() -> None:

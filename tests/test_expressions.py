@@ -89,6 +89,7 @@ def test_lists_are_chosen_from_by_number_and_layer() -> None:
         ("x + 1", "'x' names no list of this row; known: top, other, words, none"),
         ("1 / 0", "'1 / 0' divides by what may be 0"),
         ("1 / 0.00", "divides by what may be 0"),
+        ("1 / (0.2 - 0.1)", "divides by what may be 0"),
         ("True + 1", "'True' is no expression"),
         ("", "'' is no expression"),
         ("(1, 2)", "is no expression"),
