@@ -8,6 +8,7 @@ Every row of a batch carries its own edits on the same tokens. A row equals the 
 shape bit for bit wherever its edits cannot reach.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,6 +28,10 @@ INSIDE = ("resid_post", "resid_mid", "patterns", "values", "z")
 """The readouts other than logits."""
 # Rows are run in chunks of about this many tokens: larger ones leave the caches of a CPU, smaller ones starve a GPU.
 TOKENS_PER_BATCH = {"cpu": 512, "cuda": 16384}
+AT_ONCE = "tokens at once"
+"""Under this name a subject remembers how many tokens its device takes at once."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -111,8 +116,25 @@ class CleanRun:
         return Clean(self.resid[1:], {at: self.patterns(at) for at, layer in plan.layers.items() if layer.freeze})
 
     def _chunked(self, rows: Sequence[Row], read: Read, *, keep_edits: bool) -> Readings:
+        """Run the rows in chunks, smaller ones from now on where the device's memory does not hold one."""
         _check_read(self.subject, read, len(self.tokens))
-        size = max(1, TOKENS_PER_BATCH[self.subject.device.type] // len(self.tokens))
+        while True:
+            at_once = self.subject.memo.setdefault(AT_ONCE, TOKENS_PER_BATCH[self.subject.device.type])
+            size = max(1, min(at_once // len(self.tokens), len(rows)))
+            try:
+                return self._in_chunks(rows, read, size, keep_edits=keep_edits)
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise UserError(
+                        f"{self.subject.id}: {self.subject.device} has no memory for a single row of "
+                        f"{len(self.tokens)} tokens; free some, or use --claims-dtype bfloat16 or --claims-device cpu"
+                    ) from None
+            # Outside the except block, where the exception would keep the tensors of the failed run alive.
+            self.subject.memo[AT_ONCE] = len(self.tokens) * (size // 2)
+            torch.cuda.empty_cache()
+            log.warning("%s: out of memory with %d rows at once, going on with %d", self.subject.id, size, size // 2)
+
+    def _in_chunks(self, rows: Sequence[Row], read: Read, size: int, *, keep_edits: bool) -> Readings:
         chunks = [rows[first : first + size] for first in range(0, len(rows), size)]
         plans = [plan_rows(self.subject, chunk, len(self.tokens)) for chunk in chunks]
         start = min((plan.start for plan in plans if plan.start is not None), default=self.subject.n_layers)

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prolepsis.edits import Add, BlockEdge, FreezePattern, ReplaceHeadOutput, ReplaceRow, ReplaceStream, Skip
-from prolepsis.engine import clean_run
+from prolepsis.engine import CleanRun, clean_run
 from prolepsis.errors import UserError
 from prolepsis.hooks import Read
 from prolepsis.masks import CoupletBarrier
 from prolepsis.names import Head
+from prolepsis.plan import Plan
 from prolepsis.subject import Subject
 from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
 
@@ -300,3 +301,40 @@ def test_bad_vectors_are_refused_when_made() -> None:
         ReplaceRow(0, 0, torch.zeros(2, 2))
     with pytest.raises(UserError, match="negative"):
         Add(0, -1, torch.zeros(3))
+
+
+def test_rows_that_do_not_fit_into_memory_are_run_in_smaller_chunks(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Out of memory, a sweep goes on with half as many rows at once, says so, gives the same, and remembers."""
+    subject, tokens = tiny_subject("llama"), tiny_tokens(0, 6)
+    rows = [[Add(1, position, rows_like(subject, 0, 1)[0])] for position in range(6)] * 2
+    expected = clean_run(subject, tokens).edit(rows).last_logits
+    whole, sizes = CleanRun._run, []
+
+    def small(self: CleanRun, plan: Plan, read: Read, start: int) -> Any:
+        sizes.append(plan.n_rows)
+        if plan.n_rows > 3:
+            raise torch.OutOfMemoryError
+        return whole(self, plan, read, start)
+
+    monkeypatch.setattr(CleanRun, "_run", small)
+    out = clean_run(subject, tokens).edit(rows).last_logits
+    assert torch.allclose(out, expected, rtol=0, atol=1e-12)
+    assert "with 12 rows at once, going on with 6" in caplog.text
+    assert "with 6 rows at once, going on with 3" in caplog.text
+    sizes.clear()
+    clean_run(subject, tokens).edit(rows)
+    assert sizes == [3, 3, 3, 3]
+
+
+def test_a_row_that_does_not_fit_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where not even one row fits, one line says what can be done."""
+
+    def never(*_: Any) -> Any:
+        raise torch.OutOfMemoryError
+
+    clean = clean_run(tiny_subject("llama"), tiny_tokens(0, 6))
+    monkeypatch.setattr(CleanRun, "_run", never)
+    with pytest.raises(UserError, match="no memory for a single row of 6 tokens"):
+        clean.edit([[]])
