@@ -270,8 +270,8 @@ def parse_edits(text: str) -> tuple[Support, ...]:
         if match is not None:
             return made_from(match)
     raise UserError(
-        f"edit {text!r} is none of: L23@31, L23..25@31, L23@0..30, replace L4@7, stream L4@7, head L21:H5@31, freeze L21:H5, "
-        "block L21:H5 31->23, skip L3"
+        f"edit {text!r} is none of: L23@31, L23..25@31, L23@0..30, replace L4@7, stream L4@7, head L21:H5@31, "
+        "freeze L21:H5, block L21:H5 31->23, skip L3"
     )
 
 

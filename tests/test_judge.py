@@ -180,6 +180,10 @@ def test_arithmetic_is_inconsistent_when_the_paper_disagrees_with_itself(disagre
     assert all(text in found.reason for text in disagreements)
 
 
+ONLY = "the wiring lets nothing but the claimed outcome, or none, come out"
+NOT = "the wiring does not let the claimed outcome come out"
+
+
 @pytest.mark.parametrize(
     ("responds", "still", "verdict", "reason"),
     [
@@ -187,10 +191,10 @@ def test_arithmetic_is_inconsistent_when_the_paper_disagrees_with_itself(disagre
         ([True], [True], "supported", "the wiring leaves it open"),
         ([True], [True, False], "supported", "the wiring leaves it open, but fixes 1 of 3 readouts: s1 is cut off"),
         ([], [True], "supported", "the wiring leaves it open"),
-        ([], [False], "vacuous", "forced: the wiring lets nothing but the claimed outcome, or none, come out: s0 is cut"),
+        ([], [False], "vacuous", f"forced: {ONLY}: s0 is cut off"),
         ([True, True], [False], "vacuous", "forced: "),
-        ([True, False], [], "contradicted", "impossible: the wiring does not let the claimed outcome come out: r1 is cut"),
-        ([False], [False], "contradicted", "impossible: the wiring does not let the claimed outcome come out: r0 is cut"),
+        ([True, False], [], "contradicted", f"impossible: {NOT}: r1 is cut off"),
+        ([False], [False], "contradicted", f"impossible: {NOT}: r0 is cut off"),
         ([False, False], [True], "contradicted", "impossible: "),
     ],
 )
