@@ -246,6 +246,9 @@ def _claim(plain: Any) -> Claim:
         runs=tuple(_run(entry, i) for i, entry in enumerate(table.items("run"), 1)),
     )
     table.done()
+    unasked = [control.name for control in claim.controls if control.reported and claim.variant == "asked"]
+    if unasked:
+        raise _Fault(f"control {unasked[0]!r}: reported is for published claims; the paper did not ask this one")
     if claim.runs and kind != "arithmetic":
         raise _Fault("run belongs to arithmetic claims; an experiment describes its own runs")
     if kind == "exclusivity" and not claim.arms("rival"):
