@@ -99,7 +99,7 @@ def test_runs_belong_to_statements_about_the_paper(tmp_path: Path) -> None:
 def test_the_rule_needs_a_run(tmp_path: Path) -> None:
     """A row of the rule without an edited run is refused with the cure."""
     (claim,) = claims_of(tmp_path, ROW)
-    with pytest.raises(UserError, match=r"claim X99: rule wiring needs a \[\[claim.run\]\]"):
+    with pytest.raises(UserError, match=r"claim X99: rule wiring needs a run"):
         audit.rule("wiring")(replace(claim, runs=()))
 
 

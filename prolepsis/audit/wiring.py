@@ -14,7 +14,7 @@ def wiring(claim: Claim) -> Measurement:
     Raises UserError for a row that has no edited run.
     """
     if not claim.runs:
-        raise UserError(f"claim {claim.id}: rule wiring needs a [[claim.run]]; say what is edited and what is read")
+        raise UserError(f"claim {claim.id}: rule wiring needs a run; say what is edited and what is read")
     rows = [row for run in claim.runs for row in run.rows()]
     found = audited(claim, [], {})
     parameters = {**found.parameters, "runs": [asdict(run) for run in claim.runs]}
