@@ -108,12 +108,15 @@ def reach_answer(claim: Claim, rows: Rows) -> Answer:
     A row is one edited run and its readout: {"name", "claimed" (the claim says this is where the effect is; true unless
     given), "reachable", "why", "moved", "item"}. An effect is impossible when no claimed row can be reached, and forced
     when claimed rows are the only ones of several that can. An absence or equality is forced when no claimed row can.
+    A statement of the paper alone says of every claimed row that it responds, and of every other one that it does not:
+    it is impossible when one claimed row cannot be reached, and forced when no other one can.
     """
     claimed = [bool(row["reachable"]) for row in rows if row.get("claimed", True)]
     others = [bool(row["reachable"]) for row in rows if not row.get("claimed", True)]
     if claim.kind in ("absence", "equality"):
         return "free" if any(claimed) or not claimed else "forced"
-    if claimed and not any(claimed):
+    said_of_each = claim.kind == "arithmetic"
+    if claimed and not (all(claimed) if said_of_each else any(claimed)):
         return "impossible"
     return "forced" if others and not any(others) else "free"
 

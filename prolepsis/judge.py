@@ -2,7 +2,8 @@
 
 0. not measured → untested
 1. the instrument failed → HarnessFault, never a verdict
-2. arithmetic → inconsistent or supported
+2. the paper alone: what it says responds to what, by rule 3, which leaves it open or not; figures against each other →
+   inconsistent or supported
 3. wiring: only the claimed outcome, or none, can come out → vacuous; it cannot come out → contradicted
 4. validity: too few clusters or items, too many exclusions, a broken guard, a dead positive control → inconclusive
 5. criterion, by one-sided bounds against theta0
@@ -30,7 +31,7 @@ from typing import Any, Literal
 from prolepsis import statistics
 from prolepsis.clustered import Estimate
 from prolepsis.errors import HarnessFault, Untested
-from prolepsis.evidence import Evidence, overall_reach
+from prolepsis.evidence import Evidence, Rows, overall_reach
 from prolepsis.ledger import Claim, Control
 from prolepsis.measurement import Measurement
 from prolepsis.rules import Decision, Word, decide, finite, gap, number
@@ -79,12 +80,13 @@ def judge(claim: Claim, measurement: Measurement | Untested, alpha: float = 0.05
     if isinstance(measurement, Untested):
         return untested(claim, str(measurement))
     _check_instrument(claim, measurement)
-    if claim.kind == "arithmetic":
-        return _arithmetic(claim, measurement)
-    evidence = Evidence.of(claim, measurement)
     reach = None
     if measurement.reach is not None:
         reach = {"answer": overall_reach(claim, measurement), "rows": list(measurement.reach.get("rows", ()))}
+    if claim.kind == "arithmetic":
+        found = _by_wiring(reach) or _of_the_paper(measurement, reach)
+        return Verdict(found.verdict, found.reason, None, "cannot tell", claim.population, None, (), reach)
+    evidence = Evidence.of(claim, measurement)
     decision = _by_wiring(reach) or _by_validity(evidence, measurement, alpha)
     if decision is None:
         decision = _robust(decide(evidence, alpha), evidence, measurement.excluded, alpha)
@@ -164,23 +166,38 @@ def _check_instrument(claim: Claim, measurement: Measurement) -> None:
         raise HarnessFault(f"{name}: measured in {measurement.unit}, but the claim is in {claim.scale}")
 
 
-def _arithmetic(claim: Claim, measurement: Measurement) -> Verdict:
-    """Rule 2."""
+def _of_the_paper(measurement: Measurement, reach: Mapping[str, Any] | None) -> Decision:
+    """Rule 2, where rule 3 leaves the claim open."""
     disagreements = measurement.detail["disagreements"]
-    word: Word = "inconsistent" if disagreements else "supported"
-    reason = "; ".join(map(str, disagreements)) if disagreements else "the paper's numbers agree with each other"
-    return Verdict(word, reason, None, "cannot tell", claim.population, None, (), None)
+    if disagreements:
+        return Decision("inconsistent", "; ".join(map(str, disagreements)))
+    if reach is None:
+        return Decision("supported", "the paper's numbers agree with each other")
+    fixed = _unreachable(reach["rows"])
+    but = f", but fixes {len(fixed)} of {len(reach['rows'])} readouts: {_whys(fixed)}" if fixed else ""
+    return Decision("supported", f"the wiring leaves it open{but}")
 
 
 def _by_wiring(reach: Mapping[str, Any] | None) -> Decision | None:
     """Rule 3."""
     if reach is None or reach["answer"] == "free":
         return None
-    whys = list(dict.fromkeys(row["why"] for row in reach["rows"] if not row["reachable"]))
-    why = whys[0] if len(whys) == 1 else f"{whys[0]} (and {len(whys) - 1} more)"
+    fixed = _unreachable(reach["rows"])
     if reach["answer"] == "forced":
-        return Decision("vacuous", f"forced: the wiring lets nothing but the claimed outcome, or none, come out: {why}")
+        why = f"forced: the wiring lets nothing but the claimed outcome, or none, come out: {_whys(fixed)}"
+        return Decision("vacuous", why)
+    why = _whys([row for row in fixed if row.get("claimed", True)])
     return Decision("contradicted", f"impossible: the wiring does not let the claimed outcome come out: {why}")
+
+
+def _unreachable(rows: Rows) -> list[Mapping[str, Any]]:
+    return [row for row in rows if not row["reachable"]]
+
+
+def _whys(rows: Rows) -> str:
+    """Why rows cannot be reached: the first reason, and how many others there are."""
+    whys = list(dict.fromkeys(row["why"] for row in rows))
+    return whys[0] if len(whys) == 1 else f"{whys[0]} (and {len(whys) - 1} more)"
 
 
 def _by_validity(evidence: Evidence, measurement: Measurement, alpha: float) -> Decision | None:

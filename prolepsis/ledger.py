@@ -10,7 +10,7 @@ source        o the other paper whose claim it is; empty for the paper under tes
 statement       the claim in one sentence
 kind            effect (value ≥ theta0) · absence (value < theta0) · exclusivity (an effect no rival reaches) ·
                 universal (every item ≥ theta0) · equality (|value − theta0| < delta) · ordering (mean difference >
-                theta0) · arithmetic (the paper's own numbers agree)
+                theta0) · arithmetic (the paper's own numbers agree, or the wiring leaves open what it says of a run)
 population      "prompts like these" · "these prompts" · "this prompt" · "models like these" · "the paper"
 scale           unit of value, theta0, delta, tolerance and bounds: "nats", "proportion", "probability", …
 theta0          the criterion; not for arithmetic
@@ -23,13 +23,17 @@ published     o list of {value, k, n, low, high, of, items, name, where}; value 
                 what of calls the list
 tolerance     o how far from the published value still agrees; needs tolerance_why
 tolerance_why o why that far
-controls      o list of {name, role, bound, label}; name is the arm of the measurement, label how a sentence calls it.
+controls      o list of {name, role, bound, label, reported}; name is the arm of the measurement, label how a sentence
+                calls it, reported where the paper reports it (nothing: it does not).
                 role null, rival: no bound · positive: bound its lower 95 % bound must reach · guard: bound its mean
                 must not pass · sham: largest deviation from clean, 0 unless given
 experiment      name of the experiment that measures it
 model         o the preset whose figure it is, "gemma-2-2b-426k" for example; asked of every model unless given
 suite         o the bundled subjects it is asked of (prolepsis.organisms.SUITES); "couplets" unless given
 tiers           any of arithmetic, property, organism, archive, gpu; arithmetic claims have that one alone
+run           o for arithmetic: list of {label, wiring, tokens, varied, given, responds, still}, each an edited run of
+                the paper and what it says of it (prolepsis.edited_runs.EditedRun); label, given and one of responds
+                and still may be left out
 ==============  ======================================================================================================
 """
 
@@ -41,6 +45,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
 from prolepsis import expressions
+from prolepsis.edited_runs import EditedRun
 from prolepsis.errors import UserError
 from prolepsis.organisms import SUITES
 from prolepsis.toml_tables import Fault, Table, read_tables
@@ -71,12 +76,16 @@ class Published(TypedDict):
 
 @dataclass(frozen=True)
 class Control:
-    """A control arm and the role it plays for one claim; ``label`` is how a sentence calls it."""
+    """A control arm and the role it plays for one claim; ``label`` is how a sentence calls it.
+
+    ``reported`` is where the paper reports the control, empty where it does not.
+    """
 
     name: str
     role: Role
     bound: float | None
     label: str
+    reported: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,7 @@ class Claim:
     model: str
     suite: str
     tiers: tuple[Tier, ...]
+    runs: tuple[EditedRun, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -181,8 +191,14 @@ def _claim(plain: Any) -> Claim:
         model=table.text("model", default=""),
         suite=table.one_of("suite", tuple(SUITES), default="couplets"),
         tiers=_tiers(table.items("tiers", optional=False), kind),
+        runs=tuple(_run(entry, i) for i, entry in enumerate(table.items("run"), 1)),
     )
     table.done()
+    unasked = [control.name for control in claim.controls if control.reported and claim.variant == "asked"]
+    if unasked:
+        raise Fault(f"control {unasked[0]!r}: reported is for published claims; the paper did not ask this one")
+    if claim.runs and kind != "arithmetic":
+        raise Fault("run belongs to arithmetic claims; an experiment describes its own runs")
     if kind == "exclusivity" and not claim.arms("rival"):
         raise Fault("kind is exclusivity but no control is a rival; name the rival it is to exclude")
     if (kind == "arithmetic") != (claim.population == "the paper"):
@@ -266,7 +282,8 @@ def _controls(entries: list[Any]) -> tuple[Control, ...]:
         table = Table(plain, f"control {place}: ")
         name, role = table.text("name"), table.one_of("role", get_args(Role))
         bound: float | None = table.number("bound", optional=True)
-        controls.append(Control(name, role, bound, table.text("label", default="") or name))
+        label, reported = table.text("label", default="") or name, table.text("reported", default="")
+        controls.append(Control(name, role, bound, label, reported))
         table.done()
         if role in ("positive", "guard") and bound is None:
             raise Fault(f"control {name!r}: a {role} control needs a bound; give the value it has to keep")
@@ -278,6 +295,26 @@ def _controls(entries: list[Any]) -> tuple[Control, ...]:
     if twice is not None:
         raise Fault(f"control {twice!r} is named twice; one arm has one role")
     return tuple(controls)
+
+
+def _run(plain: Any, place: int) -> EditedRun:
+    table = Table(plain, f"run {place}: ")
+    tokens = table.count("tokens")
+    run = EditedRun(
+        label=table.text("label", default=""),
+        wiring=table.text("wiring"),
+        tokens=0 if tokens is None else tokens,
+        varied=table.texts("varied"),
+        given=table.texts("given"),
+        responds=table.texts("responds"),
+        still=table.texts("still"),
+    )
+    table.done()
+    try:
+        run.check()
+    except UserError as error:
+        raise Fault(f"run {place}: {error}") from None
+    return run
 
 
 def _tiers(entries: list[Any], kind: str) -> tuple[Tier, ...]:

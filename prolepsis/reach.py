@@ -61,16 +61,27 @@ def reach(
     weights and values. Raises UserError for places the model or the prompt does not have, for edits that exclude each
     other, and for readouts inside a skipped layer.
     """
+    return reach_each(wiring, varied, (readout,), given, tokens=tokens)[0]
+
+
+def reach_each(
+    wiring: Wiring,
+    varied: Iterable[Support],
+    readouts: Sequence[Readout],
+    given: Iterable[Support] = (),
+    *,
+    tokens: int | Sequence[int],
+) -> tuple[Reach, ...]:
+    """:func:`reach` for several readouts of one edited run."""
     given, varied = tuple(given), tuple(varied)
-    prompt = _prompt(wiring, tokens)
-    n_tokens = len(prompt) + (readout.step - 1 if isinstance(readout, Token) else 0)
-    _check(wiring, given + varied, readout, len(prompt), n_tokens)
-    heads = [place.head for place in (*given, *varied, readout) if isinstance(place, _OF_HEADS)]
+    prompt, n_tokens = check_places(wiring, given + varied, readouts, tokens=tokens)
+    heads = [place.head for place in (*given, *varied, *readouts) if isinstance(place, _OF_HEADS)]
     program = Program(wiring, prompt, n_tokens, given + varied, heads)
     clean = Run(program, (), None)
     before = Run(program, range(len(given)), clean)
     after = Run(program, range(len(given) + len(varied)), clean)
-    return _Comparison(program, len(given), before, after).of(readout)
+    comparison = _Comparison(program, len(given), before, after)
+    return tuple(map(comparison.of, readouts))
 
 
 _OF_HEADS = (HeadReplaced, Frozen, Blocked, Pattern, Z)
@@ -87,10 +98,24 @@ def _prompt(wiring: Wiring, tokens: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(tokens)
 
 
-def _check(wiring: Wiring, edits: Sequence[Support], readout: Readout, n_prompt: int, n_tokens: int) -> None:
-    """Refuse places that are not there and edits that exclude each other."""
-    for place in (*edits, readout):
+def check_places(
+    wiring: Wiring, edits: Sequence[Support], readouts: Sequence[Readout], *, tokens: int | Sequence[int]
+) -> tuple[tuple[int, ...], int]:
+    """The prompt, and how many positions there are with the generated ones that are read.
+
+    Raises UserError for places that are not there and for edits that exclude each other.
+    """
+    prompt = _prompt(wiring, tokens)
+    n_prompt = len(prompt)
+    n_tokens = n_prompt + max((readout.step - 1 for readout in readouts if isinstance(readout, Token)), default=0)
+    for place in (*edits, *readouts):
         _check_place(wiring, place, n_tokens)
+    _check_together(edits, readouts, n_prompt)
+    return prompt, n_tokens
+
+
+def _check_together(edits: Sequence[Support], readouts: Sequence[Readout], n_prompt: int) -> None:
+    """Refuse edits that exclude each other, and readouts that they leave without a meaning."""
     skipped = {edit.layer for edit in edits if isinstance(edit, Skipped)}
     streams = {edit.layer for edit in edits if isinstance(edit, StreamReplaced)}
     replaced: set[object] = set()
@@ -105,8 +130,9 @@ def _check(wiring: Wiring, edits: Sequence[Support], readout: Readout, n_prompt:
             if row in replaced:
                 raise UserError(f"{edit}: this row is replaced already; keep one replacement")
             replaced.add(row)
-    if isinstance(readout, ResidMid | Pattern | Z) and readout.layer in skipped:
-        raise UserError(f"{readout}: layer {readout.layer} is skipped; nothing inside it is used")
+    for readout in readouts:
+        if isinstance(readout, ResidMid | Pattern | Z) and readout.layer in skipped:
+            raise UserError(f"{readout}: layer {readout.layer} is skipped; nothing inside it is used")
 
 
 def _check_place(wiring: Wiring, place: Support | Readout, n_tokens: int) -> None:

@@ -1,6 +1,7 @@
 """Names of places in a run, without tensors: what an edit touches, what is read, and how both are written.
 
     L23@31  L23..25@31        adds to resid_post of layer 23 (of layers 23 to 25) at position 31
+    L23@0..30                 adds there at each of positions 0 to 30
     replace L4@7              that residual row replaced
     stream L4@7               that residual row replaced and every other row of the layer clean
     head L21:H5@31            that head's output z replaced at position 31
@@ -223,17 +224,27 @@ def supports(edits: Iterable["Edit"]) -> tuple[Support, ...]:
 _LAYER, _RANGE = r"L(?P<layer>\d+)", r"L(?P<layer>\d+)(?:\.\.(?P<last>\d+))?"
 _HEAD = r"(?P<head>L\d+:H\d+)"
 _AT, _EDGE = r" *@ *(?P<at>\d+)", r" +(?P<query>\d+) *(?:->|→) *(?P<key>\d+)"
+_TO = r"(?:\.\.(?P<to>\d+))?"
 
 
 def _layers(match: re.Match[str]) -> range:
-    first, last = int(match["layer"]), int(match["last"] or match["layer"])
+    return _upwards(match, "layer", "last", "layers")
+
+
+def _positions(match: re.Match[str]) -> range:
+    return _upwards(match, "at", "to", "positions")
+
+
+def _upwards(match: re.Match[str], first_name: str, last_name: str, what: str) -> range:
+    first = int(match[first_name])
+    last = int(match[last_name] or first)
     if last < first:
-        raise UserError(f"{match[0]!r}: layers {first}..{last} run downwards; write the lower one first")
+        raise UserError(f"{match[0]!r}: {what} {first}..{last} run downwards; write the lower one first")
     return range(first, last + 1)
 
 
 _EDITS: dict[str, Callable[[re.Match[str]], tuple[Support, ...]]] = {
-    _RANGE + _AT: lambda m: tuple(Added(layer, int(m["at"])) for layer in _layers(m)),
+    _RANGE + _AT + _TO: lambda m: tuple(Added(layer, at) for at in _positions(m) for layer in _layers(m)),
     "replace +" + _RANGE + _AT: lambda m: tuple(RowReplaced(layer, int(m["at"])) for layer in _layers(m)),
     "stream +" + _RANGE + _AT: lambda m: tuple(StreamReplaced(layer, int(m["at"])) for layer in _layers(m)),
     "skip +" + _RANGE: lambda m: tuple(Skipped(layer) for layer in _layers(m)),
@@ -259,8 +270,8 @@ def parse_edits(text: str) -> tuple[Support, ...]:
         if match is not None:
             return made_from(match)
     raise UserError(
-        f"edit {text!r} is none of: L23@31, L23..25@31, replace L4@7, stream L4@7, head L21:H5@31, freeze L21:H5, "
-        "block L21:H5 31->23, skip L3"
+        f"edit {text!r} is none of: L23@31, L23..25@31, L23@0..30, replace L4@7, stream L4@7, head L21:H5@31, "
+        "freeze L21:H5, block L21:H5 31->23, skip L3"
     )
 
 

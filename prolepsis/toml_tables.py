@@ -77,15 +77,21 @@ class Table:
             raise Fault(f"{self.what}{field} is {value!r}; give a list in square brackets")
         return value
 
+    def texts(self, field: str) -> tuple[str, ...]:
+        """A list of texts; empty where the field is absent."""
+        found = self.items(field)
+        for text in found:
+            if not isinstance(text, str) or not text.strip():
+                raise Fault(f"{self.what}{field} holds {text!r}; give texts in quotes")
+        return tuple(found)
+
     def names(self, field: str) -> tuple[str, ...]:
         """A list of texts, none twice; empty where the field is absent."""
-        found = self.items(field)
+        found = self.texts(field)
         for name in found:
-            if not isinstance(name, str) or not name.strip():
-                raise Fault(f"{self.what}{field} holds {name!r}; give texts in quotes")
             if found.count(name) > 1:
                 raise Fault(f"{self.what}{field} names {name!r} twice; remove one")
-        return tuple(found)
+        return found
 
     def done(self) -> None:
         unknown = sorted(set(self.plain) - self.asked)

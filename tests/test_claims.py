@@ -3,7 +3,7 @@
 import re
 
 from prolepsis import archive, audit, ledger
-from prolepsis.experiments import families
+from prolepsis.experiments import families, wiring_properties
 
 CLAIMS = ledger.LEDGER.parent
 UNREAD = ("recorded_layer_gradient", "recorded_best_ratio", "recorded_words_astray", "recorded_floor")
@@ -14,6 +14,9 @@ def test_every_claim_has_an_experiment_in_each_of_its_tiers() -> None:
     """What the ledger names as a claim's experiment is there: for subjects, for the paper, or for recordings."""
     for claim in ledger.rows():
         known = set(audit.MODULES) if claim.kind == "arithmetic" else set(families.MODULES)
+        if "property" in claim.tiers:
+            assert claim.experiment in wiring_properties.EXPERIMENTS, claim.id
+            known |= set(wiring_properties.EXPERIMENTS)
         if "archive" in claim.tiers:
             known |= set(archive.MODULES) | set(UNREAD)
         assert claim.experiment in known, claim.id
@@ -22,6 +25,7 @@ def test_every_claim_has_an_experiment_in_each_of_its_tiers() -> None:
 def test_every_experiment_is_named_by_a_claim_and_exists() -> None:
     """No experiment is registered that no claim asks for, and each can be imported by its name."""
     named = {claim.experiment for claim in ledger.rows()}
+    assert set(wiring_properties.EXPERIMENTS) <= named
     for name in families.MODULES:
         assert name in named
         assert callable(families.experiment(name))

@@ -180,6 +180,45 @@ def test_arithmetic_is_inconsistent_when_the_paper_disagrees_with_itself(disagre
     assert all(text in found.reason for text in disagreements)
 
 
+ONLY = "the wiring lets nothing but the claimed outcome, or none, come out"
+NOT = "the wiring does not let the claimed outcome come out"
+
+
+@pytest.mark.parametrize(
+    ("responds", "still", "verdict", "reason"),
+    [
+        ([True], [], "supported", "the wiring leaves it open"),
+        ([True], [True], "supported", "the wiring leaves it open"),
+        ([True], [True, False], "supported", "the wiring leaves it open, but fixes 1 of 3 readouts: s1 is cut off"),
+        ([], [True], "supported", "the wiring leaves it open"),
+        ([], [False], "vacuous", f"forced: {ONLY}: s0 is cut off"),
+        ([True, True], [False], "vacuous", "forced: "),
+        ([True, False], [], "contradicted", f"impossible: {NOT}: r1 is cut off"),
+        ([False], [False], "contradicted", f"impossible: {NOT}: r0 is cut off"),
+        ([False, False], [True], "contradicted", "impossible: "),
+    ],
+)
+def test_what_the_paper_says_responds_is_held_against_the_wiring(responds, still, verdict, reason):
+    """Of the paper alone: one readout said to respond that cannot is impossible; none else that could is forced."""
+    reach = {
+        "rows": [
+            {"name": f"{kind}{i}", "claimed": kind == "r", "reachable": can, "why": f"{kind}{i} is cut off"}
+            for kind, cans in (("r", responds), ("s", still))
+            for i, can in enumerate(cans)
+        ]
+    }
+    claim = make_claim(kind="arithmetic", population="the paper", controls=(), tiers=("arithmetic",))
+    found = judge(claim, make_measurement({}, detail={"disagreements": []}, design="single", reach=reach))
+    assert (found.verdict, found.reason[: len(reason)]) == (verdict, reason)
+    assert found.reach["rows"] == reach["rows"]
+
+
+def test_what_is_said_to_be_impossible_is_named():
+    """Where the claimed outcome cannot come out, the reason is a claimed row's, whatever else cannot be reached."""
+    found = judge(make_claim(), good(reach={"rows": rows(False, False)["rows"][::-1]}))
+    assert found.reason.endswith("come out: last is off the path")
+
+
 @pytest.mark.parametrize(
     ("kind", "claimed", "other", "answer"),
     [

@@ -16,7 +16,7 @@ from transformers import AutoConfig
 from prolepsis.errors import UserError
 from prolepsis.masks import BoolArray, CoupletBarrier, IntArray
 from prolepsis.names import Head
-from prolepsis.reach import Reach, Wiring, reach, wiring_from_config
+from prolepsis.reach import Reach, Wiring, reach, reach_each, wiring_from_config
 from prolepsis.selection import (
     Added,
     Blocked,
@@ -326,8 +326,9 @@ def test_places_are_written_as_they_are_read(edit: Support, readout: Readout) ->
 
 
 def test_a_range_of_layers_is_one_edit_per_layer() -> None:
-    """L2..4@7 stands for layers 2, 3 and 4."""
+    """L2..4@7 stands for layers 2, 3 and 4, and L2..3@7..8 for both of them at either position."""
     assert parse_edits("L2..4@7") == (Added(2, 7), Added(3, 7), Added(4, 7))
+    assert parse_edits("L2..3@7..8") == (Added(2, 7), Added(3, 7), Added(2, 8), Added(3, 8))
     assert parse_edits(" skip  L0..1 ") == (Skipped(0), Skipped(1))
 
 
@@ -347,10 +348,24 @@ def test_other_readouts_are_refused_by_name(text: str) -> None:
         parse_readout(text)
 
 
-def test_a_downward_range_is_refused() -> None:
+@pytest.mark.parametrize("text", ["L5..3@1", "L3@5..1"])
+def test_a_downward_range_is_refused(text: str) -> None:
     """L5..3@1 is a slip, not an empty edit."""
-    with pytest.raises(UserError, match="run downwards"):
-        parse_edits("L5..3@1")
+    with pytest.raises(UserError, match=r"(layers 5\.\.3|positions 5\.\.1) run downwards"):
+        parse_edits(text)
+
+
+@few
+@given(wirings, edits, edits, st.lists(readouts, min_size=1, max_size=4))
+def test_readouts_together_answer_as_each_alone(
+    wiring: Wiring, varied: Support, present: Support, read: list[Readout]
+) -> None:
+    """Asking for several readouts of one edited run gives what asking for each of them gives."""
+    try:
+        alone = [reach(wiring, [varied], one, [present], tokens=TOKENS).answer for one in read]
+    except UserError:
+        assume(condition=False)
+    assert [found.answer for found in reach_each(wiring, [varied], read, [present], tokens=TOKENS)] == alone
 
 
 @few

@@ -1,7 +1,8 @@
-"""What can be checked with the paper alone: its printed numbers against each other (imports no torch).
+"""What can be checked with the paper alone: its printed numbers against each other, and against the wiring (no torch).
 
 A rule is a pure function from a ledger row of kind arithmetic to a :class:`prolepsis.measurement.Measurement` whose
-``detail["disagreements"]`` lists, one sentence each, where the row's published numbers do not bear out its statement.
+``detail["disagreements"]`` lists, one sentence each, where the row's published numbers do not bear out its statement;
+the rule for what the paper says responds to what gives reach rows instead.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ MODULES = {
     "falling_rates": "comparisons",
     "equal_rates": "comparisons",
     "rates_unlike_the_first": "comparisons",
+    "wiring": "wiring",
 }
 """Rule, as the ledger's ``experiment`` names it → its module."""
 

@@ -90,10 +90,12 @@ def late_heads(subject: Subject) -> Measurement:
     found = once(subject, routing)
     arms = {
         "reached heads": {
-            one.pair.id: _late(subject, dict.fromkeys(one.main.heads, 1.0), everything=True) for one in found.routed
+            one.pair.id: late_share(subject, dict.fromkeys(one.main.heads, 1.0), everything=True)
+            for one in found.routed
         },
         "matched random": {
-            one.pair.id: statistics.fmean(_late(subject, one.changes[arm]) for arm in RANDOM) for one in found.routed
+            one.pair.id: statistics.fmean(late_share(subject, one.changes[arm]) for arm in RANDOM)
+            for one in found.routed
         },
     }
     return _measurement(
@@ -103,7 +105,7 @@ def late_heads(subject: Subject) -> Measurement:
 
 def late_shares(subject: Subject) -> Values:
     """Pair id → share of its top heads that lie late."""
-    return {one.pair.id: _late(subject, one.changes["both"]) for one in once(subject, routing).routed}
+    return {one.pair.id: late_share(subject, one.changes["both"]) for one in once(subject, routing).routed}
 
 
 def amplification(subject: Subject) -> Measurement:
@@ -170,15 +172,16 @@ def _log_ratio(one: Routed, arm: str) -> float:
     return math.log((one.total(arm) + STILL) / (one.total("inject") + STILL))
 
 
-def _is_late(subject: Subject, layer: int) -> bool:
+def is_late(subject: Subject, layer: int) -> bool:
+    """Whether a layer is in the last 35 % of the layers."""
     return layer >= subject.n_layers - max(1, round(LAST_PART * subject.n_layers))
 
 
-def _late(subject: Subject, changes: Changes, *, everything: bool = False) -> float:
+def late_share(subject: Subject, changes: Changes, *, everything: bool = False) -> float:
     """Share of the top heads (of all of them with ``everything``) that lie late; 0 where no head is reached."""
     n = len(changes) if everything else max(1, round(LISTED * subject.n_layers * subject.n_heads))
     top = sorted(changes, key=lambda head: -abs(changes[head]))[:n]
-    return statistics.fmean(_is_late(subject, head.layer) for head in top) if top else 0.0
+    return statistics.fmean(is_late(subject, head.layer) for head in top) if top else 0.0
 
 
 def _late_rows(subject: Subject, found: Routing) -> list[dict[str, object]]:
@@ -191,7 +194,7 @@ def _late_rows(subject: Subject, found: Routing) -> list[dict[str, object]]:
             key = (one.pair.recipient.template.id, first, layer)
             if key not in known:
                 readout = Pattern(Head(layer, 0), one.main.last, one.site)
-                known[key] = reach_row(one.main.clean, one.main.edit, readout, claimed=_is_late(subject, layer))
+                known[key] = reach_row(one.main.clean, one.main.edit, readout, claimed=is_late(subject, layer))
             rows.append({**known[key], "item": one.pair.id})
     return rows
 

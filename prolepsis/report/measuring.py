@@ -67,7 +67,7 @@ class Measuring:
         return done[claim.key]
 
     def _run(self, source: SubjectSource, family: Sequence["Claim"]) -> Mapping["ClaimKey", Outcome]:
-        """Measure and judge every row of a family on one subject; the paper and recordings need no loading."""
+        """Measure and judge every row of a family on one subject; only organisms and real models are loaded."""
         # Judging needs scipy, which takes longer to import than a run that only collects takes altogether.
         from prolepsis.judge import judge_family, untested
 
@@ -76,6 +76,8 @@ class Measuring:
         try:
             if source.tier == "arithmetic":
                 measured = audit.measure(family)
+            elif source.tier == "property":
+                measured = _on_random_transformers(family)
             elif source.recording is not None:
                 measured = archive.measure(family, source.recording)
             else:
@@ -101,3 +103,10 @@ class Measuring:
         if isinstance(held, Failure):
             raise held.again()
         return held
+
+
+def _on_random_transformers(family: Sequence["Claim"]) -> Mapping["ClaimKey", Measurement]:
+    # It imports torch, which a run about the paper alone does without.
+    from prolepsis.experiments import wiring_properties
+
+    return wiring_properties.measure(family)

@@ -15,6 +15,7 @@ MARKERS = (
     "claims(*ids, family, variant): one test per subject and ledger row of the family and variant, or per id given",
     "claim(id, variant, subject): what one test is about; select with -m \"claim(id='X01')\"",
     "arithmetic: needs the paper alone",
+    "property: runs on tiny transformers with random weights",
     "organism: runs on tiny subjects with known answers",
     "archive: needs recorded outputs",
     "gpu: needs real weights, not necessarily CUDA",

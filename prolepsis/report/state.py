@@ -46,7 +46,7 @@ def is_asked(claim: Claim, source: SubjectSource) -> bool:
         return False
     if source.tier == "organism" and source.model is None:
         return source.id in SUITES[claim.suite]
-    return source.tier == "arithmetic" or claim.model in ("", source.id.removeprefix(RECORDED))
+    return source.tier in ("arithmetic", "property") or claim.model in ("", source.id.removeprefix(RECORDED))
 
 
 @dataclass

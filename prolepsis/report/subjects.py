@@ -31,7 +31,7 @@ class SubjectSource:
     """
 
     id: str
-    tier: Literal["arithmetic", "organism", "archive", "gpu"]
+    tier: Literal["arithmetic", "property", "organism", "archive", "gpu"]
     model: str | None = None
     transcoder: str | None = None
     task: str | None = None
@@ -45,17 +45,20 @@ class SubjectSource:
 PAPER = SubjectSource(id="paper", tier="arithmetic")
 """What arithmetic claims are about: the paper itself, which is never loaded."""
 
+RANDOM = SubjectSource(id="random-transformers", tier="property")
+"""Tiny transformers with random weights, made when they are measured: what comes out there comes out of the wiring."""
+
 
 def known_subjects(
     preset: str | None, model: str | None, transcoder: str | None, archive: str | None, here: Path
 ) -> Mapping[str, SubjectSource]:
-    """Every subject that can be asked for by id: what the user brings, presets, the paper, then bundled subjects.
+    """Every subject that can be asked for by id: what the user brings, presets, the paper, random ones, bundled ones.
 
     Raises UserError when two have the same id.
     """
     sources = [_brought(model, transcoder, here)] if model else []
     sources += read_presets(here / preset) if preset else []
-    sources += [*read_presets(PRESETS), PAPER]
+    sources += [*read_presets(PRESETS), PAPER, RANDOM]
     sources += [_recorded(recording) for recording in (recordings(here / archive) if archive else ())]
     sources += [SubjectSource(id=name, tier="organism") for name in organisms.BUNDLED]
     known: dict[str, SubjectSource] = {}
