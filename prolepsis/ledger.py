@@ -27,6 +27,7 @@ experiment      name of the experiment that measures it; may be left out of an u
 untested      o why nothing here can execute the row, whatever subject it is asked of: its verdict is untested, and this
                 the reason
 model         o the preset whose figure it is, "gemma-2-2b-426k" for example; asked of every model unless given
+disputes      o list of {question, answer}: rows that answer one question differently cannot all be true of one subject
 suite         o the bundled subjects it is asked of (prolepsis.organisms.SUITES); "couplets" unless given
 tiers           any of arithmetic, property, organism, archive, gpu; arithmetic claims have that one alone
 ==============  ======================================================================================================
@@ -34,11 +35,11 @@ tiers           any of arithmetic, property, organism, archive, gpu; arithmetic 
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 from prolepsis.errors import UserError
 from prolepsis.organisms import SUITES
@@ -76,6 +77,13 @@ class Control:
     label: str
 
 
+class Side(NamedTuple):
+    """The answer a claim gives to a question on which claims disagree."""
+
+    question: str
+    answer: str
+
+
 @dataclass(frozen=True)
 class Claim:
     """One row of the ledger; the module's docstring says what each field means."""
@@ -98,6 +106,7 @@ class Claim:
     experiment: str
     untested: str
     model: str
+    disputes: tuple[Side, ...]
     suite: str
     tiers: tuple[Tier, ...]
 
@@ -139,7 +148,23 @@ def load(path: Path) -> tuple[Claim, ...]:
             raise UserError(f"{name}:{line}: claim {table.get('id', '?')}: {fault}") from None
         seen[claim.key] = line
         claims.append(claim)
+    _check_disputes(name, claims, seen)
     return tuple(claims)
+
+
+def _check_disputes(name: str, claims: Sequence[Claim], lines: Mapping[tuple[str, str], int]) -> None:
+    """A question needs two answers to be a dispute; one that has one is most likely misspelt."""
+    answers: dict[str, set[str]] = {}
+    for claim in claims:
+        for question, answer in claim.disputes:
+            answers.setdefault(question, set()).add(answer)
+    for claim in claims:
+        for question, answer in claim.disputes:
+            if len(answers[question]) == 1:
+                raise UserError(
+                    f"{name}:{lines[claim.key]}: claim {claim.id}: dispute {question!r} has the one answer {answer!r}; "
+                    "write the question as another row has it, or add the row that disagrees"
+                )
 
 
 class _Fault(Exception):
@@ -230,6 +255,7 @@ def _claim(plain: Any) -> Claim:
         experiment=table.text("experiment", default="" if untested else None),
         untested=untested,
         model=table.text("model", default=""),
+        disputes=_disputes(table.items("disputes")),
         suite=table.one_of("suite", tuple(SUITES), default="couplets"),
         tiers=_tiers(table.items("tiers", optional=False), kind),
     )
@@ -312,6 +338,18 @@ def _controls(entries: list[Any]) -> tuple[Control, ...]:
     if twice is not None:
         raise _Fault(f"control {twice!r} is named twice; one arm has one role")
     return tuple(controls)
+
+
+def _disputes(entries: list[Any]) -> tuple[Side, ...]:
+    sides = []
+    for place, plain in enumerate(entries, 1):
+        table = _Table(plain, f"dispute {place}: ")
+        sides.append(Side(table.text("question"), table.text("answer")))
+        table.done()
+    twice = _first_repeated(side.question for side in sides)
+    if twice is not None:
+        raise _Fault(f"dispute {twice!r} is answered twice; a row gives one answer to a question")
+    return tuple(sides)
 
 
 def _tiers(entries: list[Any], kind: str) -> tuple[Tier, ...]:

@@ -50,6 +50,7 @@ def make_claim(**changes):
         "experiment": "interchange",
         "untested": "",
         "model": "",
+        "disputes": (),
         "suite": "couplets",
         "tiers": ("organism",),
     }
