@@ -6,13 +6,14 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
+from prolepsis.commands.claims import CLAIMS
 from prolepsis.commands.command import INTERRUPTED, OUR_BUG, USER_ERROR
 from prolepsis.commands.reach import REACH
 from prolepsis.commands.runs import COMPARE, MERGE, TRUTH
 from prolepsis.commands.train import TRAIN
 from prolepsis.errors import UserError
 
-COMMANDS = (REACH, TRAIN, TRUTH, COMPARE, MERGE)
+COMMANDS = (CLAIMS, REACH, TRAIN, TRUTH, COMPARE, MERGE)
 
 
 class _Parser(argparse.ArgumentParser):

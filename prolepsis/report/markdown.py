@@ -64,7 +64,7 @@ def _claims(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"Population: {first['population']}."
         yield ""
         for published in first["published"]:
-            yield f"* published: {_published(published)}"
+            yield f"* published: {published_text(published)}"
         yield ""
         for row in of_claim:
             yield from _row(row, report["environment"])
@@ -103,8 +103,13 @@ def _control(arm: Mapping[str, Any]) -> list[str]:
 
 def rerun_command(row: Row, options: Sequence[str]) -> str:
     """The command that measures this claim on this subject, and nothing else."""
-    marker = f"claim(id='{row['id']}', variant='{row['variant']}', subject='{row['subject']}')"
-    return f'python -m pytest claims -m "{marker}" {shlex.join(options)}'.rstrip()
+    return f"{claim_command(row['id'], row['variant'], row['subject'])} {shlex.join(options)}".rstrip()
+
+
+def claim_command(claim: str, variant: str, subject: str | None = None) -> str:
+    """The command that measures one claim, on one subject or on all that are asked it."""
+    of_subject = "" if subject is None else f", subject='{subject}'"
+    return f"python -m pytest claims -m \"claim(id='{claim}', variant='{variant}'{of_subject})\""
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -113,8 +118,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield ""
 
 
-def _published(value: Mapping[str, Any]) -> str:
+def published_text(value: Mapping[str, Any]) -> str:
+    """A published value on one line: what it is, of what count, within what interval, and where it stands."""
     parts = [_number(value.get("value"))]
+    if value.get("of"):
+        parts.append(f"said to be {value['of']}")
     if value.get("n") is not None:
         parts.append(f"{value['k']} of {value['n']}" if value.get("k") is not None else f"n = {value['n']}")
     if value.get("low") is not None or value.get("high") is not None:
