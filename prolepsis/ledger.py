@@ -20,7 +20,8 @@ published     o list of {value, k, n, low, high, of, where}; value (number or te
                 the sum, product or quotient of other printed numbers that the value is said to be, as "4 * 34"
 tolerance     o how far from the published value still agrees; needs tolerance_why
 tolerance_why o why that far
-controls      o list of {name, role, bound, label}; name is the arm of the measurement, label how a sentence calls it.
+controls      o list of {name, role, bound, label, reported}; name is the arm of the measurement, label how a sentence
+                calls it, reported where the paper reports it (nothing: it does not).
                 role null, rival: no bound · positive: bound its lower 95 % bound must reach · guard: bound its mean
                 must not pass · sham: largest deviation from clean, 0 unless given
 experiment      name of the experiment that measures it; may be left out of an untested row
@@ -69,12 +70,16 @@ class Published(TypedDict):
 
 @dataclass(frozen=True)
 class Control:
-    """A control arm and the role it plays for one claim; ``label`` is how a sentence calls it."""
+    """A control arm and the role it plays for one claim; ``label`` is how a sentence calls it.
+
+    ``reported`` is where the paper reports the control, empty where it does not.
+    """
 
     name: str
     role: Role
     bound: float | None
     label: str
+    reported: str = ""
 
 
 class Side(NamedTuple):
@@ -260,6 +265,9 @@ def _claim(plain: Any) -> Claim:
         tiers=_tiers(table.items("tiers", optional=False), kind),
     )
     table.done()
+    unasked = [control.name for control in claim.controls if control.reported and claim.variant == "asked"]
+    if unasked:
+        raise _Fault(f"control {unasked[0]!r}: reported is for published claims; the paper did not ask this one")
     if kind == "exclusivity" and not claim.arms("rival"):
         raise _Fault("kind is exclusivity but no control is a rival; name the rival it is to exclude")
     if (kind == "arithmetic") != (claim.population == "the paper"):
@@ -326,7 +334,8 @@ def _controls(entries: list[Any]) -> tuple[Control, ...]:
         table = _Table(plain, f"control {place}: ")
         name, role = table.text("name"), table.one_of("role", get_args(Role))
         bound: float | None = table.number("bound", optional=True)
-        controls.append(Control(name, role, bound, table.text("label", default="") or name))
+        label, reported = table.text("label", default="") or name, table.text("reported", default="")
+        controls.append(Control(name, role, bound, label, reported))
         table.done()
         if role in ("positive", "guard") and bound is None:
             raise _Fault(f"control {name!r}: a {role} control needs a bound; give the value it has to keep")
