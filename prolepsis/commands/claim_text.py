@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from prolepsis.audit.controls import missing_controls
 from prolepsis.disputes import Member, rivals
 from prolepsis.ledger import Claim, Control, Kind
 from prolepsis.report.markdown import claim_command, published_text
@@ -49,7 +50,7 @@ def _entries(claim: Claim, every: Sequence[Claim], pins: Pins) -> Iterator[tuple
     yield "criterion", CRITERIA[claim.kind].format(theta0=f"{claim.theta0:g}", delta=f"{claim.delta:g}") + scale
     if claim.tolerance is not None:
         yield "agrees", f"within {claim.tolerance:g} of the published value: {claim.tolerance_why}"
-    yield from _labelled("controls", [_control(control) for control in claim.controls])
+    yield from _labelled("controls", [_control(claim, control) for control in claim.controls])
     for question, members in rivals(claim, every).items():
         yield "disputed", f"{question} This row: {dict(claim.disputes)[question]}. {_against(members)}"
     yield "experiment", claim.experiment or "none"
@@ -76,7 +77,7 @@ def _labelled(label: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield "" if number else label, text
 
 
-def _control(control: Control) -> str:
+def _control(claim: Claim, control: Control) -> str:
     bound = control.bound or 0.0
     kept = {
         "positive": f", at least {bound:g}",
@@ -84,7 +85,10 @@ def _control(control: Control) -> str:
         "sham": f", moves by at most {bound:g}",
     }
     named = "" if control.label == control.name else f" [{control.name}]"
-    return f"{control.role}: {control.label}{named}{kept.get(control.role, '')}"
+    reported = f"; reported in {control.reported}" if control.reported else ""
+    if control in missing_controls(claim):
+        reported = "; the paper does not report it"
+    return f"{control.role}: {control.label}{named}{kept.get(control.role, '')}{reported}"
 
 
 def _subjects(claim: Claim) -> Iterator[str]:

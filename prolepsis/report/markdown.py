@@ -1,18 +1,34 @@
-"""The report as Markdown, made from the report's JSON alone."""
+"""The report as Markdown, made from the report's JSON and the ledger its claims stand in."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
+from prolepsis.ledger import Claim
+from prolepsis.report import paper_page, storage
+from prolepsis.report.paper_page import of_paper, section_of_report
+from prolepsis.report.side_by_side import side_by_side
 from prolepsis.report.subjects import PAPER
 from prolepsis.report.table import counts, short
 
 Row = Mapping[str, Any]
 
 
-def markdown(report: Mapping[str, Any]) -> str:
-    """``report.md`` for the contents of a ``report.json``."""
-    return "\n".join([*_head(report), *_matrix(report["claims"]), *_claims(report)]) + "\n"
+def markdown(report: Mapping[str, Any], claims: Sequence[Claim]) -> str:
+    """``report.md`` for the contents of a ``report.json``; ``claims`` is the ledger."""
+    rows = report["claims"]
+    between = section_of_report(rows, claims), side_by_side(rows, claims)
+    return "\n".join([*_head(report), *_matrix(rows), *chain(*between), *_claims(report)]) + "\n"
+
+
+def write_report(folder: Path, report: Mapping[str, Any], claims: Sequence[Claim]) -> None:
+    """Write ``report.json`` and the pages made from it; the one about the paper only where some row is about it."""
+    storage.write_json(folder / "report.json", report)
+    storage.write_atomically(folder / "report.md", markdown(report, claims))
+    if of_paper(report["claims"]):
+        storage.write_atomically(folder / paper_page.FILE, paper_page.paper_page(report["claims"], claims))
 
 
 def _head(report: Mapping[str, Any]) -> Iterator[str]:
@@ -32,8 +48,8 @@ def _head(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _matrix(rows: Sequence[Row]) -> Iterator[str]:
-    for of_paper in (False, True):
-        yield from _subjects_by_claims([row for row in rows if (row["subject"] == PAPER.id) == of_paper])
+    for paper in (False, True):
+        yield from _subjects_by_claims([row for row in rows if (row["subject"] == PAPER.id) == paper])
     yield "`=` our number agrees with the published one, `≠` it does not, `?` cannot tell, `!` differs from the pin."
     yield ""
 
