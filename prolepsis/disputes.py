@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 from prolepsis.ledger import Claim
 
 Row = Mapping[str, Any]
+Key = tuple[str, str]
+Verdicts = Mapping[Key, str]
+"""(Claim id, variant) → verdict on one subject."""
 
 
 class Member(NamedTuple):
@@ -28,14 +31,18 @@ class Dispute:
     question: str
     members: tuple[Member, ...]
 
-    def found(self, rows: Iterable[Row]) -> dict[str, dict[Member, str]]:
-        """Subject → member → verdict in the ``rows`` of a report, for subjects on which two answers or more met."""
-        members = {member.claim.key: member for member in self.members}
-        met: dict[str, dict[Member, str]] = {}
+    def found(self, rows: Iterable[Row]) -> dict[str, Verdicts]:
+        """Subject → what came out, in the ``rows`` of a report, for subjects on which two answers or more met."""
+        answers = {member.claim.key: member.answer for member in self.members}
+        met: dict[str, dict[Key, str]] = {}
         for row in rows:
-            if (member := members.get((row["id"], row["variant"]))) is not None:
-                met.setdefault(row["subject"], {})[member] = row["verdict"]
-        return {subject: each for subject, each in met.items() if len({member.answer for member in each}) > 1}
+            if (key := (row["id"], row["variant"])) in answers:
+                met.setdefault(row["subject"], {})[key] = row["verdict"]
+        return {subject: each for subject, each in met.items() if len({answers[key] for key in each}) > 1}
+
+    def standing(self, verdicts: Verdicts) -> tuple[str, ...]:
+        """The answers that a supported row gives on one subject; more than one cannot all be true."""
+        return tuple(dict.fromkeys(answer for answer, claim in self.members if verdicts.get(claim.key) == "supported"))
 
 
 def disputes(claims: Iterable[Claim]) -> tuple[Dispute, ...]:
@@ -48,11 +55,6 @@ def disputes(claims: Iterable[Claim]) -> tuple[Dispute, ...]:
         Dispute(question, tuple(member for members in answers.values() for member in members))
         for question, answers in found.items()
     )
-
-
-def standing(verdicts: Mapping[Member, str]) -> tuple[str, ...]:
-    """The answers that a supported row gives on one subject; more than one cannot all be true."""
-    return tuple(dict.fromkeys(member.answer for member, verdict in verdicts.items() if verdict == "supported"))
 
 
 def rivals(claim: Claim, claims: Sequence[Claim]) -> dict[str, tuple[Member, ...]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from prolepsis.ledger import Claim
 from prolepsis.report import paper_page, storage
+from prolepsis.report.markdown_table import markdown_table
 from prolepsis.report.paper_page import of_paper, section_of_report
 from prolepsis.report.side_by_side import side_by_side
 from prolepsis.report.subjects import PAPER
@@ -59,7 +60,7 @@ def _subjects_by_claims(rows: Sequence[Row]) -> Iterator[str]:
     cells = {(row["variant"], row["id"], row["subject"]): short(row) for row in rows}
     if not rows:
         return
-    yield from _table(
+    yield from markdown_table(
         ["subject", *(f"{claim} {variant}" for variant, claim in columns)],
         [
             [subject, *(cells.get((*column, subject), "") for column in columns)]
@@ -106,7 +107,7 @@ def _row(row: Row, environment: Mapping[str, Any]) -> Iterator[str]:
     yield f"* again: `{rerun_command(row, environment['options'])}`"
     yield ""
     if row["controls"]:
-        yield from _table(
+        yield from markdown_table(
             ["control", "role", "value", "difference", "interval", "passed"],
             [_control(control) for control in row["controls"]],
         )
@@ -126,12 +127,6 @@ def claim_command(claim: str, variant: str, subject: str | None = None) -> str:
     """The command that measures one claim, on one subject or on all that are asked it."""
     of_subject = "" if subject is None else f", subject='{subject}'"
     return f"python -m pytest claims -m \"claim(id='{claim}', variant='{variant}'{of_subject})\""
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    for line in (head, ["---"] * len(head), *rows):
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
-    yield ""
 
 
 def published_text(value: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from prolepsis.audit.controls import missing_controls, purpose
 from prolepsis.ledger import Claim
+from prolepsis.report.markdown_table import markdown_table
 from prolepsis.report.subjects import PAPER
 
 Row = Mapping[str, Any]
@@ -108,11 +109,11 @@ def _summary(found: Mapping[str, Sequence[Row]]) -> Iterator[str]:
         f"paper: {', '.join(said)}. Where two printed figures disagree, this does not tell which one is right."
     )
     yield ""
-    yield "| section | checked | findings |"
-    yield "| --- | --- | --- |"
-    for title, rows in found.items():
-        yield f"| {title} | {len(rows)} | {sum(row['verdict'] in FINDINGS for row in rows) or '–'} |"
-    yield ""
+    counts = {title: sum(row["verdict"] in FINDINGS for row in rows) for title, rows in found.items()}
+    yield from markdown_table(
+        ["section", "checked", "findings"],
+        [[title, str(len(rows)), str(counts[title] or "–")] for title, rows in found.items()],
+    )
 
 
 def _notation(rows: Sequence[Row]) -> Iterator[str]:
@@ -158,8 +159,8 @@ def _figure(entry: Mapping[str, Any], scale: str) -> str:
         parts[0] += f" of {entry['n']}"
     if entry["low"] is not None and entry["high"] is not None:
         parts.append(f"interval {_value(entry['low'], scale)} to {_value(entry['high'], scale)}")
-    if entry["of"] is not None:
-        parts.append(f"said to be {entry['of']}")
+    if entry["of"] is not None and re.fullmatch(r"[-\d.e +*/()]+", entry["of"]):
+        parts.append(f"said to be {entry['of'].replace('*', '×')}")
     return f"{', '.join(parts)} ({entry['where']})"
 
 
@@ -193,12 +194,11 @@ def _controls(claims: Sequence[Claim]) -> Iterator[str]:
         "with random weights."
     )
     yield ""
-    yield "| where | claim | not reported |"
-    yield "| --- | --- | --- |"
+    rows = []
     for claim in sorted(lacking, key=lambda claim: list(SECTIONS).index(section_of(claim.section))):
         purposes: dict[str, list[str]] = {}
         for control in missing_controls(claim):
             purposes.setdefault(purpose(claim, control), []).append(control.label)
         said = ". ".join(f"{what.capitalize()}: {'; '.join(labels)}" for what, labels in purposes.items())
-        yield f"| {claim.section} | {claim.statement} ({claim.id}) | {said}. |"
-    yield ""
+        rows.append([claim.section, f"{claim.statement} ({claim.id})", f"{said}."])
+    yield from markdown_table(["where", "claim", "not reported"], rows)

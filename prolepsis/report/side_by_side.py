@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from prolepsis.disputes import Dispute, Member, disputes, standing
+from prolepsis.disputes import Dispute, disputes
 from prolepsis.ledger import Claim
+from prolepsis.report.markdown_table import markdown_table
 
 Row = Mapping[str, Any]
 
@@ -25,14 +26,13 @@ def side_by_side(rows: Sequence[Row], claims: Sequence[Claim]) -> Iterator[str]:
 
 
 def _members(dispute: Dispute) -> Iterator[str]:
-    yield "| answer | claim | whose | of |"
-    yield "| --- | --- | --- | --- |"
+    rows = []
     for answer, claim in dispute.members:
         whose = claim.source or ("ours" if claim.id.startswith("X") else f"the paper, {claim.section}")
         of = claim.model or "every subject that is asked"
         untested = f"; cannot be tested: {claim.untested}" if claim.untested else ""
-        yield f"| {answer} | {_name(claim)}: {claim.statement} | {whose} | {of}{untested} |"
-    yield ""
+        rows.append([answer, f"{_name(claim)}: {claim.statement}", whose, of + untested])
+    yield from markdown_table(["answer", "claim", "whose", "of"], rows)
 
 
 def _verdicts(dispute: Dispute, rows: Sequence[Row]) -> Iterator[str]:
@@ -41,24 +41,23 @@ def _verdicts(dispute: Dispute, rows: Sequence[Row]) -> Iterator[str]:
         yield "No subject of this run was asked for two of these answers."
         yield ""
         return
-    columns = [member for member in dispute.members if any(member in verdicts for verdicts in found.values())]
-    head = ["subject", *(f"{member.answer}: {_name(member.claim)}" for member in columns), "borne out"]
-    yield f"| {' | '.join(head)} |"
-    yield f"| {' | '.join('---' for _ in head)} |"
-    for subject, verdicts in found.items():
-        cells = [verdicts.get(member, "") for member in columns]
-        yield f"| {' | '.join([subject, *cells, _borne_out(verdicts)])} |"
-    yield ""
-    if both := [subject for subject, verdicts in found.items() if len(standing(verdicts)) > 1]:
+    columns = [each for each in dispute.members if any(each.claim.key in verdicts for verdicts in found.values())]
+    head = ["subject", *(f"{answer}: {_name(claim)}" for answer, claim in columns), "borne out"]
+    cells = [
+        [
+            subject,
+            *(verdicts.get(claim.key, "") for _, claim in columns),
+            " and ".join(dispute.standing(verdicts)) or "none",
+        ]
+        for subject, verdicts in found.items()
+    ]
+    yield from markdown_table(head, cells)
+    if both := [subject for subject, verdicts in found.items() if len(dispute.standing(verdicts)) > 1]:
         yield (
             f"Different answers are borne out on {', '.join(both)}: at least one of these tests does not ask what it "
             "is taken to answer."
         )
         yield ""
-
-
-def _borne_out(verdicts: Mapping[Member, str]) -> str:
-    return " and ".join(standing(verdicts)) or "none"
 
 
 def _name(claim: Claim) -> str:
