@@ -34,12 +34,13 @@ def test_a_list_has_one_line_for_each_row(capsys: pytest.CaptureFixture[str], mo
 
 @given(width=st.integers(1, 300))
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
-    """Whatever the width no line exceeds it, and from 30 columns on id and two words of the statement are there."""
+    """Whatever the width no line exceeds it, and from 30 columns on id and statement are there; a cut one says so."""
     found = lines(ROWS, width)
     assert len(found) == len(ROWS)
     assert all(len(line) <= width for line in found)
     if width >= 30:
         assert all(claim.id in line and claim.statement[:8] in line for line, claim in zip(found, ROWS, strict=True))
+        assert all(line.endswith(("…", claim.statement)) for line, claim in zip(found, ROWS, strict=True))
 
 
 def test_a_pipe_gets_whole_statements(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The page on which the paper is read against itself."""
 
+import random
 from typing import Any
 
 import pytest
@@ -66,6 +67,21 @@ def test_sections_come_in_reading_order_and_findings_first(page: str) -> None:
     assert headings[: len(titles)] == titles
     for section in page.split("\n## ")[1:]:
         assert "\n* **" not in section.partition("In agreement:")[2]
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_order_of_the_rows_does_not_matter(rows: list[dict[str, Any]], page: str, seed: int) -> None:
+    """However the report sorts its rows, the page is the same."""
+    assert paper_page(random.Random(seed).sample(rows, len(rows)), CLAIMS) == page
+
+
+def test_the_gravest_finding_comes_first(rows: list[dict[str, Any]]) -> None:
+    """Within a section figures that disagree stand before what cannot be, and that before what was bound to be."""
+    verdicts = ("vacuous", "supported", "contradicted", "inconsistent")
+    of_one = [row for row in rows if section_of(row["section"]) == "§5"][: len(verdicts)]
+    page = paper_page([row | {"verdict": verdict} for row, verdict in zip(of_one, verdicts, strict=True)], CLAIMS)
+    placed = {verdict: page.index(row["statement"][:-1]) for row, verdict in zip(of_one, verdicts, strict=True)}
+    assert sorted(placed, key=placed.__getitem__) == ["inconsistent", "contradicted", "vacuous", "supported"]
 
 
 @given(before=FIGURES, section=st.integers(1, 9), after=st.sampled_from(["", ", App. D.2", " and Table 2b"]))
