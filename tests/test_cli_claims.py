@@ -15,6 +15,7 @@ from prolepsis.commands.command import OK, USER_ERROR
 from prolepsis.report.pins import read_pins
 
 ROWS = ledger.rows()
+OF_EACH_SORT = {(row.family, row.kind, row.variant, row.untested): row for row in ROWS}.values()
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
@@ -74,7 +75,7 @@ def test_nothing_left_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, "list", "--family", "q2", "--tier", "arithmetic") == ["no claim is all of this"]
 
 
-@pytest.mark.parametrize("claim", ROWS, ids=lambda claim: "-".join(claim.key))
+@pytest.mark.parametrize("claim", OF_EACH_SORT, ids=lambda claim: "-".join(claim.key))
 def test_all_about_a_row_is_shown(
     claim: ledger.Claim, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
