@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
+from prolepsis.commands.claims import CLAIMS
 from prolepsis.commands.command import INTERRUPTED, OUR_BUG, USER_ERROR
 from prolepsis.commands.reach import REACH
 from prolepsis.commands.runs import COMPARE, MERGE, TRUTH
@@ -13,7 +14,7 @@ from prolepsis.commands.train import TRAIN
 from prolepsis.commands.transcoder import TRANSCODER
 from prolepsis.errors import UserError
 
-COMMANDS = (REACH, TRAIN, TRANSCODER, TRUTH, COMPARE, MERGE)
+COMMANDS = (CLAIMS, REACH, TRAIN, TRANSCODER, TRUTH, COMPARE, MERGE)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -27,8 +27,11 @@ controls      o list of {name, role, bound, label, reported}; name is the arm of
                 calls it, reported where the paper reports it (nothing: it does not).
                 role null, rival: no bound · positive: bound its lower 95 % bound must reach · guard: bound its mean
                 must not pass · sham: largest deviation from clean, 0 unless given
-experiment      name of the experiment that measures it
+experiment      name of the experiment that measures it; may be left out of an untested row
+untested      o why nothing here can execute the row, whatever subject it is asked of: its verdict is untested, and this
+                the reason
 model         o the preset whose figure it is, "gemma-2-2b-426k" for example; asked of every model unless given
+disputes      o list of {question, answer}: rows that answer one question differently cannot all be true of one subject
 suite         o the bundled subjects it is asked of (prolepsis.organisms.SUITES); "couplets" unless given
 tiers           any of arithmetic, property, organism, archive, gpu; arithmetic claims have that one alone
 run           o for arithmetic: list of {label, wiring, tokens, varied, given, responds, still}, each an edited run of
@@ -38,11 +41,11 @@ run           o for arithmetic: list of {label, wiring, tokens, varied, given, r
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 from prolepsis import expressions
 from prolepsis.edited_runs import EditedRun
@@ -88,6 +91,13 @@ class Control:
     reported: str = ""
 
 
+class Side(NamedTuple):
+    """The answer a claim gives to a question on which claims disagree."""
+
+    question: str
+    answer: str
+
+
 @dataclass(frozen=True)
 class Claim:
     """One row of the ledger; the module's docstring says what each field means."""
@@ -108,7 +118,9 @@ class Claim:
     tolerance_why: str
     controls: tuple[Control, ...]
     experiment: str
+    untested: str
     model: str
+    disputes: tuple[Side, ...]
     suite: str
     tiers: tuple[Tier, ...]
     runs: tuple[EditedRun, ...] = ()
@@ -156,7 +168,23 @@ def load(path: Path) -> tuple[Claim, ...]:
             raise UserError(f"{name}:{line}: claim {table.get('id', '?')}: {fault}") from None
         seen[claim.key] = line
         claims.append(claim)
+    _check_disputes(name, claims, seen)
     return tuple(claims)
+
+
+def _check_disputes(name: str, claims: Sequence[Claim], lines: Mapping[tuple[str, str], int]) -> None:
+    """A question needs two answers to be a dispute; one that has one is most likely misspelt."""
+    answers: dict[str, set[str]] = {}
+    for claim in claims:
+        for question, answer in claim.disputes:
+            answers.setdefault(question, set()).add(answer)
+    for claim in claims:
+        for question, answer in claim.disputes:
+            if len(answers[question]) == 1:
+                raise UserError(
+                    f"{name}:{lines[claim.key]}: claim {claim.id}: dispute {question!r} has the one answer {answer!r}; "
+                    "write the question as another row has it, or add the row that disagrees"
+                )
 
 
 def _shown(path: Path) -> str:
@@ -171,6 +199,7 @@ def _claim(plain: Any) -> Claim:
         raise Fault(f"id is {identifier!r}; write a capital letter and two digits, as X01")
     kind = table.one_of("kind", get_args(Kind))
     scale = table.text("scale")
+    untested = table.text("untested", default="")
     claim = Claim(
         id=identifier,
         variant=table.one_of("variant", get_args(Variant)),
@@ -187,8 +216,10 @@ def _claim(plain: Any) -> Claim:
         tolerance=_tolerance(table),
         tolerance_why=table.text("tolerance_why", default=""),
         controls=_controls(table.items("controls")),
-        experiment=table.text("experiment"),
+        experiment=table.text("experiment", default="" if untested else None),
+        untested=untested,
         model=table.text("model", default=""),
+        disputes=_disputes(table.items("disputes")),
         suite=table.one_of("suite", tuple(SUITES), default="couplets"),
         tiers=_tiers(table.items("tiers", optional=False), kind),
         runs=tuple(_run(entry, i) for i, entry in enumerate(table.items("run"), 1)),
@@ -203,6 +234,8 @@ def _claim(plain: Any) -> Claim:
         raise Fault("kind is exclusivity but no control is a rival; name the rival it is to exclude")
     if (kind == "arithmetic") != (claim.population == "the paper"):
         raise Fault('population "the paper" belongs to arithmetic claims, and only to them; correct one of the two')
+    if untested and not set(claim.tiers) <= {"archive", "gpu"}:
+        raise Fault("untested is for what only real weights or recordings could tell; leave archive or gpu in tiers")
     return claim
 
 
@@ -315,6 +348,18 @@ def _run(plain: Any, place: int) -> EditedRun:
     except UserError as error:
         raise Fault(f"run {place}: {error}") from None
     return run
+
+
+def _disputes(entries: list[Any]) -> tuple[Side, ...]:
+    sides = []
+    for place, plain in enumerate(entries, 1):
+        table = Table(plain, f"dispute {place}: ")
+        sides.append(Side(table.text("question"), table.text("answer")))
+        table.done()
+    twice = _first_repeated(side.question for side in sides)
+    if twice is not None:
+        raise Fault(f"dispute {twice!r} is answered twice; a row gives one answer to a question")
+    return tuple(sides)
 
 
 def _tiers(entries: list[Any], kind: str) -> tuple[Tier, ...]:

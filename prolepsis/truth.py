@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, get_args
 from prolepsis.errors import UserError
 from prolepsis.ledger import LEDGER, Variant
 from prolepsis.organisms import BUNDLED
-from prolepsis.statistics import clopper_pearson
 from prolepsis.toml_tables import read_tables
 
 TRUTH = LEDGER.parent / "truth.toml"
@@ -56,6 +55,9 @@ class Comparison:
     missed: tuple[str, ...]
 
     def __str__(self) -> str:
+        # scipy takes longer to import than any command that does without it takes altogether.
+        from prolepsis.statistics import clopper_pearson
+
         wrong = len(self.false) + len(self.missed)
         high = clopper_pearson(wrong, self.compared, sided=1)[1] if self.compared else 1.0
         return (

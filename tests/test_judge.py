@@ -48,7 +48,9 @@ def make_claim(**changes):
         "tolerance_why": "",
         "controls": (NULL,),
         "experiment": "interchange",
+        "untested": "",
         "model": "",
+        "disputes": (),
         "suite": "couplets",
         "tiers": ("organism",),
     }

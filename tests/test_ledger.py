@@ -5,7 +5,7 @@ import re
 import pytest
 
 from prolepsis.errors import UserError
-from prolepsis.ledger import Claim, Control, load, rows
+from prolepsis.ledger import Claim, Control, Side, load, rows
 
 ROW = """
 [[claim]]
@@ -96,7 +96,9 @@ def test_a_complete_row_is_read_field_by_field(ledger):
             Control("kl", "guard", 0.1, "kl"),
         ),
         experiment="interchange",
+        untested="",
         model="",
+        disputes=(),
         suite="couplets",
         tiers=("organism", "gpu"),
     )
@@ -174,6 +176,9 @@ BROKEN = {
     "control twice": ('"kl"', '"self"', "control 'self' is named twice"),
     "no rival": ('role = "rival"', 'role = "null"', "kind is exclusivity but no control is a rival"),
     "experiment missing": ('experiment = "interchange"\n', "", "experiment is missing"),
+    "untested empty": ('experiment = "interchange"', 'untested = ""', "experiment is missing"),
+    "untested number": ('experiment = "interchange"', "untested = 3", "untested is 3; give a text"),
+    "untested organism": ('experiment = "interchange"', 'untested = "no data"', "untested is for what only real"),
     "tiers empty": ('["organism", "gpu"]', "[]", "tiers is []"),
     "tiers unknown": ('"gpu"', '"cloud"', "tiers holds 'cloud'"),
     "tiers twice": ('"gpu"', '"organism"', "tiers names 'organism' twice"),
@@ -201,6 +206,47 @@ def test_a_repeated_key_names_both_lines(ledger):
     """The second row of an (id, variant) is refused, with the line of the first."""
     with pytest.raises(UserError, match=rf":{2 + ROW.count(chr(10))}: claim X01: is already given as asked at line 2"):
         load(ledger(ROW + ROW))
+
+
+def test_an_untested_row_needs_no_experiment(ledger):
+    """A row that says why nothing can execute it may name an experiment or not."""
+    reason = 'untested = "the corpus was not published"'
+    text = ROW.replace('tiers = ["organism", "gpu"]', f'{reason}\ntiers = ["archive", "gpu"]')
+    without = text.replace('experiment = "interchange"\n', "").replace('"asked"', '"published"')
+    claims = load(ledger(text + without))
+    assert [claim.experiment for claim in claims] == ["interchange", ""]
+    assert {claim.untested for claim in claims} == {"the corpus was not published"}
+
+
+def disputed(*answers):
+    """ROW, one for each answer, which it gives to one question."""
+    sides = (f'disputes = [{{question = "is a plan held?", answer = "{answer}"}}]\ntiers =' for answer in answers)
+    return "".join(ROW.replace("tiers =", side).replace("X01", f"X{n:02}") for n, side in enumerate(sides, 1))
+
+
+def test_rows_may_answer_one_question_differently(ledger):
+    """Each row of a dispute has the question and its own answer."""
+    sides = [claim.disputes for claim in load(ledger(disputed("yes", "no", "no")))]
+    assert sides == [(Side("is a plan held?", answer),) for answer in ("yes", "no", "no")]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('answer = "no"', 'answer = "yes"', "has the one answer 'yes'; write the question as another row has it"),
+        ('held?", answer = "no"', 'kept?", answer = "no"', "has the one answer 'yes'"),
+        (', answer = "no"', "", "dispute 1: answer is missing; give it"),
+        ('answer = "no"', 'answer = "no", by = 1', "dispute 1: by is not a field"),
+        ('"no"}', '"no"}, {question = "is a plan held?", answer = "yes"}', "is answered twice; a row gives one answer"),
+    ],
+)
+def test_a_dispute_that_is_none_is_refused(ledger, old, new, message):
+    """A question without two answers, answered twice by one row, or not answered, is one line."""
+    text = disputed("yes", "no")
+    assert old in text
+    with pytest.raises(UserError, match=r"ledger\.toml:\d+: claim X0[12]: .*dispute") as caught:
+        load(ledger(text.replace(old, new)))
+    assert message in str(caught.value)
 
 
 def test_arithmetic_takes_no_criterion(ledger):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 # A run inside this process forgets the modules it was the first to import, and torch cannot be imported again.
 import prolepsis.loading
 import prolepsis.organisms.planted  # noqa: F401
+from prolepsis import ledger
 from prolepsis.errors import Untested, UserError
 from prolepsis.report.devices import threads, visible_device
 from prolepsis.report.scheduler import claim_and_subject
@@ -39,7 +40,7 @@ def test_an_unknown_subject_is_refused(project: ClaimsProject, workers: tuple[st
     assert result.ret == 4
     (line,) = [line for line in result.errlines if line]
     assert line.startswith("ERROR: no subject 'plannner': not a folder, and not among ")
-    assert "gemma-2-2b-426k, improviser, " in line
+    assert "gemma-3-27b, improviser, " in line
     assert "planner, planner-untrained, " in line
 
 
@@ -52,11 +53,11 @@ def test_a_folder_cannot_take_a_bundled_id(project: ClaimsProject) -> None:
 
 
 def test_without_options_every_bundled_subject_is_met(project: ClaimsProject) -> None:
-    """A plain run meets each bundled subject and each preset of the paper."""
+    """A plain run meets each bundled subject and each preset."""
     project.pytester.runpytest_inprocess("claims", "-m", "not gpu")
     assert len(subjects_of(project)) == 26
     project.pytester.runpytest_inprocess("claims")
-    assert len(subjects_of(project)) == 29
+    assert len(subjects_of(project)) == 26 + len(read_presets(PRESETS))
 
 
 @WORKERS
@@ -70,7 +71,9 @@ def test_claims_model_and_transcoder(project: ClaimsProject, workers: tuple[str,
     (subject,) = (s for s in project.report()["subjects"] if s["id"] == "my-model")
     assert subject["model"] == str(project.path / "weights/my-model")
     assert subject["transcoder"] == str(project.path / "weights/clt")
-    project.run(*options, "-m", "gpu", *workers, subjects=()).assert_outcomes(passed=3, skipped=9)
+    project.run(*options, "-m", "gpu", *workers, subjects=()).assert_outcomes(
+        passed=3, skipped=3 * len(read_presets(PRESETS))
+    )
 
 
 @pytest.mark.parametrize(
@@ -256,9 +259,17 @@ def test_a_name_that_is_no_repository_is_refused(tmp_path: Path) -> None:
 
 def test_the_paper_has_three_presets() -> None:
     """The presets name the three models and transcoders of the paper, with the transcoders' sizes and licence pages."""
-    sources = read_presets(PRESETS)
+    sources = [source for source in read_presets(PRESETS) if source.transcoder]
     assert [source.id for source in sources] == ["gemma-2-2b-426k", "gemma-2-2b-2.5m", "llama-3.2-1b-524k"]
     assert all(s.licence and s.transcoder_gib and s.tier == "gpu" for s in sources)
+
+
+def test_what_another_paper_says_of_a_model_has_its_preset() -> None:
+    """Every row that some experiment can measure on one model alone names a preset."""
+    presets = {source.id for source in read_presets(PRESETS)}
+    named = {claim.model for claim in ledger.rows() if claim.model and not claim.untested}
+    assert named <= presets
+    assert {claim.model for claim in ledger.rows() if claim.source} - presets == {"claude-3.5-haiku"}
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ MODULES = {
     "ablation": "observability",
     "transcoder_steering": "steering",
     "residual_steering": "steering",
+    "mean_steering": "steering",
     "fact_steering": "contrastive_steering",
     "fact_steering_as_written": "contrastive_steering",
     "rhyme_steering": "contrastive_steering",

@@ -118,7 +118,8 @@ def hand_off_effects(subject: Subject) -> Values:
 def interchange(subject: Subject) -> Measurement:
     """Change in the donor answer's log-odds when the donor's row is put at the site, with its control arms.
 
-    Arms: ``same-rhyme donor``, ``other positions``, ``untrained twin``, ``same behaviour``; rivals ``unembedding``
+    Arms: ``same-rhyme donor``, ``other positions``, ``donor's prompt`` (unedited: all there is to be carried, for a
+    claim that the site carries nothing), ``untrained twin``, ``same behaviour``; rivals ``unembedding``
     and ``mean difference`` of equal norm; ``all positions`` (overlap with the donor's own next-token distribution);
     ``random row`` of the same norm; shams ``own row`` and ``unreachable row``; guard ``off-target KL`` (outside the
     two rhyme groups, from the nearer of the prompt's and the donor's clean distributions).
@@ -218,13 +219,15 @@ def _arms(subject: Subject, runs: Runs, sites: Sites, pair: Pair, seed: int) -> 
     out = recipient.edit(rows)
     odds = (out.log_odds(token) - out.log_odds(token)[0]).tolist()
     p = out.probabilities().double()
-    donors_own = donor.read(Read()).probabilities()[0].double()
+    of_donor = donor.read(Read())
+    donors_own = of_donor.probabilities()[0].double()
     families = runs.family(pair.recipient) + runs.family(pair.donor)
     return {
         "same-rhyme donor": odds[2],
         "unembedding": odds[4],
         "mean difference": odds[5],
         "random row": odds[6],
+        "donor's prompt": float(of_donor.log_odds(token)[0] - out.log_odds(token)[0]),
         "all positions": float(torch.minimum(p[3], donors_own).sum()),
         "off-target KL": min(off_target_kl(own, p[1], families) for own in (p[0], donors_own)),
         **_shams(subject, runs, pair, (layer, site)),

@@ -40,7 +40,8 @@ def regeneration(subject: Subject) -> Measurement:
     """Share of regenerated lines that end on the donor's answer, with its control arms.
 
     Arms: ``same-rhyme donor``, ``random row``, ``other position`` (the donor's row at the eligible position before or
-    after the site), ``untrained twin``, ``same behaviour``; ``all positions`` (overlap of the line's first next-token
+    after the site), ``donor's own line`` (that of the donor's prompt, unedited), ``untrained
+    twin``, ``same behaviour``; ``all positions`` (overlap of the line's first next-token
     distribution with the donor's own, when every row is interchanged); sham ``own row`` (1 if the clean line changes);
     guard ``excess NLL`` (nats per token by which the regenerated line is less natural than the donor's own line after
     the donor's prompt, or than the clean line after the clean one, whichever is nearer; 0 if it is one of the two).
@@ -64,6 +65,7 @@ def regeneration(subject: Subject) -> Measurement:
         clusters=clusters_of(sites.pairs),
         arms={
             **{arm: hits(arm) for arm in ("same-rhyme donor", "random row", "other position")},
+            "donor's own line": hits("donor"),
             **control_arms(subject, regeneration_hits, mechanism_controls(subject)),
             "all positions": {i: x.overlap for i, x in lines.items()},
             "own row": {i: float(x.arms["own row"] != x.arms["clean"]) for i, x in lines.items()},

@@ -163,6 +163,11 @@ def residual_gains(subject: Subject) -> Values:
     return once(subject, steer).gains("residual difference")
 
 
+def mean_gains(subject: Subject) -> Values:
+    """Pair id → gain of the difference of the two rhyme groups' means within the same budget, in nats."""
+    return once(subject, steer).gains("mean difference")
+
+
 def transcoder_steering(subject: Subject) -> Measurement:
     """Gain of the target by the transcoder's method at the site within the budget, with its control arms.
 
@@ -179,6 +184,11 @@ def residual_steering(subject: Subject) -> Measurement:
     Besides: ``random row``, a random vector of the difference's norm.
     """
     return _measurement(subject, "residual_steering", residual_gains)
+
+
+def mean_steering(subject: Subject) -> Measurement:
+    """Gain of the target by the difference of the two rhyme groups' means within the transcoder's budget; same arms."""
+    return _measurement(subject, "mean_steering", mean_gains)
 
 
 def _measurement(subject: Subject, name: str, of_subject: Callable[[Subject], Values]) -> Measurement:

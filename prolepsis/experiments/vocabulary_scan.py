@@ -8,7 +8,7 @@ import torch
 from scipy import special
 from torch.nn.functional import normalize
 
-from prolepsis.errors import UserError
+from prolepsis.errors import Untested
 from prolepsis.names import Feature
 from prolepsis.subject import Subject
 from prolepsis.transcoder import Transcoder
@@ -28,9 +28,9 @@ class TopTokens:
 
 
 def transcoder_of(subject: Subject) -> Transcoder:
-    """The subject's transcoder; raises UserError when it has none."""
+    """The subject's transcoder; raises Untested when it has none, since other claims can do without."""
     if subject.transcoder is None:
-        raise UserError(f"{subject.id}: it has no transcoder; give one with --claims-transcoder or in a preset")
+        raise Untested(f"{subject.id}: it has no transcoder; give one with --claims-transcoder or in a preset")
     return subject.transcoder
 
 

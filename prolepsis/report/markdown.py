@@ -1,18 +1,35 @@
-"""The report as Markdown, made from the report's JSON alone."""
+"""The report as Markdown, made from the report's JSON and the ledger its claims stand in."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
+from prolepsis.ledger import Claim
+from prolepsis.report import paper_page, storage
+from prolepsis.report.markdown_table import markdown_table
+from prolepsis.report.paper_page import of_paper, section_of_report
+from prolepsis.report.side_by_side import side_by_side
 from prolepsis.report.subjects import PAPER
 from prolepsis.report.table import counts, short
 
 Row = Mapping[str, Any]
 
 
-def markdown(report: Mapping[str, Any]) -> str:
-    """``report.md`` for the contents of a ``report.json``."""
-    return "\n".join([*_head(report), *_matrix(report["claims"]), *_claims(report)]) + "\n"
+def markdown(report: Mapping[str, Any], claims: Sequence[Claim]) -> str:
+    """``report.md`` for the contents of a ``report.json``; ``claims`` is the ledger."""
+    rows = report["claims"]
+    between = section_of_report(rows, claims), side_by_side(rows, claims)
+    return "\n".join([*_head(report), *_matrix(rows), *chain(*between), *_claims(report)]) + "\n"
+
+
+def write_report(folder: Path, report: Mapping[str, Any], claims: Sequence[Claim]) -> None:
+    """Write ``report.json`` and the pages made from it; the one about the paper only where some row is about it."""
+    storage.write_json(folder / "report.json", report)
+    storage.write_atomically(folder / "report.md", markdown(report, claims))
+    if of_paper(report["claims"]):
+        storage.write_atomically(folder / paper_page.FILE, paper_page.paper_page(report["claims"], claims))
 
 
 def _head(report: Mapping[str, Any]) -> Iterator[str]:
@@ -32,8 +49,8 @@ def _head(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _matrix(rows: Sequence[Row]) -> Iterator[str]:
-    for of_paper in (False, True):
-        yield from _subjects_by_claims([row for row in rows if (row["subject"] == PAPER.id) == of_paper])
+    for paper in (False, True):
+        yield from _subjects_by_claims([row for row in rows if (row["subject"] == PAPER.id) == paper])
     yield "`=` our number agrees with the published one, `≠` it does not, `?` cannot tell, `!` differs from the pin."
     yield ""
 
@@ -43,7 +60,7 @@ def _subjects_by_claims(rows: Sequence[Row]) -> Iterator[str]:
     cells = {(row["variant"], row["id"], row["subject"]): short(row) for row in rows}
     if not rows:
         return
-    yield from _table(
+    yield from markdown_table(
         ["subject", *(f"{claim} {variant}" for variant, claim in columns)],
         [
             [subject, *(cells.get((*column, subject), "") for column in columns)]
@@ -64,7 +81,7 @@ def _claims(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"Population: {first['population']}."
         yield ""
         for published in first["published"]:
-            yield f"* published: {_published(published)}"
+            yield f"* published: {published_text(published)}"
         yield ""
         for row in of_claim:
             yield from _row(row, report["environment"])
@@ -90,7 +107,7 @@ def _row(row: Row, environment: Mapping[str, Any]) -> Iterator[str]:
     yield f"* again: `{rerun_command(row, environment['options'])}`"
     yield ""
     if row["controls"]:
-        yield from _table(
+        yield from markdown_table(
             ["control", "role", "value", "difference", "interval", "passed"],
             [_control(control) for control in row["controls"]],
         )
@@ -103,18 +120,20 @@ def _control(arm: Mapping[str, Any]) -> list[str]:
 
 def rerun_command(row: Row, options: Sequence[str]) -> str:
     """The command that measures this claim on this subject, and nothing else."""
-    marker = f"claim(id='{row['id']}', variant='{row['variant']}', subject='{row['subject']}')"
-    return f'python -m pytest claims -m "{marker}" {shlex.join(options)}'.rstrip()
+    return f"{claim_command(row['id'], row['variant'], row['subject'])} {shlex.join(options)}".rstrip()
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    for line in (head, ["---"] * len(head), *rows):
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
-    yield ""
+def claim_command(claim: str, variant: str, subject: str | None = None) -> str:
+    """The command that measures one claim, on one subject or on all that are asked it."""
+    of_subject = "" if subject is None else f", subject='{subject}'"
+    return f"python -m pytest claims -m \"claim(id='{claim}', variant='{variant}'{of_subject})\""
 
 
-def _published(value: Mapping[str, Any]) -> str:
+def published_text(value: Mapping[str, Any]) -> str:
+    """A published value on one line: what it is, of what count, within what interval, and where it stands."""
     parts = [_number(value.get("value"))]
+    if value.get("of"):
+        parts.append(f"said to be {value['of']}")
     if value.get("n") is not None:
         parts.append(f"{value['k']} of {value['n']}" if value.get("k") is not None else f"n = {value['n']}")
     if value.get("low") is not None or value.get("high") is not None:

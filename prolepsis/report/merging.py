@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from prolepsis import ledger
 from prolepsis.errors import UserError
 from prolepsis.report import storage
 from prolepsis.report.comparison import Report, read_report
-from prolepsis.report.markdown import markdown
+from prolepsis.report.markdown import write_report
 from prolepsis.report.pins import key_of
 
 
@@ -43,8 +44,7 @@ def merge(runs: Sequence[Path], root: Path) -> Path:
             copy = folder / path.relative_to(run)
             copy.parent.mkdir(exist_ok=True)
             storage.write_atomically(copy, path.read_text(encoding="utf-8"))
-    storage.write_json(folder / "report.json", merged)
-    storage.write_atomically(folder / "report.md", markdown(merged))
+    write_report(folder, merged, ledger.rows())
     storage.point_latest(folder)
     return folder
 

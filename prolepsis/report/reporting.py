@@ -15,7 +15,7 @@ from prolepsis.errors import UserError
 from prolepsis.report import storage
 from prolepsis.report.comparison import Comparison, compare, read_report
 from prolepsis.report.figures import draw_figures
-from prolepsis.report.markdown import markdown
+from prolepsis.report.markdown import write_report
 from prolepsis.report.pin_update import update_pins
 from prolepsis.report.pins import key_of
 from prolepsis.report.recording import RAISED, USER_ERROR, case_of
@@ -191,8 +191,7 @@ class Reporting:
             "subjects": list({record["subject"]["id"]: record["subject"] for record in records}.values()),
             "claims": [record["row"] for record in records],
         }
-        storage.write_json(self.run.folder / "report.json", self.report)
-        storage.write_atomically(self.run.folder / "report.md", markdown(self.report))
+        write_report(self.run.folder, self.report, self.run.claims)
 
     @pytest.hookimpl(tryfirst=True, wrapper=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None]:

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from prolepsis import ledger
-from prolepsis.archive.files import RECORDED
 from prolepsis.ledger import Claim
-from prolepsis.organisms import SUITES
 from prolepsis.report.options import Settings
 from prolepsis.report.pins import Key, Pins, read_pins
 from prolepsis.report.rows import claim_row, plain
 from prolepsis.report.storage import append_journal
-from prolepsis.report.subjects import SubjectSource
+from prolepsis.report.subjects import SubjectSource, is_asked
 
 if TYPE_CHECKING:
     from prolepsis.report.measuring import Outcome
@@ -38,15 +36,6 @@ class Case:
     @property
     def pin_key(self) -> Key:
         return Key(self.claim.id, self.claim.variant, self.source.id, self.source.tier)
-
-
-def is_asked(claim: Claim, source: SubjectSource) -> bool:
-    """Whether ``claim`` is measured on subjects of this tier, and on this one if either of them names its like."""
-    if source.tier not in claim.tiers:
-        return False
-    if source.tier == "organism" and source.model is None:
-        return source.id in SUITES[claim.suite]
-    return source.tier in ("arithmetic", "property") or claim.model in ("", source.id.removeprefix(RECORDED))
 
 
 @dataclass

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import prolepsis
 from prolepsis import organisms
-from prolepsis.archive.files import Recording, recordings
+from prolepsis.archive.files import RECORDED, Recording, recordings
 from prolepsis.errors import Untested, UserError
+from prolepsis.ledger import Claim
 
 if TYPE_CHECKING:
     from prolepsis.subject import Subject
@@ -47,6 +48,15 @@ PAPER = SubjectSource(id="paper", tier="arithmetic")
 
 RANDOM = SubjectSource(id="random-transformers", tier="property")
 """Tiny transformers with random weights, made when they are measured: what comes out there comes out of the wiring."""
+
+
+def is_asked(claim: Claim, source: SubjectSource) -> bool:
+    """Whether ``claim`` is measured on subjects of this tier, and on this one if either of them names its like."""
+    if source.tier not in claim.tiers:
+        return False
+    if source.tier == "organism" and source.model is None:
+        return source.id in organisms.SUITES[claim.suite]
+    return source.tier in ("arithmetic", "property") or claim.model in ("", source.id.removeprefix(RECORDED))
 
 
 def known_subjects(
