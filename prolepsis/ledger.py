@@ -23,7 +23,9 @@ tolerance_why o why that far
 controls      o list of {name, role, bound, label}; name is the arm of the measurement, label how a sentence calls it.
                 role null, rival: no bound · positive: bound its lower 95 % bound must reach · guard: bound its mean
                 must not pass · sham: largest deviation from clean, 0 unless given
-experiment      name of the experiment that measures it
+experiment      name of the experiment that measures it; may be left out of an untested row
+untested      o why nothing here can execute the row, whatever subject it is asked of: its verdict is untested, and this
+                the reason
 model         o the preset whose figure it is, "gemma-2-2b-426k" for example; asked of every model unless given
 suite         o the bundled subjects it is asked of (prolepsis.organisms.SUITES); "couplets" unless given
 tiers           any of arithmetic, property, organism, archive, gpu; arithmetic claims have that one alone
@@ -94,6 +96,7 @@ class Claim:
     tolerance_why: str
     controls: tuple[Control, ...]
     experiment: str
+    untested: str
     model: str
     suite: str
     tiers: tuple[Tier, ...]
@@ -207,6 +210,7 @@ def _claim(plain: Any) -> Claim:
         raise _Fault(f"id is {identifier!r}; write a capital letter and two digits, as X01")
     kind = table.one_of("kind", get_args(Kind))
     scale = table.text("scale")
+    untested = table.text("untested", default="")
     claim = Claim(
         id=identifier,
         variant=table.one_of("variant", get_args(Variant)),
@@ -223,7 +227,8 @@ def _claim(plain: Any) -> Claim:
         tolerance=_tolerance(table),
         tolerance_why=table.text("tolerance_why", default=""),
         controls=_controls(table.items("controls")),
-        experiment=table.text("experiment"),
+        experiment=table.text("experiment", default="" if untested else None),
+        untested=untested,
         model=table.text("model", default=""),
         suite=table.one_of("suite", tuple(SUITES), default="couplets"),
         tiers=_tiers(table.items("tiers", optional=False), kind),
@@ -233,6 +238,8 @@ def _claim(plain: Any) -> Claim:
         raise _Fault("kind is exclusivity but no control is a rival; name the rival it is to exclude")
     if (kind == "arithmetic") != (claim.population == "the paper"):
         raise _Fault('population "the paper" belongs to arithmetic claims, and only to them; correct one of the two')
+    if untested and not set(claim.tiers) <= {"archive", "gpu"}:
+        raise _Fault("untested is for what only real weights or recordings could tell; leave archive or gpu in tiers")
     return claim
 
 

@@ -11,8 +11,10 @@ UNREAD = ("recorded_layer_gradient", "recorded_best_ratio", "recorded_words_astr
 
 
 def test_every_claim_has_an_experiment_in_each_of_its_tiers() -> None:
-    """What the ledger names as a claim's experiment is there: for subjects, for the paper, or for recordings."""
+    """A claim's experiment is there, for subjects, the paper or recordings; a row without says why it is untested."""
     for claim in ledger.rows():
+        if claim.untested and not claim.experiment:
+            continue
         known = set(audit.MODULES) if claim.kind == "arithmetic" else set(families.MODULES)
         if "archive" in claim.tiers:
             known |= set(archive.MODULES) | set(UNREAD)
@@ -21,7 +23,7 @@ def test_every_claim_has_an_experiment_in_each_of_its_tiers() -> None:
 
 def test_every_experiment_is_named_by_a_claim_and_exists() -> None:
     """No experiment is registered that no claim asks for, and each can be imported by its name."""
-    named = {claim.experiment for claim in ledger.rows()}
+    named = {claim.experiment for claim in ledger.rows() if not claim.untested}
     for name in families.MODULES:
         assert name in named
         assert callable(families.experiment(name))

@@ -48,6 +48,7 @@ def make_claim(**changes):
         "tolerance_why": "",
         "controls": (NULL,),
         "experiment": "interchange",
+        "untested": "",
         "model": "",
         "suite": "couplets",
         "tiers": ("organism",),

@@ -91,6 +91,7 @@ def test_a_complete_row_is_read_field_by_field(ledger):
             Control("kl", "guard", 0.1, "kl"),
         ),
         experiment="interchange",
+        untested="",
         model="",
         suite="couplets",
         tiers=("organism", "gpu"),
@@ -157,6 +158,9 @@ BROKEN = {
     "control twice": ('"kl"', '"self"', "control 'self' is named twice"),
     "no rival": ('role = "rival"', 'role = "null"', "kind is exclusivity but no control is a rival"),
     "experiment missing": ('experiment = "interchange"\n', "", "experiment is missing"),
+    "untested empty": ('experiment = "interchange"', 'untested = ""', "experiment is missing"),
+    "untested number": ('experiment = "interchange"', "untested = 3", "untested is 3; give a text"),
+    "untested organism": ('experiment = "interchange"', 'untested = "no data"', "untested is for what only real"),
     "tiers empty": ('["organism", "gpu"]', "[]", "tiers is []"),
     "tiers unknown": ('"gpu"', '"cloud"', "tiers holds 'cloud'"),
     "tiers twice": ('"gpu"', '"organism"', "tiers names 'organism' twice"),
@@ -184,6 +188,16 @@ def test_a_repeated_key_names_both_lines(ledger):
     """The second row of an (id, variant) is refused, with the line of the first."""
     with pytest.raises(UserError, match=rf":{2 + ROW.count(chr(10))}: claim X01: is already given as asked at line 2"):
         load(ledger(ROW + ROW))
+
+
+def test_an_untested_row_needs_no_experiment(ledger):
+    """A row that says why nothing can execute it may name an experiment or not."""
+    reason = 'untested = "the corpus was not published"'
+    text = ROW.replace('tiers = ["organism", "gpu"]', f'{reason}\ntiers = ["archive", "gpu"]')
+    without = text.replace('experiment = "interchange"\n', "").replace('"asked"', '"published"')
+    claims = load(ledger(text + without))
+    assert [claim.experiment for claim in claims] == ["interchange", ""]
+    assert {claim.untested for claim in claims} == {"the corpus was not published"}
 
 
 def test_arithmetic_takes_no_criterion(ledger):

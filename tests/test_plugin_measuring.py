@@ -64,6 +64,32 @@ def test_untested_is_a_verdict_wherever_it_is_found_out(claims: tuple[Claim, Cla
     assert outcome.subject["layers"] == (None if where == "load" else 1)
 
 
+@pytest.mark.parametrize("loads", [True, False])
+def test_a_row_that_nothing_can_execute_is_untested_for_its_own_reason(tmp_path: Path, loads: bool) -> None:
+    """Such a row is never measured, and keeps its reason whether or not its subject can be loaded."""
+    path = tmp_path / "ledger.toml"
+    toy = ROW.format(id="X01", variant="asked")
+    never = toy.replace("X01", "X02").replace('experiment = "X02 asked"', 'untested = "not published"')
+    path.write_text(toy + never.replace('"organism", ', ""))
+    family = ledger.load(path)
+    asked: list[str] = []
+
+    def load(_source: SubjectSource) -> Any:
+        if not loads:
+            raise Untested("no weights")
+        return Subject(id="real")
+
+    def measure(claims: Any, _subject: object) -> Any:
+        asked.extend(claim.id for claim in claims)
+        return {}
+
+    measuring = Measuring(load, measure)
+    reasons = [measuring.outcome(claim, SubjectSource(id="real", tier="gpu"), family).verdict for claim in family]
+    assert [found.verdict for found in reasons] == ["untested", "untested"]
+    assert [found.reason for found in reasons] == ["was not measured" if loads else "no weights", "not published"]
+    assert asked == (["X01"] if loads else [])
+
+
 def test_a_fault_is_raised_in_every_test_it_concerns(claims: tuple[Claim, Claim]) -> None:
     """What measuring raised once is raised again for each claim of the family, without measuring again."""
     calls: list[object] = []

@@ -67,24 +67,31 @@ class Measuring:
         return done[claim.key]
 
     def _run(self, source: SubjectSource, family: Sequence["Claim"]) -> Mapping["ClaimKey", Outcome]:
-        """Measure and judge every row of a family on one subject; the paper and recordings need no loading."""
+        """Measure and judge every row of a family on one subject; the paper and recordings need no loading.
+
+        Rows that nothing can execute are not judged with the others, whose level they would lower for nothing.
+        """
         # Judging needs scipy, which takes longer to import than a run that only collects takes altogether.
         from prolepsis.judge import judge_family, untested
 
         subject = None
+        executable = tuple(claim for claim in family if not claim.untested)
         measured: Mapping[ClaimKey, Measurement | Untested]
         try:
             if source.tier == "arithmetic":
-                measured = audit.measure(family)
+                measured = audit.measure(executable)
             elif source.recording is not None:
-                measured = archive.measure(family, source.recording)
+                measured = archive.measure(executable, source.recording)
             else:
                 subject = self._subject(source)
-                measured = self._measure(family, subject)
+                measured = self._measure(executable, subject)
         except Untested as missing:
             about = subject_row(source, subject)
-            return {claim.key: Outcome(untested(claim, str(missing)), None, about) for claim in family}
-        verdicts = judge_family(family, measured)
+            return {
+                claim.key: Outcome(untested(claim, claim.untested or str(missing)), None, about) for claim in family
+            }
+        verdicts = judge_family(executable, measured)
+        verdicts |= {claim.key: untested(claim, claim.untested) for claim in family if claim.untested}
         about = subject_row(source, subject)
         found = {key: value for key, value in measured.items() if isinstance(value, Measurement)}
         return {claim.key: Outcome(verdicts[claim.key], found.get(claim.key), about) for claim in family}
