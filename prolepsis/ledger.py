@@ -32,7 +32,6 @@ tiers           any of arithmetic, property, organism, archive, gpu; arithmetic 
 ==============  ======================================================================================================
 """
 
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ from typing import Any, Literal, TypedDict, get_args
 
 from prolepsis.errors import UserError
 from prolepsis.organisms import SUITES
-from prolepsis.toml_tables import read_tables
+from prolepsis.toml_tables import Fault, Table, read_tables
 
 Variant = Literal["published", "asked"]
 Kind = Literal["effect", "absence", "exclusivity", "universal", "equality", "ordering", "arithmetic"]
@@ -134,16 +133,12 @@ def load(path: Path) -> tuple[Claim, ...]:
         try:
             claim = _claim(table)
             if claim.key in seen:
-                raise _Fault(f"is already given as {claim.variant} at line {seen[claim.key]}; use another id")
-        except _Fault as fault:
+                raise Fault(f"is already given as {claim.variant} at line {seen[claim.key]}; use another id")
+        except Fault as fault:
             raise UserError(f"{name}:{line}: claim {table.get('id', '?')}: {fault}") from None
         seen[claim.key] = line
         claims.append(claim)
     return tuple(claims)
-
-
-class _Fault(Exception):
-    """What is wrong with a row; becomes a UserError with the row's place."""
 
 
 def _shown(path: Path) -> str:
@@ -151,63 +146,11 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-class _Table:
-    """A TOML table read field by field; what is not asked for is refused at the end."""
-
-    def __init__(self, plain: Any, what: str = "") -> None:
-        if not isinstance(plain, dict):
-            raise _Fault(f"{what}is {plain!r}; write it as a table")
-        self.plain, self.what, self.asked = plain, what, set[str]()
-
-    def text(self, field: str, default: str | None = None) -> str:
-        value = self._take(field, default)
-        if not isinstance(value, str) or (default is None and not value.strip()):
-            raise _Fault(f"{self.what}{field} is {value!r}; give a text in quotes")
-        return value
-
-    def one_of(self, field: str, choices: tuple[str, ...], default: str | None = None) -> Any:
-        value = self._take(field, default)
-        if value not in choices:
-            raise _Fault(f"{self.what}{field} is {value!r}; choose one of {', '.join(choices)}")
-        return value
-
-    def number(self, field: str, *, optional: bool = False) -> Any:
-        value = self._take(field, None, optional=optional)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise _Fault(f"{self.what}{field} is {value!r}; give a finite number")
-        return float(value)
-
-    def count(self, field: str) -> int | None:
-        value = self._take(field, None, optional=True)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-            raise _Fault(f"{self.what}{field} is {value!r}; give a whole number ≥ 0")
-        return value
-
-    def items(self, field: str, *, optional: bool = True) -> list[Any]:
-        value = self._take(field, [] if optional else None)
-        if not isinstance(value, list) or not (value or optional):
-            raise _Fault(f"{self.what}{field} is {value!r}; give a list in square brackets")
-        return value
-
-    def done(self) -> None:
-        unknown = sorted(set(self.plain) - self.asked)
-        if unknown:
-            raise _Fault(f"{self.what}{unknown[0]} is not a field; known: {', '.join(sorted(self.asked))}")
-
-    def _take(self, field: str, default: Any = None, *, optional: bool = False) -> Any:
-        self.asked.add(field)
-        if field not in self.plain and default is None and not optional:
-            raise _Fault(f"{self.what}{field} is missing; give it")
-        return self.plain.get(field, default)
-
-
 def _claim(plain: Any) -> Claim:
-    table = _Table(plain)
+    table = Table(plain)
     identifier = table.text("id")
     if not re.fullmatch(r"[A-Z]\d{2,3}[a-z]?", identifier):
-        raise _Fault(f"id is {identifier!r}; write a capital letter and two digits, as X01")
+        raise Fault(f"id is {identifier!r}; write a capital letter and two digits, as X01")
     kind = table.one_of("kind", get_args(Kind))
     scale = table.text("scale")
     untested = table.text("untested", default="")
@@ -235,46 +178,46 @@ def _claim(plain: Any) -> Claim:
     )
     table.done()
     if kind == "exclusivity" and not claim.arms("rival"):
-        raise _Fault("kind is exclusivity but no control is a rival; name the rival it is to exclude")
+        raise Fault("kind is exclusivity but no control is a rival; name the rival it is to exclude")
     if (kind == "arithmetic") != (claim.population == "the paper"):
-        raise _Fault('population "the paper" belongs to arithmetic claims, and only to them; correct one of the two')
+        raise Fault('population "the paper" belongs to arithmetic claims, and only to them; correct one of the two')
     if untested and not set(claim.tiers) <= {"archive", "gpu"}:
-        raise _Fault("untested is for what only real weights or recordings could tell; leave archive or gpu in tiers")
+        raise Fault("untested is for what only real weights or recordings could tell; leave archive or gpu in tiers")
     return claim
 
 
-def _theta0(table: _Table, kind: str) -> float:
+def _theta0(table: Table, kind: str) -> float:
     theta0: float | None = table.number("theta0", optional=True)
     if kind == "arithmetic":
         if theta0 is not None:
-            raise _Fault("theta0 means nothing for arithmetic; remove it")
+            raise Fault("theta0 means nothing for arithmetic; remove it")
         return 0.0
     if theta0 is None:
-        raise _Fault("theta0 is missing; give the criterion the value has to meet")
+        raise Fault("theta0 is missing; give the criterion the value has to meet")
     return theta0
 
 
-def _delta(table: _Table, kind: str, scale: str) -> float:
+def _delta(table: Table, kind: str, scale: str) -> float:
     delta: float | None = table.number("delta", optional=True)
     if delta is None and kind != "arithmetic" and scale not in DEFAULT_DELTA:
-        raise _Fault(f"delta is missing and scale {scale!r} has no default; give the smallest difference that counts")
+        raise Fault(f"delta is missing and scale {scale!r} has no default; give the smallest difference that counts")
     if delta is not None and delta <= 0:
-        raise _Fault(f"delta is {delta:g}; give a number above 0")
+        raise Fault(f"delta is {delta:g}; give a number above 0")
     return DEFAULT_DELTA.get(scale, 1.0) if delta is None else delta
 
 
-def _tolerance(table: _Table) -> float | None:
+def _tolerance(table: Table) -> float | None:
     tolerance: float | None = table.number("tolerance", optional=True)
     if tolerance is not None and tolerance < 0:
-        raise _Fault(f"tolerance is {tolerance:g}; give a number ≥ 0")
+        raise Fault(f"tolerance is {tolerance:g}; give a number ≥ 0")
     why = table.text("tolerance_why", default="")
     if (tolerance is not None) != bool(why.strip()):
-        raise _Fault("tolerance and tolerance_why go together; give both or neither")
+        raise Fault("tolerance and tolerance_why go together; give both or neither")
     return tolerance
 
 
 def _published(plain: Any, place: int) -> Published:
-    table = _Table(plain, f"published {place}: ")
+    table = Table(plain, f"published {place}: ")
     value = plain.get("value")
     entry = Published(
         value=table.text("value") if isinstance(value, str) else table.number("value"),
@@ -288,40 +231,40 @@ def _published(plain: Any, place: int) -> Published:
     table.done()
     k, n, low, high = entry["k"], entry["n"], entry["low"], entry["high"]
     if k is not None and (n is None or k > n):
-        raise _Fault(f"published {place}: k is {k} but n is {n}; give k ≤ n")
+        raise Fault(f"published {place}: k is {k} but n is {n}; give k ≤ n")
     if low is not None and high is not None and low > high:
-        raise _Fault(f"published {place}: low {low:g} is above high {high:g}; swap them")
+        raise Fault(f"published {place}: low {low:g} is above high {high:g}; swap them")
     return entry
 
 
 def _controls(entries: list[Any]) -> tuple[Control, ...]:
     controls: list[Control] = []
     for place, plain in enumerate(entries, 1):
-        table = _Table(plain, f"control {place}: ")
+        table = Table(plain, f"control {place}: ")
         name, role = table.text("name"), table.one_of("role", get_args(Role))
         bound: float | None = table.number("bound", optional=True)
         controls.append(Control(name, role, bound, table.text("label", default="") or name))
         table.done()
         if role in ("positive", "guard") and bound is None:
-            raise _Fault(f"control {name!r}: a {role} control needs a bound; give the value it has to keep")
+            raise Fault(f"control {name!r}: a {role} control needs a bound; give the value it has to keep")
         if role in ("null", "rival") and bound is not None:
-            raise _Fault(f"control {name!r}: a {role} takes no bound, delta is its measure; remove it")
+            raise Fault(f"control {name!r}: a {role} takes no bound, delta is its measure; remove it")
         if role == "sham" and bound is not None and bound < 0:
-            raise _Fault(f"control {name!r}: a sham's bound is the largest deviation; give a number ≥ 0")
+            raise Fault(f"control {name!r}: a sham's bound is the largest deviation; give a number ≥ 0")
     twice = _first_repeated(control.name for control in controls)
     if twice is not None:
-        raise _Fault(f"control {twice!r} is named twice; one arm has one role")
+        raise Fault(f"control {twice!r} is named twice; one arm has one role")
     return tuple(controls)
 
 
 def _tiers(entries: list[Any], kind: str) -> tuple[Tier, ...]:
     for tier in entries:
         if tier not in get_args(Tier):
-            raise _Fault(f"tiers holds {tier!r}; choose among {', '.join(get_args(Tier))}")
+            raise Fault(f"tiers holds {tier!r}; choose among {', '.join(get_args(Tier))}")
     if _first_repeated(entries) is not None:
-        raise _Fault(f"tiers names {_first_repeated(entries)!r} twice; remove one")
+        raise Fault(f"tiers names {_first_repeated(entries)!r} twice; remove one")
     if (kind == "arithmetic") != ("arithmetic" in entries) or (kind == "arithmetic" and len(entries) > 1):
-        raise _Fault('kind arithmetic and tiers = ["arithmetic"] go together; correct one of the two')
+        raise Fault('kind arithmetic and tiers = ["arithmetic"] go together; correct one of the two')
     return tuple(entries)
 
 
