@@ -77,6 +77,10 @@ class Table:
             raise Fault(f"{self.what}{field} is {value!r}; give a list in square brackets")
         return value
 
+    def table(self, field: str, *, optional: bool = False) -> Any:
+        """A table within this one, as it stands in the file; None where it is left out."""
+        return self._take(field, None, optional=optional)
+
     def done(self) -> None:
         unknown = sorted(set(self.plain) - self.asked)
         if unknown:

@@ -6,7 +6,7 @@ from prolepsis import archive, audit, ledger
 from prolepsis.experiments import families
 
 CLAIMS = ledger.LEDGER.parent
-UNREAD = ("recorded_layer_gradient", "recorded_best_ratio", "recorded_words_astray", "recorded_floor")
+UNREAD = ("published_layer_gradient", "published_best_ratio", "published_words_astray", "published_floor")
 """What no known recording tells; claims about it are untested."""
 
 

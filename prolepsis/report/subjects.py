@@ -14,6 +14,7 @@ import prolepsis
 from prolepsis import organisms
 from prolepsis.archive.files import Recording, recordings
 from prolepsis.errors import Untested, UserError
+from prolepsis.published import Published
 
 if TYPE_CHECKING:
     from prolepsis.subject import Subject
@@ -27,7 +28,7 @@ class SubjectSource:
 
     ``model`` and ``transcoder`` are folders, relative to ``base``, or Hugging Face repositories; a bundled subject has
     neither, and a ``recording`` stands for a model that is not there. Sizes are what a download takes, in GiB;
-    ``licence`` is the page where its terms are accepted.
+    ``licence`` is the page where its terms are accepted, ``published`` what the paper ran on it.
     """
 
     id: str
@@ -40,6 +41,7 @@ class SubjectSource:
     transcoder_gib: float | None = None
     base: Path = field(default_factory=Path)
     recording: Recording | None = None
+    published: Published | None = None
 
 
 PAPER = SubjectSource(id="paper", tier="arithmetic")
@@ -106,7 +108,7 @@ def read_presets(path: Path) -> list[SubjectSource]:
 def _preset(path: Path, number: int, table: Mapping[str, Any]) -> SubjectSource:
     types = {
         "id": str, "model": str, "transcoder": str, "task": str, "licence": str,
-        "model_gib": float, "transcoder_gib": float,
+        "model_gib": float, "transcoder_gib": float, "published": dict,
     }  # fmt: skip
     for key, value in table.items():
         if key not in types:
@@ -116,7 +118,11 @@ def _preset(path: Path, number: int, table: Mapping[str, Any]) -> SubjectSource:
     for key in ("id", "model"):
         if key not in table:
             raise UserError(f"{path}: subject {number}: {key} is missing")
-    return SubjectSource(tier="gpu", base=path.parent.resolve(), **table)
+    try:
+        published = Published.of(table["published"]) if "published" in table else None
+    except UserError as error:
+        raise UserError(f"{path}: subject {number}: {error}") from None
+    return SubjectSource(tier="gpu", base=path.parent.resolve(), **{**table, "published": published})
 
 
 def _brought(model: str, transcoder: str | None, here: Path) -> SubjectSource:
@@ -153,7 +159,7 @@ def open_subject(source: SubjectSource, device: str, dtype: str) -> "Subject":
     if model is None:
         return kept_subject(source.id, device, getattr(torch, dtype))
     subject = load_subject(str(model), device, getattr(torch, dtype))
-    changes: dict[str, Any] = {"id": source.id}
+    changes: dict[str, Any] = {"id": source.id, "published": source.published}
     if model.parent.name == "snapshots":
         changes["revision"] = model.name
     if transcoder is not None:
