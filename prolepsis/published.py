@@ -104,7 +104,7 @@ def _steering(plain: Any, what: str) -> Steering:
         prompt=table.text("prompt"),
         suppress=_names(table, "suppress", Feature.parse),
         inject=_name(table, "inject", Feature.parse),
-        strength=table.number("strength"),
+        strength=_strength(table),
         word=table.text("word"),
         token=table.count("token"),
         site=table.count("site"),
@@ -128,7 +128,7 @@ def _pairs(plain: Any) -> PairSweep | None:
         entry = Table(each, f"published.pairs.prompts {place}: ")
         prompts.append(RhymePrompt(entry.text("prompt"), entry.text("rhyme")))
         entry.done()
-    found = PairSweep(table.number("strength"), tuple(prompts))
+    found = PairSweep(_strength(table), tuple(prompts))
     table.done()
     return found
 
@@ -141,7 +141,7 @@ def _correction(plain: Any) -> Correction | None:
         feature=_name(table, "feature", Feature.parse),
         word=table.text("word"),
         first=table.count("first") or 0,
-        strength=table.number("strength"),
+        strength=_strength(table),
         steps=table.count("steps") or 0,
         head=_name(table, "head", Head.parse),
     )
@@ -154,6 +154,15 @@ def _correction(plain: Any) -> Correction | None:
     if found.steps < 2:
         raise Fault(f"published.correction: steps is {found.steps}; give at least 2")
     return found
+
+
+def _strength(table: Table) -> float:
+    strength: float = table.number("strength")
+    if strength <= 0:
+        raise Fault(
+            f"{table.what}strength is {strength:g}; give a number above 0, features are suppressed with minus it"
+        )
+    return strength
 
 
 def _name(table: Table, field: str, parse: Callable[[str], Name]) -> Name:

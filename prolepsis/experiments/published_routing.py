@@ -201,7 +201,7 @@ def _detail(one: RoutedPrompt) -> dict[str, object]:
 
 
 def _reach_rows(subject: Subject) -> list[dict[str, object]]:
-    """Per prompt and layer, whether the edit reaches its heads' attention to the site; if not, the first stays still."""
+    """Per prompt and layer, whether the edit reaches its heads' attention to the site; if not, a head is read twice."""
     rows = []
     for number, one in enumerate(once(subject, routed_prompts), 1):
         for layer in range(subject.n_layers):
