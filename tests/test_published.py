@@ -78,7 +78,7 @@ def test_a_protocol_is_read_field_by_field(tmp_path: Path) -> None:
 
 
 def test_the_papers_protocols_are_those_it_prints() -> None:
-    """Each preset has the sweep of App. F.2, four prompts for pairs, and the routing sites and heads of App. E and F."""
+    """Each preset has the sweep of App. F.2, four prompts for pairs, and the routing sites and heads of App. E."""
     found = {source.id: source.published for source in read_presets(PRESETS)}
     small, large, llama = found["gemma-2-2b-426k"], found["gemma-2-2b-2.5m"], found["llama-3.2-1b-524k"]
     assert small is not None
