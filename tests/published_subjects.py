@@ -23,13 +23,15 @@ PROMPT = "She wandered in the dark about,\nAnd found a hidden"
 OTHER = "Nobody knows or remembers who,\nWould find a"
 WORDS = {"about": (1, 0), "out": (3, 1), "around": (2, 2), "ground": (3, 3), "who": (0, 4), "too": (2, 5)}
 """Words of three rhyme groups, and the feature whose row at the last layer is the word's own unembedding."""
+NAMES = {"Sky": (1, 6), "Fly": (2, 6)}
+"""Words of a rhyme group that are tokens with a capital letter only."""
 LAYERS, FEATURES = 4, 8
 PLAIN: dict[str, Any] = {
     "sweep": {
         "prompt": PROMPT, "suppress": ["L1:0", "L3:1"], "inject": "L2:2", "word": "around", "strength": 1.5, "site": 13,
     },
     "pairs": {
-        "strength": 0.75,
+        "strength": 0.3,
         "prompts": [{"prompt": PROMPT, "rhyme": "about"}, {"prompt": OTHER, "rhyme": "who"}],
     },
     "routing": [
@@ -49,7 +51,7 @@ PLAIN: dict[str, Any] = {
 
 def tokenizer() -> Any:
     """A token per word, which keeps the space before it; a space of its own at the end; BOS first."""
-    texts = [PROMPT, OTHER, *(f" {word}" for word in WORDS)]
+    texts = [PROMPT, OTHER, *(f" {word}" for word in (*WORDS, *NAMES))]
     pieces = [piece for text in texts for piece in re.findall(r" ?[A-Za-z]+|\n|,", text)]
     ids = {piece: i for i, piece in enumerate(dict.fromkeys(["<pad>", "<bos>", "<unk>", " ", *pieces]))}
     words = Tokenizer(WordLevel(ids, unk_token="<unk>"))
@@ -69,7 +71,7 @@ def published_subject(family: str, folder: Path, seed: int = 0, **changes: Mappi
         return torch.randn(*shape, generator=generator)
 
     decoders = [0.4 * draw(FEATURES, LAYERS - layer, width) for layer in range(LAYERS)]
-    for word, (layer, index) in WORDS.items():
+    for word, (layer, index) in (WORDS | NAMES).items():
         decoders[layer][index, -1] = tiny.unembedding[words.convert_tokens_to_ids(f" {word}")].float()
     write_transcoder(
         folder,

@@ -18,7 +18,7 @@ from prolepsis.experiments.published_pairs import groups_of, pair_sweeps
 from prolepsis.experiments.published_routing import routed_prompts
 from prolepsis.experiments.published_sweep import sweep_prompt
 from prolepsis.judge import judge
-from prolepsis.loading import load_subject
+from prolepsis.loading import kept_subject
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature, Head
 from prolepsis.subject import Subject
@@ -55,8 +55,11 @@ FAMILIES = ("llama", "gemma2")
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    """A tiny random model with the made-up protocol; what has been measured on it stays with it."""
-    return published_subject(request.param, tmp_path_factory.mktemp("clt"))
+    """A tiny random model with the made-up protocol; what has been measured on it stays with it.
+
+    With this seed some pairs localise and some do not, in either family.
+    """
+    return published_subject(request.param, tmp_path_factory.mktemp("clt"), seed=3)
 
 
 def value(measurement: Measurement) -> float:
@@ -177,12 +180,16 @@ def test_every_other_group_is_injected_into_every_prompt(subject: Subject) -> No
     for mates in ({"about", "out"}, {"around", "ground"}, {"who", "too"}):
         assert sum(mates <= words for words in members) == 1
     pairs = once(subject, pair_sweeps)["measured"]
-    assert len(pairs) == 2 * (len(groups.words) - 1)
+    # Of the groups of a prompt the natural one is left out, and the one whose words are no tokens as they are written.
+    assert len(pairs) == 2 * (len(groups.words) - 2)
+    assert {"sky", "fly"} in members
+    assert families.experiment("published_floor")(subject).detail["groups without a word of one token"] == ["AY1"]
     natural = {PROMPT: next(m for m in members if "about" in m), OTHER: next(m for m in members if "who" in m)}
     for pair in pairs:
-        assert pair.word == min(groups.words[pair.group], key=lambda word: groups.features[word].layer)
-        suppressed = {str(groups.features[word]): -0.75 for word in natural[pair.prompt]}
-        writes = rows_of(subject, suppressed | {pair.feature: 0.75})
+        tokens = [word for word in groups.words[pair.group] if f" {word}" in subject.tokenizer.get_vocab()]
+        assert pair.word == min(tokens, key=lambda word: groups.features[word].layer)
+        suppressed = {str(groups.features[word]): -0.3 for word in natural[pair.prompt]}
+        writes = rows_of(subject, suppressed | {pair.feature: 0.3})
         last = len(pair.probabilities) - 1
         for position in (0, last):
             out = plain_run(subject, f"{pair.prompt} ", writes, position)
@@ -231,6 +238,8 @@ def test_a_correction_above_the_head_cannot_move_it(subject: Subject) -> None:
     assert not row["reachable"]
     assert not row["moved"]
     assert len({each["head"] for each in found.detail["with the commitment"]}) == 1
+    (claim,) = [claim for claim in ledger.rows(tier="gpu") if claim.experiment == "published_locked_head"]
+    assert judge(claim, found).verdict == "vacuous"
 
 
 def test_memory_is_measured_on_a_gpu_alone(subject: Subject) -> None:
@@ -241,13 +250,13 @@ def test_memory_is_measured_on_a_gpu_alone(subject: Subject) -> None:
         families.experiment(ON_A_GPU)(subject)
 
 
-@pytest.mark.parametrize("name", [name for name in PUBLISHED if name not in (ON_A_GPU, "published_vocabulary")])
+@pytest.mark.parametrize(
+    "name", [name for name in PUBLISHED if name not in (ON_A_GPU, "published_vocabulary", "clean_word_features")]
+)
 def test_an_organism_has_no_published_protocol(name: str) -> None:
     """A subject the paper did not run on is untested, not measured by guesswork."""
-    if name == "clean_word_features":
-        pytest.skip("asks nothing of the preset")
     with pytest.raises(Untested, match="the paper ran nothing on it; ask one of the paper's presets"):
-        families.experiment(name)(load_subject("planted-llama-direct"))
+        families.experiment(name)(kept_subject("planted-llama-direct"))
 
 
 MOVED = {
@@ -276,6 +285,13 @@ def test_a_protocol_that_does_not_fit_is_untested(tmp_path: Path, case: str) -> 
         families.experiment(name)(published_subject("llama", tmp_path, **changes))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_rhyme_that_no_dictionary_knows_is_refused(tmp_path: Path) -> None:
+    """Without the pronunciation of a prompt's rhyme word its natural group cannot be told."""
+    changes: dict[str, Any] = {"pairs": {"strength": 1.0, "prompts": [{"prompt": PROMPT, "rhyme": "xyzzyx"}]}}
+    with pytest.raises(UserError, match=r"published.pairs: rhyme 'xyzzyx' is in no dictionary; give the word"):
+        families.experiment("published_floor")(published_subject("llama", tmp_path, **changes))
 
 
 def test_a_word_of_several_tokens_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 Rhyme groups are those of the vocabulary scan: words that a feature belongs to, grouped by the rhyme ending of their
 first pronunciation. In each pair all features of the prompt's own group are suppressed, none where it has no group, and
-the other group's feature of the smallest source layer is injected, at every position in turn.
+the other group's feature of the smallest source layer is injected, at every position in turn. Groups none of whose
+words is one token are left out, and named.
 """
 
 import time
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from prolepsis import swept_pairs
 from prolepsis.controls import once, reach_row
 from prolepsis.engine import clean_run
-from prolepsis.errors import Untested
+from prolepsis.errors import Untested, UserError
 from prolepsis.experiments.published_prompt import NULLS, Placed, at, noise, published_of, single
 from prolepsis.experiments.published_sweep import swept
 from prolepsis.experiments.vocabulary_scan import best_features, top_tokens, transcoder_of
@@ -33,10 +34,6 @@ class Groups:
 
     words: Mapping[str, Sequence[str]]
     features: Mapping[str, Feature]
-
-    def injected(self, ending: str) -> str:
-        """The word of a group whose feature has the smallest source layer, the first on ties."""
-        return min(self.words[ending], key=lambda word: self.features[word].layer)
 
 
 def groups_of(subject: Subject) -> Groups:
@@ -71,17 +68,47 @@ def published_pairs(subject: Subject) -> tuple[PublishedPair, ...]:
         raise Untested(f"{subject.id}: the paper ran no pair sweep on it; ask one of the paper's presets")
     groups, found = once(subject, groups_of), []
     for prompt in protocol.prompts:
-        clean, natural = clean_run(subject, subject.encode(f"{prompt.prompt} ")), _ending(prompt.rhyme)
+        clean, natural = clean_run(subject, subject.encode(f"{prompt.prompt} ")), _ending(subject, prompt.rhyme)
         own = [groups.features[word] for word in groups.words.get(natural, ())]
         suppress = transcoder.writes(own, -protocol.strength)
         for group in (group for group in groups.words if group != natural):
-            word = groups.injected(group)
+            word = injected(subject, group)
+            if word is None:
+                continue
             inject = transcoder.writes([groups.features[word]], protocol.strength)
             place = Placed(clean, len(clean.tokens) - 1, subject.word_id(word), suppress, inject)
             found.append(PublishedPair(prompt, word, group, place))
     if not found:
         raise Untested(f"{subject.id}: the vocabulary scan finds no rhyme group to inject a word of")
     return tuple(found)
+
+
+def injected(subject: Subject, group: str) -> str | None:
+    """The word of a group whose feature has the smallest source layer, the first on ties.
+
+    Words that are not one token cannot be read and do not count; None where none is.
+    """
+    groups = once(subject, groups_of)
+    words = [word for word in groups.words[group] if _is_token(subject, word)]
+    return min(words, key=lambda word: groups.features[word].layer, default=None)
+
+
+def _is_token(subject: Subject, word: str) -> bool:
+    try:
+        subject.word_id(word)
+    except UserError:
+        return False
+    return True
+
+
+def _ending(subject: Subject, rhyme: str) -> str:
+    """The ending by which a prompt's rhyme word belongs to a group, or would."""
+    endings = spoken_endings([rhyme])
+    if not endings:
+        raise UserError(
+            f"{subject.id}: published.pairs: rhyme {rhyme!r} is in no dictionary; give the word that sets it"
+        )
+    return endings[rhyme][0]
 
 
 def pair_sweeps(subject: Subject) -> dict[str, tuple[SweptPair, ...]]:
@@ -94,10 +121,6 @@ def pair_sweeps(subject: Subject) -> dict[str, tuple[SweptPair, ...]]:
             one = SweptPair(pair.id, pair.prompt.prompt, pair.word, pair.group, feature, values)
             found.setdefault(arm, []).append(one)
     return {arm: tuple(pairs) for arm, pairs in found.items()}
-
-
-def _ending(word: str) -> str:
-    return spoken_endings([word])[word][0]
 
 
 def published_best_redirect(subject: Subject) -> Measurement:
@@ -183,6 +206,9 @@ def _figure(subject: Subject, name: str, unit: str, figure: Figure, arms: tuple[
             "P by position": {pair.id: pair.probabilities for pair in pairs},
             "pairs that localise": [pair.id for pair in pairs if pair.localises],
             "groups": once(subject, groups_of).words,
+            "groups without a word of one token": [
+                group for group in once(subject, groups_of).words if injected(subject, group) is None
+            ],
         },
         tolerance=0.0 if exact else noise(subject) * value,
         seconds=time.perf_counter() - start,
