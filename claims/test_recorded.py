@@ -1,4 +1,8 @@
-"""Figures of one model's sweeps, held against what the author recorded: `pytest claims --claims-archive DIR`."""
+"""Figures of single prompts and sweeps, to their last printed digit.
+
+They are held against what the author recorded (`pytest claims --claims-archive DIR`), and measured anew on the paper's
+own prompts where its models are (`pytest claims -m gpu`).
+"""
 
 from collections.abc import Callable
 
@@ -7,5 +11,5 @@ import pytest
 
 @pytest.mark.claims(family="recorded", variant="published")
 def test_what_was_recorded_is_what_was_printed(verify: Callable[[], None]) -> None:
-    """Each printed figure is the recorded one, to its last digit."""
+    """Each printed figure is the recorded one, or the measured one, to its last digit."""
     verify()

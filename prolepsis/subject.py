@@ -12,6 +12,7 @@ from torch.nn.functional import linear
 from prolepsis.errors import UserError
 from prolepsis.families import Family, family_of
 from prolepsis.masks import MaskRule
+from prolepsis.published import Published
 from prolepsis.task import Task
 from prolepsis.transcoder import Transcoder
 from prolepsis.wiring import Wiring, wiring_from_config
@@ -28,8 +29,8 @@ class Subject:
 
     ``twin`` refers to the untrained subject of the same configuration, ``same_behaviour`` to one that behaves alike by
     another mechanism; both by the id or the folder of a control subject. ``ladder`` refers likewise to the subjects, of
-    several depths and this one among them, that were made alike. ``memo`` keeps what has been measured on this
-    subject for as long as it is held.
+    several depths and this one among them, that were made alike. ``published`` is what the paper ran on this model.
+    ``memo`` keeps what has been measured on this subject for as long as it is held.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Subject:
     same_behaviour: str | None = None
     ladder: tuple[str, ...] = ()
     revision: str | None = None
+    published: Published | None = None
     family: Family = field(init=False)
     memo: dict[str, Any] = field(init=False, default_factory=dict)
     _word_ids: dict[str, int] = field(init=False, default_factory=dict)
@@ -102,7 +104,7 @@ class Subject:
 
     @cached_property
     def digest(self) -> str:
-        """Identity of what is measured: weights, configuration, mask rule, task and transcoder."""
+        """Identity of what is measured: weights, configuration, mask rule, task, transcoder and published protocol."""
         digest = hashlib.sha256()
         for name, weight in sorted(self.model.state_dict().items()):
             digest.update(f"{name} {list(weight.shape)} {weight.dtype}".encode())
@@ -111,6 +113,8 @@ class Subject:
         task = None if self.task is None else self.task.to_json()
         transcoder = None if self.transcoder is None else self.transcoder.digest
         digest.update(json.dumps([self.config.model_type, rule, task, transcoder], sort_keys=True).encode())
+        if self.published is not None:
+            digest.update(repr(self.published).encode())
         return digest.hexdigest()[:16]
 
     def layer(self, layer: int) -> Any:

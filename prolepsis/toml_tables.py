@@ -1,4 +1,4 @@
-"""TOML files that are a list of tables of one kind, read with the line each starts at (imports no torch)."""
+"""TOML files that are a list of tables of one kind, and tables read field by field (imports no torch)."""
 
 import math
 import re
@@ -92,6 +92,10 @@ class Table:
             if found.count(name) > 1:
                 raise Fault(f"{self.what}{field} names {name!r} twice; remove one")
         return found
+
+    def table(self, field: str, *, optional: bool = False) -> Any:
+        """A table within this one, as it stands in the file; None where it is left out."""
+        return self._take(field, None, optional=optional)
 
     def done(self) -> None:
         unknown = sorted(set(self.plain) - self.asked)

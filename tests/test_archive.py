@@ -96,16 +96,30 @@ def test_pairs_are_measured_as_a_sweep_is(tmp_path: Path) -> None:
 
 
 def test_single_figures(tmp_path: Path) -> None:
-    """Best, weakest and median redirect, strength, groups and pairs in the noise are those of the recorded pairs."""
+    """Every figure of the recorded pairs, and of the recorded position sweep, is read off them."""
     found = recording(tmp_path)
-    assert value(read("recorded_best_redirect", found)) == 0.4
-    assert value(read("recorded_weakest_redirect", found)) == 3e-9
-    assert value(read("recorded_median_redirect", found)) == pytest.approx(0.2)
+    assert value(read("published_best_redirect", found)) == 0.4
+    assert value(read("published_weakest_redirect", found)) == 3e-9
+    assert value(read("published_median_redirect", found)) == pytest.approx(0.2)
     assert value(read("recorded_strength", found)) == 10.0
-    assert value(read("recorded_strong_groups", found)) == 1
-    assert value(read("recorded_noise_pairs", found)) == 1.0
-    assert value(read("recorded_spike", found)) == 0.4
-    assert value(read("recorded_baseline", found)) == 1e-9
+    assert value(read("published_strong_pairs", found)) == 1
+    assert value(read("published_strong_groups", found)) == 1
+    assert value(read("published_words_astray", found)) == 1
+    assert value(read("published_floor", found)) == pytest.approx(1.5e-9)
+    assert value(read("published_best_ratio", found)) == pytest.approx(0.4 / 1.5e-9)
+    assert value(read("published_noise_pairs", found)) == 1.0
+    assert value(read("published_spike", found)) == 0.4
+    assert value(read("published_baseline", found)) == 1e-9
+
+
+def test_the_layer_gradient_is_a_rank_correlation(tmp_path: Path) -> None:
+    """Of two pairs, the earlier feature's with the larger ratio ranks them alike; one layer alone tells nothing."""
+    late = pair(FLAT, "about")
+    write(tmp_path, "a.json", pair_sweep(pair(SPIKE, "out"), {**late, "inject_feature": {"layer": 3, "index": 5}}))
+    assert value(read("published_layer_gradient", recordings(tmp_path)[0])) == pytest.approx(1)
+    write(tmp_path, "a.json", pair_sweep(pair(SPIKE, "out"), late))
+    with pytest.raises(Untested, match="all injected features lie in one layer"):
+        read("published_layer_gradient", recordings(tmp_path)[0])
 
 
 def test_what_was_not_recorded_is_untested(tmp_path: Path) -> None:
@@ -113,12 +127,12 @@ def test_what_was_not_recorded_is_untested(tmp_path: Path) -> None:
     write(tmp_path, "b.json", position_sweep(SPIKE))
     (found,) = recordings(tmp_path)
     claims = [
-        c for c in ledger.rows(family="recorded") if c.experiment in ("recorded_strength", "recorded_layer_gradient")
+        c for c in ledger.rows(family="recorded") if c.experiment in ("recorded_strength", "published_first_head")
     ]
     told = {str(missing) for missing in archive.measure(claims, found).values()}
     assert told == {
         "no pair sweep was recorded for recorded-tiny-1b-5k",
-        "nothing recorded tells recorded layer gradient",
+        "nothing recorded tells published first head",
     }
 
 
@@ -155,13 +169,13 @@ def test_a_recording_that_lacks_something_is_named(tmp_path: Path) -> None:
     write(tmp_path, "a.json", pair_sweep(entry))
     (found,) = recordings(tmp_path)
     with pytest.raises(UserError, match=r"a.json: not a whole pair sweep \(KeyError: 'positions'\)"):
-        read("recorded_best_redirect", found)
+        read("published_best_redirect", found)
 
 
 def test_claims_archive(project: ClaimsProject) -> None:
     """--claims-archive judges recordings and nothing else, and a folder that holds none ends the run with code 4."""
     write(project.path, "clone/a.json", pair_sweep(pair(SPIKE, "out")))
-    row = ROW.format(id="B29", variant="published").replace('"B29 published"', '"recorded_median_redirect"')
+    row = ROW.format(id="B29", variant="published").replace('"B29 published"', '"published_median_redirect"')
     row = row.replace('"organism", "gpu"', '"archive"').replace('"prompts like these"', '"this prompt"')
     row = row.replace('"nats"', '"probability"\ndelta = 0.1')
     ledger_path = project.path / "claims" / "ledger.toml"

@@ -193,6 +193,25 @@ def test_rates_count_patches() -> None:
     assert exact_share(found[2:4]) == 0
 
 
+def test_each_block_is_counted_by_itself() -> None:
+    """A block's rate is the share of fact tokens whose row, at the block's last layer, changes the prediction."""
+    subject = subject_of("planner")
+    runs = once(subject, FactRuns)
+    for layer, name in enumerate(("first_block_effect", "second_block_effect", "third_block_effect")):
+        found = families.experiment(name)(subject)
+        for pair in facts_of(subject)[::16]:
+            recipient, donor = runs.clean(pair.recipient), runs.clean(pair.donor)
+            matched, top = sources(runs, pair), int(recipient.read(Read()).last_logits.argmax())
+            places = runs.align(pair, pair.donor).fact
+            rows = [[ReplaceStream(layer, at, donor.resid_post(layer)[matched[at]])] for at in places]
+            changed = recipient.edit(rows).last_logits.argmax(-1) != top
+            assert found.values[pair.id] == pytest.approx(float(changed.float().mean()))
+            assert 0 <= found.arms["random row"][pair.id] <= 1
+    assert max(families.experiment("first_block_effect")(subject).values.values()) > 0
+    with pytest.raises(Untested, match="its 2 layers make 2 blocks; ask a deeper model"):
+        families.experiment("third_block_effect")(subject_of("window-2"))
+
+
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 2**16))
 def test_divergence_is_kullback_leibler(seed: int) -> None:

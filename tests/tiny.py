@@ -21,12 +21,13 @@ def tiny_subject(
     n_heads: int = 2,
     d_head: int = 4,
     window: int = 3,
+    n_vocab: int = N_VOCAB,
     mask_rule: MaskRule | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> Subject:
     """A random subject; Mistral slides everywhere, Llama and GPT-NeoX nowhere, the others in every other layer."""
     common: dict[str, Any] = {
-        "vocab_size": N_VOCAB,
+        "vocab_size": n_vocab,
         "hidden_size": n_heads * d_head,
         "intermediate_size": 12,
         "num_hidden_layers": n_layers,

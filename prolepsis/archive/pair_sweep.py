@@ -1,58 +1,24 @@
 """The recorded sweeps of every pair of prompt and injected word (section 5, appendix D)."""
 
-import math
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from prolepsis import swept_pairs
 from prolepsis.archive.files import Recording
 from prolepsis.archive.single import single
 from prolepsis.measurement import Measurement
+from prolepsis.swept_pairs import STRONG, SweptPair
 
-STRONG = 0.1
-"""The paper's bin of strong redirects: P(inject word) at least this somewhere."""
 DETECTABLE = 1.0
 """A pair is detectable when some position lifts the word's log-odds this far, in nats, above the in-sweep floor."""
-NOISE = 1e-6
-"""Below this P(inject word) noise dominates, as the paper has it (appendix D.1)."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One recorded pair: P(inject word) by position of the edit."""
-
-    id: str
-    prompt: str
-    word: str
-    group: str
-    feature: str
-    probabilities: tuple[float, ...]
-
-    @property
-    def best(self) -> float:
-        return max(self.probabilities)
-
-    @property
-    def localises(self) -> bool:
-        """Whether the last position is the only maximum."""
-        return self.probabilities[-1] > max(self.probabilities[:-1])
-
-    @property
-    def log_odds(self) -> list[float]:
-        return [math.log(p) - math.log1p(-p) for p in self.probabilities]
-
-    @property
-    def floor(self) -> float:
-        """Median log-odds over positions."""
-        return statistics.median(self.log_odds)
 
 
 def localisation_rate(recording: Recording) -> Measurement:
     """Share of detectable pairs that localise; pairs without any peak above the floor are left aside."""
     return _of_pairs(
         recording, "localisation_rate", "proportion", lambda pair: float(pair.localises),
-        lambda pair: max(pair.log_odds) - pair.floor > DETECTABLE,
+        lambda pair: max(pair.log_odds) - statistics.median(pair.log_odds) > DETECTABLE,
     )  # fmt: skip
 
 
@@ -66,23 +32,60 @@ def strong_localisation(recording: Recording) -> Measurement:
 
 def redirect_gain(recording: Recording) -> Measurement:
     """How far the edit at the last position lifts the word above the in-sweep floor, in nats of log-odds."""
-    return _of_pairs(recording, "redirect_gain", "nats", lambda pair: pair.log_odds[-1] - pair.floor, lambda _: True)
+    return _of_pairs(
+        recording, "redirect_gain", "nats", lambda pair: pair.log_odds[-1] - statistics.median(pair.log_odds),
+        lambda _: True,
+    )  # fmt: skip
 
 
-def recorded_best_redirect(recording: Recording) -> Measurement:
+def published_best_redirect(recording: Recording) -> Measurement:
     """Largest P(inject word) of all pairs."""
-    return single(recording, "recorded_best_redirect", "probability", max(pair.best for pair in _pairs(recording)))
+    return _figure(recording, "published_best_redirect", "probability", swept_pairs.best_redirect)
 
 
-def recorded_weakest_redirect(recording: Recording) -> Measurement:
+def published_weakest_redirect(recording: Recording) -> Measurement:
     """P(inject word) of the pair in which it is least, at its best position."""
-    return single(recording, "recorded_weakest_redirect", "probability", min(pair.best for pair in _pairs(recording)))
+    return _figure(recording, "published_weakest_redirect", "probability", swept_pairs.weakest_redirect)
 
 
-def recorded_median_redirect(recording: Recording) -> Measurement:
+def published_median_redirect(recording: Recording) -> Measurement:
     """Median over pairs of P(inject word) at its best position."""
-    value = statistics.median(pair.best for pair in _pairs(recording))
-    return single(recording, "recorded_median_redirect", "probability", value)
+    return _figure(recording, "published_median_redirect", "probability", swept_pairs.median_redirect)
+
+
+def published_strong_pairs(recording: Recording) -> Measurement:
+    """How many pairs are strong redirects."""
+    return _figure(recording, "published_strong_pairs", "count", swept_pairs.strong_pairs)
+
+
+def published_strong_groups(recording: Recording) -> Measurement:
+    """How many rhyme groups the strong redirects inject words of."""
+    return _figure(recording, "published_strong_groups", "count", swept_pairs.strong_groups)
+
+
+def published_noise_pairs(recording: Recording) -> Measurement:
+    """Share of the pairs that do not localise whose best redirect lies where noise dominates."""
+    return _figure(recording, "published_noise_pairs", "proportion", swept_pairs.noise_pairs)
+
+
+def published_words_astray(recording: Recording) -> Measurement:
+    """How many words the pairs that do not localise inject."""
+    return _figure(recording, "published_words_astray", "count", swept_pairs.words_astray)
+
+
+def published_floor(recording: Recording) -> Measurement:
+    """The lowest in-sweep floor of any pair."""
+    return _figure(recording, "published_floor", "probability", swept_pairs.lowest_floor)
+
+
+def published_best_ratio(recording: Recording) -> Measurement:
+    """The largest ratio of a best redirect to its in-sweep floor."""
+    return _figure(recording, "published_best_ratio", "fold", swept_pairs.best_ratio)
+
+
+def published_layer_gradient(recording: Recording) -> Measurement:
+    """Rank correlation of how early a feature is injected from and the ratio at the last position."""
+    return _figure(recording, "published_layer_gradient", "rank correlation", swept_pairs.layer_gradient)
 
 
 def recorded_strength(recording: Recording) -> Measurement:
@@ -91,24 +94,18 @@ def recorded_strength(recording: Recording) -> Measurement:
     return single(recording, "recorded_strength", "strength", value)
 
 
-def recorded_strong_groups(recording: Recording) -> Measurement:
-    """How many rhyme groups the strong redirects inject words of."""
-    groups = {pair.group for pair in _pairs(recording) if pair.best >= STRONG}
-    return single(recording, "recorded_strong_groups", "count", float(len(groups)))
-
-
-def recorded_noise_pairs(recording: Recording) -> Measurement:
-    """Share of the pairs that do not localise whose best redirect lies where noise dominates."""
-    astray = [pair.best < NOISE for pair in _pairs(recording) if not pair.localises]
-    return single(recording, "recorded_noise_pairs", "proportion", statistics.fmean(astray))
+def _figure(
+    recording: Recording, experiment: str, unit: str, figure: Callable[[Sequence[SweptPair]], float]
+) -> Measurement:
+    return single(recording, experiment, unit, figure(_pairs(recording)))
 
 
 def _of_pairs(
     recording: Recording,
     experiment: str,
     unit: str,
-    value: Callable[[Pair], float],
-    detectable: Callable[[Pair], bool],
+    value: Callable[[SweptPair], float],
+    detectable: Callable[[SweptPair], bool],
 ) -> Measurement:
     pairs = _pairs(recording)
     return Measurement(
@@ -127,17 +124,17 @@ def _of_pairs(
     )
 
 
-def _pairs(recording: Recording) -> list[Pair]:
-    def take(contents: Any) -> list[Pair]:
+def _pairs(recording: Recording) -> list[SweptPair]:
+    def take(contents: Any) -> list[SweptPair]:
         return [_pair(number, entry) for number, entry in enumerate(contents["results"], 1)]
 
     return recording.read("pair sweep", take)
 
 
-def _pair(number: int, entry: Any) -> Pair:
+def _pair(number: int, entry: Any) -> SweptPair:
     positions = sorted(entry["positions"], key=lambda position: int(position["position"]))
     feature = entry["inject_feature"]
-    return Pair(
+    return SweptPair(
         id=f"{number}: {entry['natural_group']} -> {entry['inject_word']}",
         prompt=str(entry["prompt_text"]),
         word=str(entry["inject_word"]),

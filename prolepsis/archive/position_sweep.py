@@ -8,15 +8,15 @@ from prolepsis.archive.single import single
 from prolepsis.measurement import Measurement
 
 
-def recorded_spike(recording: Recording) -> Measurement:
+def published_spike(recording: Recording) -> Measurement:
     """P(inject word) with the edit at the last position."""
-    return single(recording, "recorded_spike", "probability", _probabilities(recording)[-1])
+    return single(recording, "published_spike", "probability", _probabilities(recording)[-1])
 
 
-def recorded_baseline(recording: Recording) -> Measurement:
+def published_baseline(recording: Recording) -> Measurement:
     """Median P(inject word) with the edit at any other position."""
     value = statistics.median(_probabilities(recording)[:-1])
-    return single(recording, "recorded_baseline", "probability", value)
+    return single(recording, "published_baseline", "probability", value)
 
 
 def _probabilities(recording: Recording) -> list[float]:

@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -17,6 +18,7 @@ import torch
 from prolepsis.controls import control_arms, once, random_row, reach_row
 from prolepsis.edits import ReplaceStream
 from prolepsis.engine import CleanRun
+from prolepsis.errors import Untested
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns, accuracy, facts_of
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
@@ -132,16 +134,20 @@ def fact_over_template(found: Iterable[Patch]) -> float:
     return changed_rate(p for p in found if p.fact) - changed_rate(p for p in found if not p.fact)
 
 
+def in_block(number: int, found: Iterable[Patch]) -> float:
+    """Share changed among patches of fact tokens in one block."""
+    return changed_rate(patch for patch in found if patch.fact and patch.block == number)
+
+
 def first_block(found: Iterable[Patch]) -> float:
     """Share changed among patches of fact tokens in the first block."""
-    return changed_rate(patch for patch in found if patch.fact and patch.block == 0)
+    return in_block(0, found)
 
 
 def last_block(found: Iterable[Patch]) -> float:
     """Share changed among patches of fact tokens in the last block."""
     found = list(found)
-    last = max(patch.block for patch in found)
-    return changed_rate(patch for patch in found if patch.fact and patch.block == last)
+    return in_block(max(patch.block for patch in found), found)
 
 
 def decline(found: Iterable[Patch]) -> float:
@@ -215,6 +221,33 @@ def block_decline(subject: Subject) -> Measurement:
     rows = once(subject, _reach_rows)
     values = _decline(subject)
     return _measurement(subject, "block_decline", "difference of proportions", values, arms, rows=rows, start=start)
+
+
+def first_block_effect(subject: Subject) -> Measurement:
+    """Share of patches of fact tokens that change the prediction in the first block, per pair.
+
+    Arms, here and below: ``random row`` (one of equal norm in the counterfactual row's place).
+    """
+    return _block_effect(subject, "first_block_effect", 0)
+
+
+def second_block_effect(subject: Subject) -> Measurement:
+    """The same in the second block; raises Untested where there are fewer blocks."""
+    return _block_effect(subject, "second_block_effect", 1)
+
+
+def third_block_effect(subject: Subject) -> Measurement:
+    """The same in the third block; raises Untested where there are fewer blocks."""
+    return _block_effect(subject, "third_block_effect", 2)
+
+
+def _block_effect(subject: Subject, name: str, number: int) -> Measurement:
+    found = blocks(subject.n_layers)
+    if number >= len(found):
+        raise Untested(f"{subject.id}: its {subject.n_layers} layers make {len(found)} blocks; ask a deeper model")
+    start, rate = time.perf_counter(), partial(in_block, number)
+    arms = {"random row": _random(subject, rate)}
+    return _measurement(subject, name, "proportion", _measured(subject, rate), arms, start=start)
 
 
 def last_block_effect(subject: Subject) -> Measurement:

@@ -15,6 +15,7 @@ from prolepsis import organisms
 from prolepsis.archive.files import RECORDED, Recording, recordings
 from prolepsis.errors import Untested, UserError
 from prolepsis.ledger import Claim
+from prolepsis.published import Published
 
 if TYPE_CHECKING:
     from prolepsis.subject import Subject
@@ -28,7 +29,7 @@ class SubjectSource:
 
     ``model`` and ``transcoder`` are folders, relative to ``base``, or Hugging Face repositories; a bundled subject has
     neither, and a ``recording`` stands for a model that is not there. Sizes are what a download takes, in GiB;
-    ``licence`` is the page where its terms are accepted.
+    ``licence`` is the page where its terms are accepted, ``published`` what the paper ran on it.
     """
 
     id: str
@@ -41,6 +42,7 @@ class SubjectSource:
     transcoder_gib: float | None = None
     base: Path = field(default_factory=Path)
     recording: Recording | None = None
+    published: Published | None = None
 
 
 PAPER = SubjectSource(id="paper", tier="arithmetic")
@@ -119,7 +121,7 @@ def read_presets(path: Path) -> list[SubjectSource]:
 def _preset(path: Path, number: int, table: Mapping[str, Any]) -> SubjectSource:
     types = {
         "id": str, "model": str, "transcoder": str, "task": str, "licence": str,
-        "model_gib": float, "transcoder_gib": float,
+        "model_gib": float, "transcoder_gib": float, "published": dict,
     }  # fmt: skip
     for key, value in table.items():
         if key not in types:
@@ -129,7 +131,11 @@ def _preset(path: Path, number: int, table: Mapping[str, Any]) -> SubjectSource:
     for key in ("id", "model"):
         if key not in table:
             raise UserError(f"{path}: subject {number}: {key} is missing")
-    return SubjectSource(tier="gpu", base=path.parent.resolve(), **table)
+    try:
+        published = Published.of(table["published"]) if "published" in table else None
+    except UserError as error:
+        raise UserError(f"{path}: subject {number}: {error}") from None
+    return SubjectSource(tier="gpu", base=path.parent.resolve(), **{**table, "published": published})
 
 
 def _brought(model: str, transcoder: str | None, here: Path) -> SubjectSource:
@@ -167,7 +173,7 @@ def open_subject(source: SubjectSource, device: str, dtype: str) -> "Subject":
     if model is None:
         return kept_subject(source.id, device, getattr(torch, dtype))
     subject = load_subject(str(model), device, getattr(torch, dtype))
-    changes: dict[str, Any] = {"id": source.id}
+    changes: dict[str, Any] = {"id": source.id, "published": source.published}
     if source.tier == "gpu":
         changes["twin"] = IN_PLACE
     if model.parent.name == "snapshots":

@@ -1,0 +1,170 @@
+"""The published correction test: commit at the last token, contradict it there in later layers (appendix G).
+
+The commitment is the published sweep's edit at its last position. The correction's feature is written at the same place
+from a later layer on, with strengths up to twice that of the commitment. The same corrections are run with the
+suppression alone: one that does nothing there cannot show that a commitment resists.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prolepsis.controls import once, reach_row
+from prolepsis.edits import Row
+from prolepsis.errors import Untested
+from prolepsis.experiments.correction import later_writes
+from prolepsis.experiments.published_prompt import NULLS, Placed, Writes, at, noise, parameters_of, published_of, single
+from prolepsis.experiments.published_sweep import sweep_prompt
+from prolepsis.hooks import Read
+from prolepsis.measurement import Measurement
+from prolepsis.names import Head
+from prolepsis.published import Correction
+from prolepsis.selection import Logits, Pattern
+from prolepsis.subject import Subject
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """What was read at one strength of the correction: P of either word, Δ of the head, Σ|Δ| over all heads.
+
+    Δ is what attention from the last token to itself gains over the clean run.
+    """
+
+    committed: float
+    correct: float
+    head: float
+    total: float
+
+
+@dataclass(frozen=True, eq=False)
+class CorrectionTest:
+    """By strength of the correction what was read with the commitment, and with the suppression alone."""
+
+    correction: Correction
+    placed: Placed
+    writes: Writes
+    committed: tuple[Corrected, ...]
+    uncommitted: tuple[Corrected, ...]
+
+
+def correction_test(subject: Subject) -> CorrectionTest:
+    """Run the published test; raises Untested where the paper ran none."""
+    correction = published_of(subject).correction
+    if correction is None:
+        raise Untested(f"{subject.id}: the paper ran no correction test on it; ask gemma-2-2b-426k")
+    if correction.head.layer >= subject.n_layers or correction.head.index >= subject.n_heads:
+        raise Untested(f"{subject.id}: it has no head {correction.head}; the paper's preset is for another model")
+    place = once(subject, sweep_prompt).placed
+    writes = later_writes(subject, correction.feature, correction.strength, correction.first)
+    steps = [step / (correction.steps - 1) for step in range(correction.steps)]
+    rows: list[Row] = [
+        [*at(place.last, base), *at(place.last, writes, step)]
+        for base in (place.both, place.suppress)
+        for step in steps
+    ]
+    heads = [Head(layer, index) for layer in range(subject.n_layers) for index in range(subject.n_heads)]
+    out = place.clean.edit([[], *rows], Read(patterns=tuple((head, place.last) for head in heads)))
+    to_itself = {head: out.patterns[head, place.last][:, place.last] for head in heads}
+    moved = {head: (weights[1:] - weights[0]).tolist() for head, weights in to_itself.items()}
+    probabilities = out.probabilities()[1:]
+    read = [
+        Corrected(
+            committed=float(probabilities[row, place.token]),
+            correct=float(probabilities[row, subject.word_id(correction.word)]),
+            head=moved[correction.head][row],
+            total=sum(abs(change[row]) for change in moved.values()),
+        )
+        for row in range(len(rows))
+    ]
+    return CorrectionTest(correction, place, writes, tuple(read[: len(steps)]), tuple(read[len(steps) :]))
+
+
+def published_commitment(subject: Subject) -> Measurement:
+    """P(committed word) before any correction.
+
+    Arms: ``matched random`` and ``unembedding``, such writes in the commitment's place.
+    """
+    sweep = once(subject, sweep_prompt)
+    arms = {arm: sweep.probabilities[arm][-1] for arm in NULLS}
+    value = once(subject, correction_test).committed[0].committed
+    return _measurement(subject, "published_commitment", "probability", value, arms)
+
+
+def published_committed_word(subject: Subject) -> Measurement:
+    """P(committed word) under the strongest correction.
+
+    Arms, here and below: ``without the commitment`` (the same with the suppression alone), positive ``correction
+    alone`` (P(correct word) there).
+    """
+    found = once(subject, correction_test)
+    arms = {"without the commitment": found.uncommitted[-1].committed}
+    return _measurement(subject, "published_committed_word", "probability", found.committed[-1].committed, arms)
+
+
+def published_correct_word(subject: Subject) -> Measurement:
+    """P(correct word) under the strongest correction; same arms."""
+    found = once(subject, correction_test)
+    arms = {"without the commitment": found.uncommitted[-1].correct}
+    return _measurement(subject, "published_correct_word", "probability", found.committed[-1].correct, arms)
+
+
+def published_locked_head(subject: Subject) -> Measurement:
+    """Δattention of the named head under the strongest correction; the wiring says whether that could move it."""
+    found = once(subject, correction_test)
+    head, last = found.correction.head, found.placed.last
+    row = reach_row(
+        found.placed.clean, at(last, found.writes), Pattern(head, last, last),
+        given=at(last, found.placed.both), name=f"correction → {head}",
+    )  # fmt: skip
+    return _measurement(subject, "published_locked_head", "attention", found.committed[-1].head, {}, rows=[row])
+
+
+def published_correction_shift(subject: Subject) -> Measurement:
+    """Σ|Δattention| over all heads under the strongest correction."""
+    found = once(subject, correction_test)
+    return _measurement(subject, "published_correction_shift", "attention", found.committed[-1].total, {})
+
+
+def _measurement(
+    subject: Subject,
+    name: str,
+    unit: str,
+    value: float,
+    arms: Mapping[str, float],
+    *,
+    rows: list[dict[str, object]] | None = None,
+) -> Measurement:
+    start, found = time.perf_counter(), once(subject, correction_test)
+    correction, place = found.correction, found.placed
+    return single(
+        subject,
+        name,
+        unit,
+        value,
+        parameters=parameters_of(place, published_of(subject).sweep)
+        | {
+            "correction": str(correction.feature),
+            "layers": sorted(found.writes),
+            "strengths": [correction.strength * step / (correction.steps - 1) for step in range(correction.steps)],
+        },
+        arms={"correction alone": found.uncommitted[-1].correct, **arms},
+        rows=rows or once(subject, _reach_rows),
+        detail={
+            "with the commitment": [vars(each) for each in found.committed],
+            "without the commitment": [vars(each) for each in found.uncommitted],
+        },
+        tolerance=noise(subject) * (value if unit == "probability" else subject.n_layers * subject.n_heads),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _reach_rows(subject: Subject) -> list[dict[str, object]]:
+    """Whether the correction reaches the last logits, and the attention of each layer, given the commitment."""
+    found = once(subject, correction_test)
+    clean, last = found.placed.clean, found.placed.last
+    varied, given = at(last, found.writes), at(last, found.placed.both)
+    rows = [reach_row(clean, varied, Logits(last), given=given, name="correction → logits")]
+    for layer in range(subject.n_layers):
+        readout = Pattern(Head(layer, 0), last, last)
+        rows.append(reach_row(clean, varied, readout, given=given, name=f"correction → {readout}", claimed=False))
+    return rows

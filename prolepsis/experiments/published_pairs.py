@@ -1,0 +1,233 @@
+"""The published pair sweep: every other rhyme group's word injected into each of the paper's prompts (appendix D).
+
+Rhyme groups are those of the vocabulary scan: words that a feature belongs to, grouped by the rhyme ending of their
+first pronunciation. In each pair all features of the prompt's own group are suppressed, none where it has no group, and
+the other group's feature of the smallest source layer is injected, at every position in turn. Groups none of whose
+words is one token are left out, and named.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from prolepsis import swept_pairs
+from prolepsis.controls import once, reach_row
+from prolepsis.engine import clean_run
+from prolepsis.errors import Untested, UserError
+from prolepsis.experiments.published_prompt import NULLS, Placed, at, noise, published_of, single
+from prolepsis.experiments.published_sweep import swept
+from prolepsis.experiments.vocabulary_scan import best_features, top_tokens, transcoder_of
+from prolepsis.lexicon import clean_words, lexicon_of, rhyme_groups, spoken_endings
+from prolepsis.measurement import Measurement
+from prolepsis.names import Feature
+from prolepsis.published import RhymePrompt
+from prolepsis.selection import Logits
+from prolepsis.subject import Subject
+from prolepsis.swept_pairs import SweptPair
+
+Figure = Callable[[Sequence[SweptPair]], float]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Rhyme ending → the words of the group, and word → the feature that belongs to it."""
+
+    words: Mapping[str, Sequence[str]]
+    features: Mapping[str, Feature]
+
+
+def groups_of(subject: Subject) -> Groups:
+    """The rhyme groups of the vocabulary scan."""
+    lexicon = once(subject, lexicon_of)
+    features = {
+        word: feature
+        for word, feature in best_features(once(subject, top_tokens), lexicon.words).items()
+        if word in lexicon.endings
+    }
+    return Groups(rhyme_groups(features, {word: lexicon.endings[word][:1] for word in features}), features)
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedPair:
+    """A prompt, the word of another group that is injected into it, and where and what is written."""
+
+    prompt: RhymePrompt
+    word: str
+    group: str
+    place: Placed
+
+    @property
+    def id(self) -> str:
+        return f"{self.prompt.rhyme} -> {self.word}"
+
+
+def published_pairs(subject: Subject) -> tuple[PublishedPair, ...]:
+    """Every published prompt with every other group's word; raises Untested where there is no such pair."""
+    protocol, transcoder = published_of(subject).pairs, transcoder_of(subject)
+    if protocol is None:
+        raise Untested(f"{subject.id}: the paper ran no pair sweep on it; ask one of the paper's presets")
+    groups, found = once(subject, groups_of), []
+    for prompt in protocol.prompts:
+        clean, natural = clean_run(subject, subject.encode(f"{prompt.prompt} ")), _ending(subject, prompt.rhyme)
+        own = [groups.features[word] for word in groups.words.get(natural, ())]
+        suppress = transcoder.writes(own, -protocol.strength)
+        for group in (group for group in groups.words if group != natural):
+            word = injected(subject, group)
+            if word is None:
+                continue
+            inject = transcoder.writes([groups.features[word]], protocol.strength)
+            place = Placed(clean, len(clean.tokens) - 1, subject.word_id(word), suppress, inject)
+            found.append(PublishedPair(prompt, word, group, place))
+    if not found:
+        raise Untested(f"{subject.id}: the vocabulary scan finds no rhyme group to inject a word of")
+    return tuple(found)
+
+
+def injected(subject: Subject, group: str) -> str | None:
+    """The word of a group whose feature has the smallest source layer, the first on ties.
+
+    Words that are not one token cannot be read and do not count; None where none is.
+    """
+    groups = once(subject, groups_of)
+    words = [word for word in groups.words[group] if _is_token(subject, word)]
+    return min(words, key=lambda word: groups.features[word].layer, default=None)
+
+
+def _is_token(subject: Subject, word: str) -> bool:
+    try:
+        subject.word_id(word)
+    except UserError:
+        return False
+    return True
+
+
+def _ending(subject: Subject, rhyme: str) -> str:
+    """The ending by which a prompt's rhyme word belongs to a group, or would."""
+    endings = spoken_endings([rhyme])
+    if not endings:
+        raise UserError(
+            f"{subject.id}: published.pairs: rhyme {rhyme!r} is in no dictionary; give the word that sets it"
+        )
+    return endings[rhyme][0]
+
+
+def pair_sweeps(subject: Subject) -> dict[str, tuple[SweptPair, ...]]:
+    """Arm → the sweep of every published pair."""
+    features, found = once(subject, groups_of).features, dict[str, list[SweptPair]]()
+    for seed, pair in enumerate(once(subject, published_pairs)):
+        probabilities, _ = swept(pair.place.clean, pair.place.token, pair.place.arms(pair.place.both, seed))
+        for arm, values in probabilities.items():
+            feature = str(features[pair.word])
+            one = SweptPair(pair.id, pair.prompt.prompt, pair.word, pair.group, feature, values)
+            found.setdefault(arm, []).append(one)
+    return {arm: tuple(pairs) for arm, pairs in found.items()}
+
+
+def published_best_redirect(subject: Subject) -> Measurement:
+    """Largest P(inject word) of all pairs.
+
+    Arms, here and below: ``matched random`` and ``unembedding``, the same figure of sweeps with these writes.
+    """
+    return _figure(subject, "published_best_redirect", "probability", swept_pairs.best_redirect)
+
+
+def published_weakest_redirect(subject: Subject) -> Measurement:
+    """P(inject word) of the pair in which it is least, at its best position."""
+    return _figure(subject, "published_weakest_redirect", "probability", swept_pairs.weakest_redirect)
+
+
+def published_median_redirect(subject: Subject) -> Measurement:
+    """Median over pairs of P(inject word) at its best position."""
+    return _figure(subject, "published_median_redirect", "probability", swept_pairs.median_redirect)
+
+
+def published_strong_pairs(subject: Subject) -> Measurement:
+    """How many pairs are strong redirects."""
+    return _figure(subject, "published_strong_pairs", "count", swept_pairs.strong_pairs)
+
+
+def published_strong_groups(subject: Subject) -> Measurement:
+    """How many rhyme groups the strong redirects inject words of."""
+    return _figure(subject, "published_strong_groups", "count", swept_pairs.strong_groups)
+
+
+def published_noise_pairs(subject: Subject) -> Measurement:
+    """Share of the pairs that do not localise whose best redirect lies where noise dominates; no arms."""
+    return _figure(subject, "published_noise_pairs", "proportion", swept_pairs.noise_pairs, arms=())
+
+
+def published_words_astray(subject: Subject) -> Measurement:
+    """How many words the pairs that do not localise inject."""
+    return _figure(subject, "published_words_astray", "count", swept_pairs.words_astray)
+
+
+def published_floor(subject: Subject) -> Measurement:
+    """The lowest in-sweep floor of any pair."""
+    return _figure(subject, "published_floor", "probability", swept_pairs.lowest_floor)
+
+
+def published_best_ratio(subject: Subject) -> Measurement:
+    """The largest ratio of a best redirect to its in-sweep floor."""
+    return _figure(subject, "published_best_ratio", "fold", swept_pairs.best_ratio)
+
+
+def published_layer_gradient(subject: Subject) -> Measurement:
+    """Rank correlation of how early a feature is injected from and the ratio at the last position."""
+    return _figure(subject, "published_layer_gradient", "rank correlation", swept_pairs.layer_gradient)
+
+
+def clean_word_features(subject: Subject) -> Measurement:
+    """How many words have a feature: its top token is the word, with a cosine of at least 0.3 (appendix B.1)."""
+    start, found = time.perf_counter(), best_features(once(subject, top_tokens), clean_words(subject))
+    return single(
+        subject,
+        "clean_word_features",
+        "count",
+        float(len(found)),
+        parameters={},
+        detail={"words": {word: str(feature) for word, feature in found.items()}},
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _figure(subject: Subject, name: str, unit: str, figure: Figure, arms: tuple[str, ...] = NULLS) -> Measurement:
+    start, found = time.perf_counter(), once(subject, pair_sweeps)
+    pairs, value = found["measured"], figure(found["measured"])
+    exact = unit in ("count", "proportion", "rank correlation")
+    return single(
+        subject,
+        name,
+        unit,
+        value,
+        parameters={"pairs": [pair.id for pair in pairs], "features": [pair.feature for pair in pairs]},
+        arms={arm: figure(found[arm]) for arm in arms},
+        rows=once(subject, _reach_rows),
+        detail={
+            "P by position": {pair.id: pair.probabilities for pair in pairs},
+            "pairs that localise": [pair.id for pair in pairs if pair.localises],
+            "groups": once(subject, groups_of).words,
+            "groups without a word of one token": [
+                group for group in once(subject, groups_of).words if injected(subject, group) is None
+            ],
+        },
+        tolerance=0.0 if exact else noise(subject) * value,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _reach_rows(subject: Subject) -> list[dict[str, object]]:
+    """Per prompt and injected layer, whether the injection alone, given the rest, reaches the last logits.
+
+    From the last position, and from the one before it.
+    """
+    rows: dict[str, dict[str, object]] = {}
+    for pair in once(subject, published_pairs):
+        place = pair.place
+        for position in (place.last, place.last - 1):
+            readout = Logits(place.last)
+            name = f"{pair.prompt.rhyme}: injection alone from L{min(place.inject)} at {position} → {readout}"
+            if name not in rows:
+                given, claimed = at(position, place.suppress), position == place.last
+                inject = at(position, place.inject)
+                rows[name] = reach_row(place.clean, inject, readout, given=given, name=name, claimed=claimed)
+    return list(rows.values())

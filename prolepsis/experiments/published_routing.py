@@ -1,0 +1,211 @@
+"""The published routing prompts: how attention to the site changes under suppress + inject there (section 6, app. E).
+
+Δattention is what a head's attention from the last position to the site gains by the edit. P(inject word) under the
+very same edit is recorded beside it: that attention moves says nothing of whether the word does.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from prolepsis.controls import once, reach_row
+from prolepsis.errors import Untested
+from prolepsis.experiments.published_prompt import NULLS, Placed, at, noise, parameters_of, placed, published_of, single
+from prolepsis.hooks import Read
+from prolepsis.measurement import Measurement
+from prolepsis.names import Head
+from prolepsis.published import Steering
+from prolepsis.selection import Pattern
+from prolepsis.subject import Subject
+
+Changes = Mapping[Head, float]
+"""Head → Δattention from the last position to the site."""
+
+LISTED = 10
+"""Length of the paper's lists of top heads."""
+GEMMA_TOTAL = 0.191
+"""Total Δattention of the 426K prompt of Gemma 2 2B, as printed in section 6."""
+
+
+@dataclass(frozen=True, eq=False)
+class RoutedPrompt:
+    """One published prompt: its clean attention to the site, and by arm the changes and P(inject word).
+
+    Arms: ``both`` (the published edit), ``inject`` (the injection alone), and the control writes of :data:`NULLS`.
+    """
+
+    steering: Steering
+    placed: Placed
+    clean: Changes
+    changes: Mapping[str, Changes]
+    probabilities: Mapping[str, float]
+    log_odds: Mapping[str, float]
+
+    def ranked(self, arm: str) -> list[Head]:
+        """All heads, largest |Δattention| first."""
+        changes = self.changes[arm]
+        return sorted(changes, key=lambda head: -abs(changes[head]))
+
+    def total(self, arm: str) -> float:
+        """Σ|Δattention| over all heads."""
+        return sum(map(abs, self.changes[arm].values()))
+
+
+Figure = Callable[[Sequence[RoutedPrompt], str], float]
+
+
+def routed_prompts(subject: Subject) -> tuple[RoutedPrompt, ...]:
+    """Every published routing prompt; raises Untested where the paper ran none."""
+    found = published_of(subject).routing
+    if not found:
+        raise Untested(f"{subject.id}: the paper ran no routing prompt on it; ask one of the paper's presets")
+    return tuple(_routed(subject, steering) for steering in found)
+
+
+def _routed(subject: Subject, steering: Steering) -> RoutedPrompt:
+    place = placed(subject, steering, steering.prompt)
+    arms = {"both" if arm == "measured" else arm: writes for arm, writes in place.arms(place.both).items()}
+    arms["inject"] = place.inject
+    heads = [Head(layer, index) for layer in range(subject.n_layers) for index in range(subject.n_heads)]
+    read = Read(patterns=tuple((head, place.last) for head in heads))
+    out = place.clean.edit([[], *(at(place.site, writes) for writes in arms.values())], read)
+    to_site = {head: out.patterns[head, place.last][:, place.site].tolist() for head in heads}
+    names = ("clean", *arms)
+    return RoutedPrompt(
+        steering=steering,
+        placed=place,
+        clean={head: values[0] for head, values in to_site.items()},
+        changes={
+            arm: {head: values[row] - values[0] for head, values in to_site.items()} for row, arm in enumerate(arms, 1)
+        },
+        probabilities=dict(zip(names, out.probabilities()[:, place.token].tolist(), strict=True)),
+        log_odds=dict(zip(names, out.log_odds(place.token).tolist(), strict=True)),
+    )
+
+
+def published_first_head(subject: Subject) -> Measurement:
+    """Δattention of the head the paper ranks first on its first routing prompt.
+
+    Arms, here and below: ``matched random`` and ``unembedding``, the same figure under these writes at the site.
+    """
+    return _head(subject, "published_first_head", 0)
+
+
+def published_second_head(subject: Subject) -> Measurement:
+    """The same for the head the paper ranks second."""
+    return _head(subject, "published_second_head", 1)
+
+
+def published_third_head(subject: Subject) -> Measurement:
+    """The same for the head the paper ranks third."""
+    return _head(subject, "published_third_head", 2)
+
+
+def published_head_list(subject: Subject) -> Measurement:
+    """How many of the heads the paper lists for its first prompt are among as many heads of largest |Δattention|."""
+
+    def listed(routed: Sequence[RoutedPrompt], arm: str) -> float:
+        heads = _listed(subject, 1)
+        return float(len(set(heads) & set(routed[0].ranked(arm)[: len(heads)])))
+
+    return _figure(subject, "published_head_list", "count", listed)
+
+
+def published_top_heads(subject: Subject) -> Measurement:
+    """On how many prompts the head of largest |Δattention| is the one the paper ranks first there."""
+
+    def same(routed: Sequence[RoutedPrompt], arm: str) -> float:
+        return float(sum(one.ranked(arm)[:1] == list(one.steering.heads[:1]) for one in routed))
+
+    return _figure(subject, "published_top_heads", "count", same)
+
+
+def published_least_top_change(subject: Subject) -> Measurement:
+    """The smallest, over prompts, of the largest |Δattention| of any head."""
+
+    def least(routed: Sequence[RoutedPrompt], arm: str) -> float:
+        return min(max(map(abs, one.changes[arm].values())) for one in routed)
+
+    return _figure(subject, "published_least_top_change", "attention", least)
+
+
+def published_recurring_heads(subject: Subject) -> Measurement:
+    """How many of the heads the paper calls recurring are among the top ten on two or more of its prompts."""
+    heads = published_of(subject).recurring
+    if not heads:
+        raise Untested(f"{subject.id}: the paper names no recurring heads for it; ask one of the paper's presets")
+
+    def recurring(routed: Sequence[RoutedPrompt], arm: str) -> float:
+        tops = [one.ranked(arm)[:LISTED] for one in routed]
+        return float(sum(sum(head in top for top in tops) >= 2 for head in heads))
+
+    return _figure(subject, "published_recurring_heads", "count", recurring)
+
+
+def published_total_shift(subject: Subject) -> Measurement:
+    """On how many prompts Σ|Δattention| exceeds that of the paper's Gemma prompt, 0.191 as printed."""
+
+    def above(routed: Sequence[RoutedPrompt], arm: str) -> float:
+        return float(sum(one.total(arm) > GEMMA_TOTAL for one in routed))
+
+    return _figure(subject, "published_total_shift", "count", above)
+
+
+def _listed(subject: Subject, at_least: int) -> tuple[Head, ...]:
+    """The heads the paper lists for its first routing prompt."""
+    heads = once(subject, routed_prompts)[0].steering.heads
+    if len(heads) < at_least:
+        raise Untested(f"{subject.id}: the paper lists {len(heads)} heads for its first routing prompt")
+    for head in heads:
+        if head.layer >= subject.n_layers or head.index >= subject.n_heads:
+            raise Untested(f"{subject.id}: it has no head {head}; the paper's preset is for another model")
+    return heads
+
+
+def _head(subject: Subject, name: str, rank: int) -> Measurement:
+    head = _listed(subject, rank + 1)[rank]
+    return _figure(subject, name, "attention", lambda routed, arm: routed[0].changes[arm][head])
+
+
+def _figure(subject: Subject, name: str, unit: str, figure: Figure) -> Measurement:
+    start, routed = time.perf_counter(), once(subject, routed_prompts)
+    return single(
+        subject,
+        name,
+        unit,
+        figure(routed, "both"),
+        parameters={"prompts": [parameters_of(one.placed, one.steering) for one in routed]},
+        arms={arm: figure(routed, arm) for arm in NULLS},
+        rows=once(subject, _reach_rows),
+        detail={"prompts": [_detail(one) for one in routed]},
+        tolerance=noise(subject) if unit == "attention" else 0.0,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _detail(one: RoutedPrompt) -> dict[str, object]:
+    """What a reader wants to see besides."""
+    return {
+        "top heads": {
+            str(head): {
+                "clean": one.clean[head],
+                "Δ": one.changes["both"][head],
+                "Δ, inject": one.changes["inject"][head],
+            }
+            for head in one.ranked("both")[: 2 * LISTED]
+        },
+        "total |Δattention|": {arm: one.total(arm) for arm in one.changes},
+        "P of the injected word": one.probabilities,
+        "log-odds of the injected word": one.log_odds,
+    }
+
+
+def _reach_rows(subject: Subject) -> list[dict[str, object]]:
+    """Per prompt and layer, whether the edit reaches its heads' attention to the site; if not, a head is read twice."""
+    rows = []
+    for number, one in enumerate(once(subject, routed_prompts), 1):
+        for layer in range(subject.n_layers):
+            readout = Pattern(Head(layer, 0), one.placed.last, one.placed.site)
+            edit = at(one.placed.site, one.placed.both)
+            rows.append(reach_row(one.placed.clean, edit, readout, name=f"prompt {number}: edit → {readout}"))
+    return rows

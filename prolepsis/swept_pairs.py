@@ -1,0 +1,117 @@
+"""What the paper prints of a pair sweep, from any such sweep, recorded or run (section 5, appendix D; no torch).
+
+Every pair of prompt and injected word is one sweep: P(inject word) by position of the edit. The in-sweep floor is the
+median over positions. Ratios are over that floor: the recorded baselines lack the softcap and are too small.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prolepsis.errors import Untested
+
+STRONG = 0.1
+"""The paper's bin of strong redirects: P(inject word) at least this somewhere."""
+NOISE = 1e-6
+"""Below this P(inject word) noise dominates, as the paper has it (appendix D.1)."""
+
+
+@dataclass(frozen=True)
+class SweptPair:
+    """One pair: the word injected, its rhyme group, the feature as ``L22:10243``, and P(inject word) by position."""
+
+    id: str
+    prompt: str
+    word: str
+    group: str
+    feature: str
+    probabilities: tuple[float, ...]
+
+    @property
+    def best(self) -> float:
+        return max(self.probabilities)
+
+    @property
+    def localises(self) -> bool:
+        """Whether the last position is the only maximum."""
+        return self.probabilities[-1] > max(self.probabilities[:-1])
+
+    @property
+    def log_odds(self) -> list[float]:
+        return [math.log(p) - math.log1p(-p) for p in self.probabilities]
+
+    @property
+    def floor(self) -> float:
+        """Median P(inject word) over positions."""
+        return statistics.median(self.probabilities)
+
+    @property
+    def layer(self) -> int:
+        """The layer the feature is injected from."""
+        return int(self.feature[1:].partition(":")[0])
+
+
+def best_redirect(pairs: Sequence[SweptPair]) -> float:
+    """Largest P(inject word) of all pairs."""
+    return max(pair.best for pair in pairs)
+
+
+def weakest_redirect(pairs: Sequence[SweptPair]) -> float:
+    """P(inject word) of the pair in which it is least, at its best position."""
+    return min(pair.best for pair in pairs)
+
+
+def median_redirect(pairs: Sequence[SweptPair]) -> float:
+    """Median over pairs of P(inject word) at its best position."""
+    return statistics.median(pair.best for pair in pairs)
+
+
+def strong_pairs(pairs: Sequence[SweptPair]) -> float:
+    """How many pairs are strong redirects."""
+    return float(sum(pair.best >= STRONG for pair in pairs))
+
+
+def strong_groups(pairs: Sequence[SweptPair]) -> float:
+    """How many rhyme groups the strong redirects inject words of."""
+    return float(len({pair.group for pair in pairs if pair.best >= STRONG}))
+
+
+def noise_pairs(pairs: Sequence[SweptPair]) -> float:
+    """Share of the pairs that do not localise whose best redirect lies where noise dominates.
+
+    Raises Untested where every pair localises.
+    """
+    astray = [pair.best < NOISE for pair in pairs if not pair.localises]
+    if not astray:
+        raise Untested("every pair of the sweep localises; there is none to ask this of")
+    return statistics.fmean(astray)
+
+
+def words_astray(pairs: Sequence[SweptPair]) -> float:
+    """How many words the pairs that do not localise inject."""
+    return float(len({pair.word for pair in pairs if not pair.localises}))
+
+
+def lowest_floor(pairs: Sequence[SweptPair]) -> float:
+    """The lowest in-sweep floor of any pair."""
+    return min(pair.floor for pair in pairs)
+
+
+def best_ratio(pairs: Sequence[SweptPair]) -> float:
+    """The largest ratio of a best redirect to its in-sweep floor."""
+    return max(pair.best / pair.floor for pair in pairs)
+
+
+def layer_gradient(pairs: Sequence[SweptPair]) -> float:
+    """Rank correlation, over pairs, of how early a feature is injected from and the ratio at the last position.
+
+    Raises Untested where all features lie in one layer.
+    """
+    # scipy takes longer to import than a run that only collects takes altogether.
+    from scipy.stats import spearmanr
+
+    if len({pair.layer for pair in pairs}) < 2:
+        raise Untested("all injected features lie in one layer; there is no gradient to see")
+    ratios = [pair.probabilities[-1] / pair.floor for pair in pairs]
+    return float(spearmanr([-pair.layer for pair in pairs], ratios).statistic)

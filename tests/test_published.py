@@ -1,0 +1,156 @@
+"""The published protocol in a preset: what is read, what is refused, and how it reaches the subject."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from prolepsis.errors import UserError
+from prolepsis.experiments import families
+from prolepsis.loading import load_subject
+from prolepsis.names import Feature, Head
+from prolepsis.published import Published
+from prolepsis.report.subjects import PRESETS, open_subject, read_presets
+from tests.published_subjects import PLAIN, PROMPT, plain_run, probability_of, published_subject, rows_of
+
+PRESET = """
+[[subject]]
+id = "mine"
+model = "model"
+transcoder = "clt"
+
+[subject.published.sweep]
+prompt = "She wandered in the dark about,\\nAnd found a hidden"
+suppress = ["L1:0", "L3:1"]
+inject = "L2:2"
+word = "around"
+strength = 1.5
+
+[subject.published.pairs]
+strength = 0.75
+
+[[subject.published.pairs.prompts]]
+prompt = "Nobody knows or remembers who,\\nWould find a"
+rhyme = "who"
+
+[[subject.published.routing]]
+prompt = "She wandered in the dark about,\\nAnd found a hidden"
+suppress = []
+inject = "L2:2"
+word = "around"
+token = 24
+site = 6
+at = " about"
+strength = 1.5
+heads = ["L2:H1"]
+
+[subject.published.correction]
+feature = "L0:4"
+word = "who"
+first = 2
+strength = 3.0
+steps = 4
+head = "L2:H1"
+"""
+
+
+def read(folder: Path, text: str) -> Any:
+    """The source of the only subject of a preset."""
+    path = folder / "mine.toml"
+    path.write_text(text)
+    (source,) = read_presets(path)
+    return source
+
+
+def test_a_protocol_is_read_field_by_field(tmp_path: Path) -> None:
+    """Features, heads, prompts and numbers of every part reach the subject's source in their own types."""
+    found = read(tmp_path, PRESET).published
+    assert found.sweep.prompt == PROMPT
+    assert (found.sweep.suppress, found.sweep.inject) == ((Feature(1, 0), Feature(3, 1)), Feature(2, 2))
+    assert (found.sweep.token, found.sweep.site, found.sweep.at, found.sweep.heads) == (None, None, "", ())
+    (routing,) = found.routing
+    assert (routing.token, routing.site, routing.at, routing.heads) == (24, 6, " about", (Head(2, 1),))
+    assert (found.pairs.strength, found.pairs.prompts[0].rhyme) == (0.75, "who")
+    assert (found.correction.first, found.correction.steps, str(found.correction.feature)) == (2, 4, "L0:4")
+    assert found.recurring == ()
+    assert Published.of(PLAIN).recurring == (Head(2, 1), Head(3, 1))
+
+
+def test_the_papers_protocols_are_those_it_prints() -> None:
+    """Each preset has the sweep of App. F.2, four prompts for pairs, and the routing sites and heads of App. E."""
+    found = {source.id: source.published for source in read_presets(PRESETS)}
+    small, large, llama = found["gemma-2-2b-426k"], found["gemma-2-2b-2.5m"], found["llama-3.2-1b-524k"]
+    assert small is not None
+    assert large is not None
+    assert llama is not None
+    assert (str(small.sweep.inject), small.sweep.site, small.sweep.strength) == ("L22:10243", 31, 10.0)
+    assert [str(feature) for feature in small.sweep.suppress] == ["L16:13725", "L25:9385"]
+    assert [str(feature) for feature in large.sweep.suppress] == ["L25:57092", "L23:49923", "L20:77102"]
+    assert (str(large.sweep.inject), str(llama.sweep.inject)) == ("L25:82839", "L14:13043")
+    assert [each.pairs and len(each.pairs.prompts) for each in (small, large, llama)] == [4, 4, 4]
+    assert [each.pairs and each.pairs.strength for each in (small, large, llama)] == [10.0, 10.0, 15.0]
+    assert [[one.site for one in each.routing] for each in (small, large, llama)] == [[23], [23], [14, 16, 22, 15]]
+    assert [str(one.heads[0]) for one in llama.routing] == ["L15:H8", "L6:H12", "L14:H22", "L9:H13"]
+    assert [str(one.inject) for one in llama.routing] == ["L14:13043"] * 3 + ["L1:5297"]
+    assert [str(head) for head in llama.recurring] == ["L11:H0", "L6:H12", "L9:H13", "L5:H17", "L6:H24"]
+    assert small.correction is not None
+    assert (str(small.correction.feature), small.correction.first, small.correction.steps) == ("L20:12386", 23, 13)
+    assert small.correction.strength == 2 * small.sweep.strength
+    assert large.correction is llama.correction is None
+
+
+BROKEN = {
+    "no sweep": ("[subject.published.sweep]", "[subject.published.swap]", "published: sweep is missing; give it"),
+    "feature": ('inject = "L2:2"', 'inject = "22:10243"',
+                "published.sweep: inject: feature '22:10243' is not of the form L22:10243; write it so"),
+    "feature number": ('suppress = ["L1:0", "L3:1"]', "suppress = [3]",
+                       "published.sweep: suppress: feature '3' is not of the form L22:10243; write it so"),
+    "feature twice": ('"L3:1"]', '"L1:0"]', "published.sweep: suppress names L1:0 twice; remove one"),
+    "both": ('"L3:1"]', '"L2:2"]', "published.sweep: inject is L2:2, which is suppressed too; name another feature"),
+    "no word": ('word = "around"\n', "", "published.sweep: word is missing; give it"),
+    "strength text": ("strength = 1.5", 'strength = "1.5"', "published.sweep: strength is '1.5'; give a finite number"),
+    "strength zero": ("strength = 1.5", "strength = 0", "published.sweep: strength is 0; give a number above 0"),
+    "site": ("site = 6", "site = -1", "published.routing 1: site is -1; give a whole number ≥ 0"),
+    "at without site": ("site = 6\n", "", "published.routing 1: at is ' about' but site is missing; give the position"),
+    "head": ('heads = ["L2:H1"]', 'heads = ["L2:1"]',
+             "published.routing 1: heads: head 'L2:1' is not of the form L21:H5; write it so"),
+    "rhyme": ('rhyme = "who"', "rhyme = 3", "published.pairs.prompts 1: rhyme is 3; give a text in quotes"),
+    "steps": ("steps = 4", "steps = 1", "published.correction: steps is 1; give at least 2"),
+    "first": ('feature = "L0:4"', 'feature = "L3:4"',
+              "published.correction: first is 2 but L3:4 writes from layer 3 on; give a layer it writes"),
+    "unknown": ("steps = 4", "steps = 4\nstep = 1", "published.correction: step is not a field; known: feature, first"),
+    "no table": (PRESET[PRESET.index("[subject.published.sweep]"):], "published = 3",
+                 "published must be of type dict, not 3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_malformed_protocol_is_one_line(tmp_path: Path, case: str) -> None:
+    """A fault in a preset's protocol names the file, the subject, the part and field, and the cure."""
+    old, new, message = BROKEN[case]
+    assert old in PRESET
+    with pytest.raises(UserError) as caught:
+        read(tmp_path, PRESET.replace(old, new, 1))
+    assert str(caught.value).startswith(f"{tmp_path / 'mine.toml'}: subject 1: {message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_preset_brings_its_protocol_to_the_subject(tmp_path: Path) -> None:
+    """A model folder opened by a preset is measured on the preset's own prompt, as plain hooks measure it."""
+    made = published_subject("llama", tmp_path / "clt")
+    made.model.to(torch.float32).save_pretrained(tmp_path / "model")
+    made.tokenizer.save_pretrained(tmp_path / "model")
+    subject = open_subject(read(tmp_path, PRESET), "cpu", "float32")
+    assert subject.published == read(tmp_path, PRESET).published
+    writes = rows_of(subject, {"L1:0": -1.5, "L3:1": -1.5, "L2:2": 1.5})
+    expected = probability_of(subject, plain_run(subject, f"{PROMPT} ", writes, 13), "around")
+    (found,) = families.experiment("published_spike")(subject).values.values()
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_protocol_is_part_of_what_is_measured(tmp_path: Path) -> None:
+    """A changed protocol changes the subject's digest, so that nothing measured before is taken over."""
+    subjects = [published_subject("llama", tmp_path), published_subject("llama", tmp_path, recurring=["L1:H0"])]
+    assert subjects[0].digest != subjects[1].digest
+    assert load_subject("planted-llama-direct").published is None

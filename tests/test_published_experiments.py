@@ -1,0 +1,348 @@
+"""The published prompts on tiny random models: every figure is what plain forward passes with hooks give."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prolepsis import ledger
+from prolepsis.controls import once
+from prolepsis.errors import Untested, UserError
+from prolepsis.experiments import families
+from prolepsis.experiments.published_correction import correction_test
+from prolepsis.experiments.published_pairs import groups_of, pair_sweeps
+from prolepsis.experiments.published_routing import routed_prompts
+from prolepsis.experiments.published_sweep import sweep_prompt
+from prolepsis.judge import judge
+from prolepsis.loading import kept_subject
+from prolepsis.measurement import Measurement
+from prolepsis.names import Feature, Head
+from prolepsis.subject import Subject
+from prolepsis.swept_pairs import (
+    SweptPair,
+    best_ratio,
+    best_redirect,
+    layer_gradient,
+    lowest_floor,
+    median_redirect,
+    noise_pairs,
+    strong_groups,
+    strong_pairs,
+    weakest_redirect,
+    words_astray,
+)
+from tests.published_subjects import (
+    LAYERS,
+    OTHER,
+    PLAIN,
+    PROMPT,
+    WORDS,
+    plain_run,
+    probability_of,
+    published_subject,
+    rows_of,
+)
+
+SUPPRESS, INJECT = {"L1:0": -1.5, "L3:1": -1.5}, {"L2:2": 1.5}
+PUBLISHED = sorted(name for name, module in families.MODULES.items() if module.startswith("published_"))
+ON_A_GPU = "published_memory"
+FAMILIES = ("llama", "gemma2")
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """A tiny random model with the made-up protocol; what has been measured on it stays with it.
+
+    With this seed some pairs localise and some do not, in either family.
+    """
+    return published_subject(request.param, tmp_path_factory.mktemp("clt"), seed=3)
+
+
+def value(measurement: Measurement) -> float:
+    """The single value of a measurement."""
+    (only,) = measurement.values.values()
+    return only
+
+
+def measured(subject: Subject, name: str) -> float:
+    """The single value an experiment gives."""
+    return value(families.experiment(name)(subject))
+
+
+def attention(subject: Subject, text: str, writes: dict[int, torch.Tensor], site: int) -> dict[Head, float]:
+    """Head → change of attention from the last position to ``site``, by two plain runs."""
+    edited, clean = (plain_run(subject, text, each, site).attentions for each in (writes, {}))
+    return {
+        Head(layer, head): float((edited[layer] - clean[layer])[0, head, -1, site])
+        for layer in range(LAYERS)
+        for head in range(subject.n_heads)
+    }
+
+
+def test_the_sweep_is_what_hooks_give_position_by_position(subject: Subject) -> None:
+    """P(inject word) is that of a plain run with the rows added at each position in turn, a trailing space appended."""
+    writes = rows_of(subject, SUPPRESS | INJECT)
+    expected = [probability_of(subject, plain_run(subject, f"{PROMPT} ", writes, p), "around") for p in range(14)]
+    found = once(subject, sweep_prompt)
+    assert found.probabilities["measured"] == pytest.approx(expected, rel=1e-5)
+    assert found.clean == pytest.approx(probability_of(subject, plain_run(subject, f"{PROMPT} ", {}, 0), "around"))
+    assert measured(subject, "published_spike") == pytest.approx(expected[-1], rel=1e-5)
+    assert measured(subject, "published_baseline") == pytest.approx(statistics.median(expected[:-1]), rel=1e-5)
+
+
+def test_the_divergence_under_the_edit_is_recorded(subject: Subject) -> None:
+    """KL(clean || edited) at the last position is that of two plain runs."""
+    last, writes = 13, rows_of(subject, SUPPRESS | INJECT)
+    p, q = (plain_run(subject, f"{PROMPT} ", each, last).logits[0, -1].softmax(-1) for each in ({}, writes))
+    assert once(subject, sweep_prompt).kl == pytest.approx(float((p * (p / q).log()).sum()), rel=1e-4)
+
+
+def test_null_writes_match_the_published_ones(subject: Subject) -> None:
+    """A random write has the norm and the projection on the word of the published one, layer by layer."""
+    place = once(subject, sweep_prompt).placed
+    arms = place.arms(place.both)
+    direction = arms["unembedding"][3] / arms["unembedding"][3].norm()
+    for layer, vector in rows_of(subject, SUPPRESS | INJECT).items():
+        assert torch.allclose(place.both[layer].double(), vector, atol=1e-5)
+        for arm in ("matched random", "unembedding"):
+            assert float(arms[arm][layer].norm()) == pytest.approx(float(vector.norm()), rel=1e-4)
+        along = float(arms["matched random"][layer] @ direction)
+        assert along == pytest.approx(float(vector.float() @ direction), abs=1e-4)
+
+
+def test_attention_changes_are_those_of_plain_runs(subject: Subject) -> None:
+    """Δattention of every head and P(inject word) under the same edit are those of plain runs, without the space."""
+    first, second = once(subject, routed_prompts)
+    for one, text, features, site in (
+        (first, PROMPT, SUPPRESS | INJECT, 6),
+        (second, OTHER, {"L0:4": 2.0}, 5),
+    ):
+        writes = rows_of(subject, features)
+        expected = attention(subject, text, writes, site)
+        assert one.changes["both"] == pytest.approx(expected, abs=1e-6)
+        p = probability_of(subject, plain_run(subject, text, writes, site), one.steering.word)
+        assert one.probabilities["both"] == pytest.approx(p, rel=1e-5)
+        assert one.total("both") == pytest.approx(sum(map(abs, expected.values())), abs=1e-5)
+    assert first.changes["inject"] == pytest.approx(attention(subject, PROMPT, rows_of(subject, INJECT), 6), abs=1e-6)
+
+
+def test_figures_of_heads_are_those_of_the_listed_heads(subject: Subject) -> None:
+    """Each rank's change, the heads found again, and the least of the top changes follow from the changes alone."""
+    changes = [
+        attention(subject, PROMPT, rows_of(subject, SUPPRESS | INJECT), 6),
+        attention(subject, OTHER, rows_of(subject, {"L0:4": 2.0}), 5),
+    ]
+    ranked = [sorted(each, key=lambda head: -abs(each[head])) for each in changes]
+    listed = [Head(2, 1), Head(3, 0), Head(2, 0)]
+    for name, head in zip(("first", "second", "third"), listed, strict=True):
+        assert measured(subject, f"published_{name}_head") == pytest.approx(changes[0][head], abs=1e-6)
+    assert measured(subject, "published_head_list") == len(set(listed) & set(ranked[0][:3]))
+    tops = [ranked[0][0] == Head(2, 1), ranked[1][0] == Head(1, 0)]
+    assert measured(subject, "published_top_heads") == sum(tops)
+    least = min(max(map(abs, each.values())) for each in changes)
+    assert measured(subject, "published_least_top_change") == pytest.approx(least, abs=1e-6)
+    # Of eight heads all are among the top ten of both prompts.
+    assert measured(subject, "published_recurring_heads") == 2
+    assert measured(subject, "published_total_shift") == sum(sum(map(abs, e.values())) > 0.191 for e in changes)
+
+
+def test_the_correction_is_what_hooks_give_strength_by_strength(subject: Subject) -> None:
+    """Both words, the head and the total are those of plain runs, the correction written from its first layer on."""
+    found, text = once(subject, correction_test), f"{PROMPT} "
+    for features, outcomes in ((SUPPRESS | INJECT, found.committed), (SUPPRESS, found.uncommitted)):
+        for step, outcome in zip((0.0, 1.0, 2.0, 3.0), outcomes, strict=True):
+            writes = rows_of(subject, features)
+            for layer, vector in rows_of(subject, {"L0:4": step}, first=2).items():
+                writes[layer] = writes.get(layer, 0) + vector
+            out = plain_run(subject, text, writes, 13)
+            moved = attention(subject, text, writes, 13)
+            assert outcome.committed == pytest.approx(probability_of(subject, out, "around"), rel=1e-5)
+            assert outcome.correct == pytest.approx(probability_of(subject, out, "who"), rel=1e-5)
+            assert outcome.head == pytest.approx(moved[Head(2, 1)], abs=1e-6)
+            assert outcome.total == pytest.approx(sum(map(abs, moved.values())), abs=1e-5)
+    assert measured(subject, "published_commitment") == found.committed[0].committed
+    assert measured(subject, "published_committed_word") == found.committed[-1].committed
+    assert measured(subject, "published_correct_word") == found.committed[-1].correct
+    assert measured(subject, "published_locked_head") == found.committed[-1].head
+    assert measured(subject, "published_correction_shift") == found.committed[-1].total
+
+
+def test_every_other_group_is_injected_into_every_prompt(subject: Subject) -> None:
+    """Groups are those of the scan; a pair suppresses its prompt's whole group and injects the earliest feature."""
+    groups = once(subject, groups_of)
+    for word, (layer, index) in WORDS.items():
+        assert groups.features[word] == Feature(layer, index)
+    members = [set(words) for words in groups.words.values()]
+    for mates in ({"about", "out"}, {"around", "ground"}, {"who", "too"}):
+        assert sum(mates <= words for words in members) == 1
+    pairs = once(subject, pair_sweeps)["measured"]
+    # Of the groups of a prompt the natural one is left out, and the one whose words are no tokens as they are written.
+    assert len(pairs) == 2 * (len(groups.words) - 2)
+    assert {"sky", "fly"} in members
+    assert families.experiment("published_floor")(subject).detail["groups without a word of one token"] == ["AY1"]
+    natural = {PROMPT: next(m for m in members if "about" in m), OTHER: next(m for m in members if "who" in m)}
+    for pair in pairs:
+        tokens = [word for word in groups.words[pair.group] if f" {word}" in subject.tokenizer.get_vocab()]
+        assert pair.word == min(tokens, key=lambda word: groups.features[word].layer)
+        suppressed = {str(groups.features[word]): -0.3 for word in natural[pair.prompt]}
+        writes = rows_of(subject, suppressed | {pair.feature: 0.3})
+        last = len(pair.probabilities) - 1
+        for position in (0, last):
+            out = plain_run(subject, f"{pair.prompt} ", writes, position)
+            assert pair.probabilities[position] == pytest.approx(probability_of(subject, out, pair.word), rel=1e-5)
+
+
+def test_the_scan_counts_the_words_that_have_a_feature(subject: Subject) -> None:
+    """A word counts when it is the best token, with a cosine of at least 0.3, of some row at the last layer."""
+    assert subject.transcoder is not None
+    unit = torch.nn.functional.normalize(subject.unembedding.float(), dim=-1)
+    rows = torch.cat([subject.transcoder.decoder(layer, LAYERS - 1) for layer in range(LAYERS)])
+    best, tokens = (torch.nn.functional.normalize(rows, dim=-1) @ unit.T).max(-1)
+    words = {subject.decode([int(t)]).strip().lower() for c, t in zip(best, tokens, strict=True) if c >= 0.3}
+    clean = {word for word in words if word.isascii() and word.isalpha() and len(word) >= 2}
+    assert measured(subject, "clean_word_features") == len(clean)
+    assert measured(subject, "published_vocabulary") == len(subject.tokenizer)
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name != ON_A_GPU])
+def test_what_an_edit_cannot_reach_does_not_move(subject: Subject, name: str) -> None:
+    """Readouts out of an edit's reach are equal bit for bit, and what is measured is judged, and never supported."""
+    found = families.experiment(name)(subject)
+    for row in (found.reach or {}).get("rows", ()):
+        assert row["reachable"] or row["moved"] is False
+    claims = [claim for claim in ledger.rows(tier="gpu") if claim.experiment == name]
+    assert claims
+    for claim in claims:
+        assert judge(claim, found).verdict in ("contradicted", "vacuous", "inconclusive")
+
+
+def test_a_feature_of_the_last_layer_acts_at_its_own_position_alone(tmp_path: Path) -> None:
+    """Injected from the last layer, a word can only spike: the wiring says so at every other position."""
+    changes: dict[str, Any] = {"sweep": {**PLAIN["sweep"], "inject": "L3:3", "word": "ground"}}
+    subject = published_subject("llama", tmp_path, **changes)
+    reach = families.experiment("published_spike")(subject).reach
+    assert reach is not None
+    alone = [row["reachable"] for row in reach["rows"] if row["name"].startswith("injection alone")]
+    assert alone == [False] * 13 + [True]
+
+
+def test_a_correction_above_the_head_cannot_move_it(subject: Subject) -> None:
+    """Written from the head's own layer on, the correction cannot reach its attention, which stays at one value."""
+    found = families.experiment("published_locked_head")(subject)
+    assert found.reach is not None
+    (row,) = found.reach["rows"]
+    assert not row["reachable"]
+    assert not row["moved"]
+    assert len({each["head"] for each in found.detail["with the commitment"]}) == 1
+    (claim,) = [claim for claim in ledger.rows(tier="gpu") if claim.experiment == "published_locked_head"]
+    assert judge(claim, found).verdict == "vacuous"
+
+
+def test_memory_is_measured_on_a_gpu_alone(subject: Subject) -> None:
+    """On a CPU there is no GPU memory to read, and the reason says what to ask for."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(Untested, match=r"read on a GPU, not on cpu; use --claims-device cuda"):
+        families.experiment(ON_A_GPU)(subject)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in PUBLISHED if name not in (ON_A_GPU, "published_vocabulary", "clean_word_features")]
+)
+def test_an_organism_has_no_published_protocol(name: str) -> None:
+    """A subject the paper did not run on is untested, not measured by guesswork."""
+    with pytest.raises(Untested, match="the paper ran nothing on it; ask one of the paper's presets"):
+        families.experiment(name)(kept_subject("planted-llama-direct"))
+
+
+MOVED = {
+    "another token": ({"routing": [{**PLAIN["routing"][0], "site": 5}]}, "published_first_head",
+                      "the published site 5 is ' about', but ' dark' stands there under this tokenizer"),
+    "beyond the end": ({"routing": [{**PLAIN["routing"][0], "site": 99}]}, "published_first_head",
+                       "the published site 99 is ' about', but the prompt has tokens 0 to 12"),
+    "not the last": ({"sweep": {**PLAIN["sweep"], "site": 12}}, "published_spike",
+                     "the published site 12 is the last token, but under this tokenizer ' hidden' stands there"),
+    "another id": ({"sweep": {**PLAIN["sweep"], "token": 3}}, "published_spike",
+                   "under this tokenizer; the paper's 3 is ' ' here"),
+    "no such head": ({"routing": [{**PLAIN["routing"][0], "heads": ["L21:H5"]}]}, "published_first_head",
+                     "it has no head L21:H5; the paper's preset is for another model"),
+    "no correction": ({"correction": None}, "published_commitment", "the paper ran no correction test on it"),
+    "no pairs": ({"pairs": None}, "published_floor", "the paper ran no pair sweep on it"),
+    "no routing": ({"routing": []}, "published_first_head", "the paper ran no routing prompt on it"),
+    "no recurring heads": ({"recurring": []}, "published_recurring_heads", "the paper names no recurring heads for it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MOVED)
+def test_a_protocol_that_does_not_fit_is_untested(tmp_path: Path, case: str) -> None:
+    """Where the prompt is split otherwise, or a part is missing, one line says which token stands there, or what."""
+    changes, name, message = MOVED[case]
+    with pytest.raises(Untested) as caught:
+        families.experiment(name)(published_subject("llama", tmp_path, **changes))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_rhyme_that_no_dictionary_knows_is_refused(tmp_path: Path) -> None:
+    """Without the pronunciation of a prompt's rhyme word its natural group cannot be told."""
+    changes: dict[str, Any] = {"pairs": {"strength": 1.0, "prompts": [{"prompt": PROMPT, "rhyme": "xyzzyx"}]}}
+    with pytest.raises(UserError, match=r"published.pairs: rhyme 'xyzzyx' is in no dictionary; give the word"):
+        families.experiment("published_floor")(published_subject("llama", tmp_path, **changes))
+
+
+def test_a_word_of_several_tokens_is_refused(tmp_path: Path) -> None:
+    """A word that is not one token is named with its pieces."""
+    changes: dict[str, Any] = {"sweep": {**PLAIN["sweep"], "word": "ground around"}}
+    with pytest.raises(UserError, match=r"word 'ground around' is not one token but \[' ground', ' around'\]"):
+        families.experiment("published_spike")(published_subject("llama", tmp_path, **changes))
+
+
+# ---------------------------------------------------------------- figures of a pair sweep
+
+
+def swept(number: int, layer: int, probabilities: list[float]) -> SweptPair:
+    """A pair whose word and group have a number."""
+    return SweptPair(f"{number}", "a prompt", f"word {number}", f"group {number}", f"L{layer}:7", tuple(probabilities))
+
+
+PAIRS = [
+    swept(1, 0, [1e-9, 1e-9, 0.5]),
+    swept(1, 1, [1e-9, 2e-9, 0.2]),
+    swept(2, 2, [3e-8, 1e-8, 5e-9]),
+    swept(3, 3, [1e-3, 4e-4, 5e-4]),
+]
+
+
+def test_figures_of_pairs_meet_their_closed_forms() -> None:
+    """Extremes, counts, floor, ratio and gradient of four pairs made by hand."""
+    assert best_redirect(PAIRS) == 0.5
+    assert weakest_redirect(PAIRS) == 3e-8
+    assert median_redirect(PAIRS) == pytest.approx((0.2 + 1e-3) / 2)
+    assert (strong_pairs(PAIRS), strong_groups(PAIRS)) == (2, 1)
+    assert (noise_pairs(PAIRS), words_astray(PAIRS)) == (0.5, 2)
+    assert lowest_floor(PAIRS) == 1e-9
+    assert best_ratio(PAIRS) == 0.5 / 1e-9
+    assert layer_gradient(PAIRS) == pytest.approx(0.8)
+    with pytest.raises(Untested, match="every pair of the sweep localises"):
+        noise_pairs(PAIRS[:2])
+    with pytest.raises(Untested, match="all injected features lie in one layer"):
+        layer_gradient(PAIRS[:1])
+
+
+@settings(deadline=None, max_examples=50)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_figures_do_not_depend_on_the_order_of_pairs(seed: int) -> None:
+    """Every figure of a sweep is the same for its pairs in any order."""
+    generator = torch.Generator().manual_seed(seed)
+    pairs = [swept(i % 3, i % 4, torch.rand(5, generator=generator).tolist()) for i in range(8)]
+    pairs.append(swept(9, 0, [0.9, 0.1, 0.2, 0.3, 0.4]))
+    shuffled = [pairs[i] for i in torch.randperm(len(pairs), generator=generator)]
+    for figure in (
+        best_redirect, weakest_redirect, median_redirect, strong_pairs, strong_groups, noise_pairs, words_astray,
+        lowest_floor, best_ratio, layer_gradient,
+    ):  # fmt: skip
+        assert figure(pairs) == pytest.approx(figure(shuffled))
