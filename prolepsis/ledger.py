@@ -40,104 +40,21 @@ run           o for arithmetic: list of {label, wiring, tokens, varied, given, r
 ==============  ======================================================================================================
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
-from prolepsis import expressions
-from prolepsis.edited_runs import EditedRun
+from prolepsis.claim import Claim, Control, Kind, Population, Published, Role, Side, Tier, Variant, lists_of
 from prolepsis.errors import UserError
-from prolepsis.organisms import SUITES
-from prolepsis.toml_tables import Fault, Table, read_tables
+from prolepsis.ledger_rows import read_claim
+from prolepsis.toml_tables import Fault, read_tables
 
-Variant = Literal["published", "asked"]
-Kind = Literal["effect", "absence", "exclusivity", "universal", "equality", "ordering", "arithmetic"]
-Role = Literal["null", "rival", "positive", "sham", "guard"]
-Tier = Literal["arithmetic", "property", "organism", "archive", "gpu"]
-Population = Literal["prompts like these", "these prompts", "this prompt", "models like these", "the paper"]
+__all__ = [
+    "LEDGER", "Claim", "Control", "Kind", "Population", "Published", "Role", "Side", "Tier", "Variant", "lists_of",
+    "load", "rows",
+]  # fmt: skip
 
 LEDGER = Path(__file__).parent.parent / "claims" / "ledger.toml"
-DEFAULT_DELTA = {"nats": 1.0, "proportion": 0.20}
-
-
-class Published(TypedDict):
-    """What is printed at one place: a number or text, its count and interval, what it is made of, what it lists."""
-
-    value: float | str
-    k: int | None
-    n: int | None
-    low: float | None
-    high: float | None
-    of: str | None
-    items: tuple[str, ...]
-    name: str
-    where: str
-
-
-@dataclass(frozen=True)
-class Control:
-    """A control arm and the role it plays for one claim; ``label`` is how a sentence calls it.
-
-    ``reported`` is where the paper reports the control, empty where it does not.
-    """
-
-    name: str
-    role: Role
-    bound: float | None
-    label: str
-    reported: str = ""
-
-
-class Side(NamedTuple):
-    """The answer a claim gives to a question on which claims disagree."""
-
-    question: str
-    answer: str
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One row of the ledger; the module's docstring says what each field means."""
-
-    id: str
-    variant: Variant
-    section: str
-    source: str
-    statement: str
-    kind: Kind
-    population: Population
-    scale: str
-    theta0: float
-    delta: float
-    family: str
-    published: tuple[Published, ...]
-    tolerance: float | None
-    tolerance_why: str
-    controls: tuple[Control, ...]
-    experiment: str
-    untested: str
-    model: str
-    disputes: tuple[Side, ...]
-    suite: str
-    tiers: tuple[Tier, ...]
-    runs: tuple[EditedRun, ...] = ()
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """(id, variant), unique in a ledger."""
-        return self.id, self.variant
-
-    def arms(self, role: Role) -> tuple[Control, ...]:
-        """The controls that play ``role``."""
-        return tuple(control for control in self.controls if control.role == role)
-
-
-def lists_of(published: Iterable[Published]) -> dict[str, tuple[str, ...]]:
-    """The named lists among published entries, as an ``of`` beside them calls them."""
-    return {entry["name"]: entry["items"] for entry in published if entry["name"]}
 
 
 def rows(family: str | None = None, variant: Variant | None = None, tier: Tier | None = None) -> tuple[Claim, ...]:
@@ -161,7 +78,7 @@ def load(path: Path) -> tuple[Claim, ...]:
     claims = []
     for line, table in tables:
         try:
-            claim = _claim(table)
+            claim = read_claim(table)
             if claim.key in seen:
                 raise Fault(f"is already given as {claim.variant} at line {seen[claim.key]}; use another id")
         except Fault as fault:
@@ -190,193 +107,3 @@ def _check_disputes(name: str, claims: Sequence[Claim], lines: Mapping[tuple[str
 def _shown(path: Path) -> str:
     root = LEDGER.parent.parent
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
-
-
-def _claim(plain: Any) -> Claim:
-    table = Table(plain)
-    identifier = table.text("id")
-    if not re.fullmatch(r"[A-Z]\d{2,3}[a-z]?", identifier):
-        raise Fault(f"id is {identifier!r}; write a capital letter and two digits, as X01")
-    kind = table.one_of("kind", get_args(Kind))
-    scale = table.text("scale")
-    untested = table.text("untested", default="")
-    claim = Claim(
-        id=identifier,
-        variant=table.one_of("variant", get_args(Variant)),
-        section=table.text("section"),
-        source=table.text("source", default=""),
-        statement=table.text("statement"),
-        kind=kind,
-        population=table.one_of("population", get_args(Population)),
-        scale=scale,
-        theta0=_theta0(table, kind),
-        delta=_delta(table, kind, scale),
-        family=table.text("family"),
-        published=_published(table.items("published")),
-        tolerance=_tolerance(table),
-        tolerance_why=table.text("tolerance_why", default=""),
-        controls=_controls(table.items("controls")),
-        experiment=table.text("experiment", default="" if untested else None),
-        untested=untested,
-        model=table.text("model", default=""),
-        disputes=_disputes(table.items("disputes")),
-        suite=table.one_of("suite", tuple(SUITES), default="couplets"),
-        tiers=_tiers(table.items("tiers", optional=False), kind),
-        runs=tuple(_run(entry, i) for i, entry in enumerate(table.items("run"), 1)),
-    )
-    table.done()
-    unasked = [control.name for control in claim.controls if control.reported and claim.variant == "asked"]
-    if unasked:
-        raise Fault(f"control {unasked[0]!r}: reported is for published claims; the paper did not ask this one")
-    if claim.runs and kind != "arithmetic":
-        raise Fault("run belongs to arithmetic claims; an experiment describes its own runs")
-    if kind == "exclusivity" and not claim.arms("rival"):
-        raise Fault("kind is exclusivity but no control is a rival; name the rival it is to exclude")
-    if (kind == "arithmetic") != (claim.population == "the paper"):
-        raise Fault('population "the paper" belongs to arithmetic claims, and only to them; correct one of the two')
-    if untested and not set(claim.tiers) <= {"archive", "gpu"}:
-        raise Fault("untested is for what only real weights or recordings could tell; leave archive or gpu in tiers")
-    return claim
-
-
-def _theta0(table: Table, kind: str) -> float:
-    theta0: float | None = table.number("theta0", optional=True)
-    if kind == "arithmetic":
-        if theta0 is not None:
-            raise Fault("theta0 means nothing for arithmetic; remove it")
-        return 0.0
-    if theta0 is None:
-        raise Fault("theta0 is missing; give the criterion the value has to meet")
-    return theta0
-
-
-def _delta(table: Table, kind: str, scale: str) -> float:
-    delta: float | None = table.number("delta", optional=True)
-    if delta is None and kind != "arithmetic" and scale not in DEFAULT_DELTA:
-        raise Fault(f"delta is missing and scale {scale!r} has no default; give the smallest difference that counts")
-    if delta is not None and delta <= 0:
-        raise Fault(f"delta is {delta:g}; give a number above 0")
-    return DEFAULT_DELTA.get(scale, 1.0) if delta is None else delta
-
-
-def _tolerance(table: Table) -> float | None:
-    tolerance: float | None = table.number("tolerance", optional=True)
-    if tolerance is not None and tolerance < 0:
-        raise Fault(f"tolerance is {tolerance:g}; give a number ≥ 0")
-    why = table.text("tolerance_why", default="")
-    if (tolerance is not None) != bool(why.strip()):
-        raise Fault("tolerance and tolerance_why go together; give both or neither")
-    return tolerance
-
-
-def _published(plain: list[Any]) -> tuple[Published, ...]:
-    entries = tuple(_entry(one, place) for place, one in enumerate(plain, 1))
-    lists = lists_of(entries)
-    twice = _first_repeated(entry["name"] for entry in entries if entry["name"])
-    if twice is not None:
-        raise Fault(f"two lists of published are named {twice!r}; a name is for one list")
-    for place, entry in enumerate(entries, 1):
-        try:
-            if entry["of"] is not None:
-                (expressions.names if entry["items"] else expressions.number)(entry["of"], lists)
-        except ValueError as error:
-            raise Fault(f"published {place}: of: {error}; correct it") from None
-    return entries
-
-
-def _entry(plain: Any, place: int) -> Published:
-    table = Table(plain, f"published {place}: ")
-    value = table.plain.get("value")
-    entry = Published(
-        value=table.text("value") if isinstance(value, str) else table.number("value"),
-        where=table.text("where"),
-        k=table.count("k"),
-        n=table.count("n"),
-        low=table.number("low", optional=True),
-        high=table.number("high", optional=True),
-        of=table.text("of", default="") or None,
-        items=table.names("items"),
-        name=table.text("name", default=""),
-    )
-    table.done()
-    k, n, low, high = entry["k"], entry["n"], entry["low"], entry["high"]
-    if k is not None and (n is None or k > n):
-        raise Fault(f"published {place}: k is {k} but n is {n}; give k ≤ n")
-    if entry["name"] and not (entry["name"].isidentifier() and entry["items"]):
-        raise Fault(f"published {place}: name is {entry['name']!r}; name a list of items, in letters, digits and _")
-    if low is not None and high is not None and low > high:
-        raise Fault(f"published {place}: low {low:g} is above high {high:g}; swap them")
-    return entry
-
-
-def _controls(entries: list[Any]) -> tuple[Control, ...]:
-    controls: list[Control] = []
-    for place, plain in enumerate(entries, 1):
-        table = Table(plain, f"control {place}: ")
-        name, role = table.text("name"), table.one_of("role", get_args(Role))
-        bound: float | None = table.number("bound", optional=True)
-        label, reported = table.text("label", default="") or name, table.text("reported", default="")
-        controls.append(Control(name, role, bound, label, reported))
-        table.done()
-        if role in ("positive", "guard") and bound is None:
-            raise Fault(f"control {name!r}: a {role} control needs a bound; give the value it has to keep")
-        if role in ("null", "rival") and bound is not None:
-            raise Fault(f"control {name!r}: a {role} takes no bound, delta is its measure; remove it")
-        if role == "sham" and bound is not None and bound < 0:
-            raise Fault(f"control {name!r}: a sham's bound is the largest deviation; give a number ≥ 0")
-    twice = _first_repeated(control.name for control in controls)
-    if twice is not None:
-        raise Fault(f"control {twice!r} is named twice; one arm has one role")
-    return tuple(controls)
-
-
-def _run(plain: Any, place: int) -> EditedRun:
-    table = Table(plain, f"run {place}: ")
-    tokens = table.count("tokens")
-    run = EditedRun(
-        label=table.text("label", default=""),
-        wiring=table.text("wiring"),
-        tokens=0 if tokens is None else tokens,
-        varied=table.texts("varied"),
-        given=table.texts("given"),
-        responds=table.texts("responds"),
-        still=table.texts("still"),
-    )
-    table.done()
-    try:
-        run.check()
-    except UserError as error:
-        raise Fault(f"run {place}: {error}") from None
-    return run
-
-
-def _disputes(entries: list[Any]) -> tuple[Side, ...]:
-    sides = []
-    for place, plain in enumerate(entries, 1):
-        table = Table(plain, f"dispute {place}: ")
-        sides.append(Side(table.text("question"), table.text("answer")))
-        table.done()
-    twice = _first_repeated(side.question for side in sides)
-    if twice is not None:
-        raise Fault(f"dispute {twice!r} is answered twice; a row gives one answer to a question")
-    return tuple(sides)
-
-
-def _tiers(entries: list[Any], kind: str) -> tuple[Tier, ...]:
-    for tier in entries:
-        if tier not in get_args(Tier):
-            raise Fault(f"tiers holds {tier!r}; choose among {', '.join(get_args(Tier))}")
-    if _first_repeated(entries) is not None:
-        raise Fault(f"tiers names {_first_repeated(entries)!r} twice; remove one")
-    if (kind == "arithmetic") != ("arithmetic" in entries) or (kind == "arithmetic" and len(entries) > 1):
-        raise Fault('kind arithmetic and tiers = ["arithmetic"] go together; correct one of the two')
-    return tuple(entries)
-
-
-def _first_repeated(names: Iterable[str]) -> str | None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    return None
