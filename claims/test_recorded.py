@@ -1,4 +1,4 @@
-"""Figures of one model's sweeps, held against what the author recorded: `pytest claims --claims-archive DIR`."""
+"""Figures of single runs, held against what the author recorded: `pytest claims --claims-archive DIR`."""
 
 from collections.abc import Callable
 
@@ -8,4 +8,10 @@ import pytest
 @pytest.mark.claims(family="recorded", variant="published")
 def test_what_was_recorded_is_what_was_printed(verify: Callable[[], None]) -> None:
     """Each printed figure is the recorded one, to its last digit."""
+    verify()
+
+
+@pytest.mark.claims(family="recorded", variant="asked")
+def test_what_was_recorded_can_mean_what_is_read_into_it(verify: Callable[[], None]) -> None:
+    """Baselines, reach, dilution, leaks and repeats, as the recordings themselves show them."""
     verify()

@@ -1,33 +1,48 @@
-"""The recorded sweeps of every pair of prompt and injected word (section 5, appendix D)."""
+"""The recorded sweeps of every pair of prompt and injected word (section 5, appendix D).
+
+Published ratios divide by a probability without an edit that was recorded without Gemma's softcap, and is too small by
+that. Ratios here are against the floor within the sweep: the same forward pass with the edit at another position.
+"""
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from prolepsis.archive.files import Recording
+from prolepsis.archive.numbers import finite, log_odds, probability, whole
 from prolepsis.archive.single import single
+from prolepsis.errors import Untested
 from prolepsis.measurement import Measurement
 
+KIND = "pair sweep"
 STRONG = 0.1
 """The paper's bin of strong redirects: P(inject word) at least this somewhere."""
 DETECTABLE = 1.0
 """A pair is detectable when some position lifts the word's log-odds this far, in nats, above the in-sweep floor."""
+NAMED = "around"
+"""The word of the redirect that section 5 calls the best."""
 NOISE = 1e-6
 """Below this P(inject word) noise dominates, as the paper has it (appendix D.1)."""
+FIRST_LAYER, LAST_LAYER = 16, 25
+"""The layers between which section 5 sees its gradient."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One recorded pair: P(inject word) by position of the edit."""
+    """One recorded pair: P(inject word) by position of the edit, and without one where that was recorded."""
 
     id: str
     prompt: str
+    natural: str
     word: str
     group: str
+    layer: int
     feature: str
     probabilities: tuple[float, ...]
+    baseline: float | None
 
     @property
     def best(self) -> float:
@@ -40,12 +55,51 @@ class Pair:
 
     @property
     def log_odds(self) -> list[float]:
-        return [math.log(p) - math.log1p(-p) for p in self.probabilities]
+        return [log_odds(p) for p in self.probabilities]
 
     @property
     def floor(self) -> float:
         """Median log-odds over positions."""
         return statistics.median(self.log_odds)
+
+    @property
+    def ratio(self) -> float:
+        """The best probability over the median one."""
+        return self.best / statistics.median(self.probabilities)
+
+
+@dataclass(frozen=True)
+class Sweeps:
+    """All pairs, and the strength their words are injected with."""
+
+    strength: float
+    pairs: tuple[Pair, ...]
+
+
+def parse(contents: Any) -> Sweeps:
+    """The pairs a file holds, which are as many as it says."""
+    pairs = tuple(_pair(number, entry) for number, entry in enumerate(contents["results"], 1))
+    if len(pairs) != whole(contents["n_pairs"]) or not pairs:
+        raise ValueError(f"{contents['n_pairs']} pairs are announced, {len(pairs)} are there")
+    return Sweeps(finite(contents["inject_strength"]), pairs)
+
+
+def _pair(number: int, entry: Any) -> Pair:
+    positions = sorted(entry["positions"], key=lambda position: whole(position["position"]))
+    if len(positions) < 2:
+        raise ValueError(f"pair {number} has {len(positions)} positions")
+    feature, baseline = entry["inject_feature"], entry.get("baseline_p_inject")
+    return Pair(
+        id=f"{number}: {entry['natural_group']} -> {entry['inject_word']}",
+        prompt=str(entry["prompt_text"]),
+        natural=str(entry["natural_group"]),
+        word=str(entry["inject_word"]),
+        group=str(entry["alt_group"]),
+        layer=whole(feature["layer"]),
+        feature=f"L{feature['layer']}:{feature['index']}",
+        probabilities=tuple(probability(position["p_inject"]) for position in positions),
+        baseline=None if baseline is None else probability(baseline),
+    )
 
 
 def localisation_rate(recording: Recording) -> Measurement:
@@ -69,14 +123,78 @@ def redirect_gain(recording: Recording) -> Measurement:
     return _of_pairs(recording, "redirect_gain", "nats", lambda pair: pair.log_odds[-1] - pair.floor, lambda _: True)
 
 
+def floor_over_baseline(recording: Recording) -> Measurement:
+    """How far the in-sweep floor lies above the probability recorded without an edit, in nats of log-odds."""
+    baselines = {pair.id: pair.baseline for pair in _pairs(recording)}
+    known = {name: log_odds(p) for name, p in baselines.items() if p is not None}
+    if len(known) < len(baselines):
+        raise Untested(f"the pair sweep of {recording.id} lacks baseline_p_inject, the probability without an edit")
+    return _of_pairs(recording, "floor_over_baseline", "nats", lambda pair: pair.floor - known[pair.id], lambda _: True)
+
+
+def pairs_twice(recording: Recording) -> Measurement:
+    """Number of pairs whose prompt and word, or whose whole sweep, another pair has had before."""
+    pairs = _pairs(recording)
+    asked, sweeps = {(pair.prompt, pair.word) for pair in pairs}, {pair.probabilities for pair in pairs}
+    return single(recording, "pairs_twice", "count", 2 * len(pairs) - len(asked) - len(sweeps))
+
+
+def recorded_pairs(recording: Recording) -> Measurement:
+    """Number of pairs."""
+    return _count(recording, "recorded_pairs", lambda _: True)
+
+
+def recorded_localisation(recording: Recording) -> Measurement:
+    """Share of all pairs that localise, those without any peak counted as the paper counts them."""
+    pairs = _pairs(recording)
+    value = statistics.fmean(pair.localises for pair in pairs)
+    return single(recording, "recorded_localisation", "proportion", value)
+
+
+def recorded_pairs_astray(recording: Recording) -> Measurement:
+    """Number of pairs that do not localise."""
+    return _count(recording, "recorded_pairs_astray", lambda pair: not pair.localises)
+
+
+def recorded_largest_group(recording: Recording) -> Measurement:
+    """Number of pairs whose prompts have the commonest natural rhyme."""
+    groups = Counter(pair.natural for pair in _pairs(recording))
+    return single(recording, "recorded_largest_group", "count", max(groups.values()), detail={"pairs": dict(groups)})
+
+
+def recorded_strong_pairs(recording: Recording) -> Measurement:
+    """Number of pairs redirected to one in ten or more."""
+    return _count(recording, "recorded_strong_pairs", lambda pair: pair.best >= STRONG)
+
+
+def recorded_pairs_from_hundredth(recording: Recording) -> Measurement:
+    """Number of pairs redirected to one in a hundred or more, but less than one in ten."""
+    return _count(recording, "recorded_pairs_from_hundredth", lambda pair: 1e-2 <= pair.best < STRONG)
+
+
+def recorded_pairs_from_thousandth(recording: Recording) -> Measurement:
+    """Number of pairs redirected to one in a thousand or more, but less than one in a hundred."""
+    return _count(recording, "recorded_pairs_from_thousandth", lambda pair: 1e-3 <= pair.best < 1e-2)
+
+
+def recorded_pairs_from_millionth(recording: Recording) -> Measurement:
+    """Number of pairs redirected to one in a million or more, but less than one in a thousand."""
+    return _count(recording, "recorded_pairs_from_millionth", lambda pair: NOISE <= pair.best < 1e-3)
+
+
+def recorded_pairs_in_noise(recording: Recording) -> Measurement:
+    """Number of pairs redirected to less than one in a million."""
+    return _count(recording, "recorded_pairs_in_noise", lambda pair: pair.best < NOISE)
+
+
 def recorded_best_redirect(recording: Recording) -> Measurement:
     """Largest P(inject word) of all pairs."""
-    return single(recording, "recorded_best_redirect", "probability", max(pair.best for pair in _pairs(recording)))
+    return single(recording, "recorded_best_redirect", "probability", _best(recording).best)
 
 
 def recorded_weakest_redirect(recording: Recording) -> Measurement:
     """P(inject word) of the pair in which it is least, at its best position."""
-    return single(recording, "recorded_weakest_redirect", "probability", min(pair.best for pair in _pairs(recording)))
+    return single(recording, "recorded_weakest_redirect", "probability", _weakest(recording).best)
 
 
 def recorded_median_redirect(recording: Recording) -> Measurement:
@@ -85,22 +203,73 @@ def recorded_median_redirect(recording: Recording) -> Measurement:
     return single(recording, "recorded_median_redirect", "probability", value)
 
 
+def ratio_of_best_redirect(recording: Recording) -> Measurement:
+    """The best redirect over its in-sweep floor."""
+    return _ratio(recording, "ratio_of_best_redirect", _best(recording))
+
+
+def ratio_of_weakest_redirect(recording: Recording) -> Measurement:
+    """The weakest redirect over its in-sweep floor."""
+    return _ratio(recording, "ratio_of_weakest_redirect", _weakest(recording))
+
+
+def named_redirect(recording: Recording) -> Measurement:
+    """The best redirect to the word section 5 names."""
+    return single(recording, "named_redirect", "probability", _named(recording).best)
+
+
+def ratio_of_named_redirect(recording: Recording) -> Measurement:
+    """The same over its in-sweep floor."""
+    return _ratio(recording, "ratio_of_named_redirect", _named(recording))
+
+
+def recorded_best_ratio(recording: Recording) -> Measurement:
+    """The largest ratio over an in-sweep floor of all pairs."""
+    return _ratio(recording, "recorded_best_ratio", max(_pairs(recording), key=lambda pair: pair.ratio))
+
+
+def recorded_layer_gradient(recording: Recording) -> Measurement:
+    """Decades by which ratios of words injected from layer 16 exceed those of words from layer 25, by their medians."""
+    pairs = _pairs(recording)
+    decades = {
+        layer: statistics.median(math.log10(pair.ratio) for pair in pairs if pair.layer == layer)
+        for layer in sorted({pair.layer for pair in pairs})
+    }
+    if not {FIRST_LAYER, LAST_LAYER} <= decades.keys():
+        raise Untested(f"the pair sweep of {recording.id} injects nothing from layer {FIRST_LAYER} or {LAST_LAYER}")
+    value = decades[FIRST_LAYER] - decades[LAST_LAYER]
+    by_layer = {f"L{layer}": median for layer, median in decades.items()}
+    return single(recording, "recorded_layer_gradient", "decades", value, detail={"median decades": by_layer})
+
+
 def recorded_strength(recording: Recording) -> Measurement:
     """The strength of the injected feature."""
-    value = recording.read("pair sweep", lambda contents: float(contents["inject_strength"]))
-    return single(recording, "recorded_strength", "strength", value)
+    return single(recording, "recorded_strength", "strength", recording.read(KIND, parse).strength)
 
 
 def recorded_strong_groups(recording: Recording) -> Measurement:
     """How many rhyme groups the strong redirects inject words of."""
-    groups = {pair.group for pair in _pairs(recording) if pair.best >= STRONG}
-    return single(recording, "recorded_strong_groups", "count", float(len(groups)))
+    groups = sorted({pair.group for pair in _pairs(recording) if pair.best >= STRONG})
+    return single(recording, "recorded_strong_groups", "count", len(groups), detail={"groups": groups})
 
 
 def recorded_noise_pairs(recording: Recording) -> Measurement:
     """Share of the pairs that do not localise whose best redirect lies where noise dominates."""
-    astray = [pair.best < NOISE for pair in _pairs(recording) if not pair.localises]
-    return single(recording, "recorded_noise_pairs", "proportion", statistics.fmean(astray))
+    astray = _astray(recording)
+    value = statistics.fmean(pair.best < NOISE for pair in astray)
+    return single(recording, "recorded_noise_pairs", "proportion", value)
+
+
+def recorded_words_astray(recording: Recording) -> Measurement:
+    """How many words the pairs that do not localise inject."""
+    words = sorted({pair.word for pair in _astray(recording)})
+    return single(recording, "recorded_words_astray", "count", len(words), detail={"words": words})
+
+
+def recorded_floor(recording: Recording) -> Measurement:
+    """Median over pairs of the in-sweep floor."""
+    value = statistics.median(statistics.median(pair.probabilities) for pair in _pairs(recording))
+    return single(recording, "recorded_floor", "probability", value)
 
 
 def _of_pairs(
@@ -127,21 +296,38 @@ def _of_pairs(
     )
 
 
-def _pairs(recording: Recording) -> list[Pair]:
-    def take(contents: Any) -> list[Pair]:
-        return [_pair(number, entry) for number, entry in enumerate(contents["results"], 1)]
-
-    return recording.read("pair sweep", take)
+def _count(recording: Recording, experiment: str, counted: Callable[[Pair], bool]) -> Measurement:
+    return single(recording, experiment, "count", sum(map(counted, _pairs(recording))))
 
 
-def _pair(number: int, entry: Any) -> Pair:
-    positions = sorted(entry["positions"], key=lambda position: int(position["position"]))
-    feature = entry["inject_feature"]
-    return Pair(
-        id=f"{number}: {entry['natural_group']} -> {entry['inject_word']}",
-        prompt=str(entry["prompt_text"]),
-        word=str(entry["inject_word"]),
-        group=str(entry["alt_group"]),
-        feature=f"L{feature['layer']}:{feature['index']}",
-        probabilities=tuple(float(position["p_inject"]) for position in positions),
-    )
+def _ratio(recording: Recording, experiment: str, pair: Pair) -> Measurement:
+    """``detail`` has the ratio as published, over the probability without an edit, where that was recorded."""
+    over_baseline = None if pair.baseline is None else pair.best / pair.baseline
+    return single(recording, experiment, "fold", pair.ratio, detail={"pair": pair.id, "over baseline": over_baseline})
+
+
+def _pairs(recording: Recording) -> tuple[Pair, ...]:
+    return recording.read(KIND, parse).pairs
+
+
+def _best(recording: Recording) -> Pair:
+    return max(_pairs(recording), key=lambda pair: pair.best)
+
+
+def _weakest(recording: Recording) -> Pair:
+    return min(_pairs(recording), key=lambda pair: pair.best)
+
+
+def _named(recording: Recording) -> Pair:
+    named = [pair for pair in _pairs(recording) if pair.word == NAMED]
+    if not named:
+        raise Untested(f"the pair sweep of {recording.id} injects no {NAMED!r}")
+    return max(named, key=lambda pair: pair.best)
+
+
+def _astray(recording: Recording) -> list[Pair]:
+    """The pairs that do not localise; raises Untested when all do."""
+    astray = [pair for pair in _pairs(recording) if not pair.localises]
+    if not astray:
+        raise Untested(f"every pair of {recording.id} localises")
+    return astray

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from prolepsis import ledger
-from prolepsis.archive.files import RECORDED
+from prolepsis import archive, ledger
 from prolepsis.ledger import Claim
 from prolepsis.organisms import SUITES
 from prolepsis.report.options import Settings
@@ -46,7 +45,9 @@ def is_asked(claim: Claim, source: SubjectSource) -> bool:
         return False
     if source.tier == "organism" and source.model is None:
         return source.id in SUITES[claim.suite]
-    return source.tier == "arithmetic" or claim.model in ("", source.id.removeprefix(RECORDED))
+    if source.recording is not None:
+        return archive.asks(claim, source.recording)
+    return source.tier == "arithmetic" or claim.model in ("", source.id)
 
 
 @dataclass

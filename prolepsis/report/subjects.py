@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import prolepsis
 from prolepsis import organisms
-from prolepsis.archive.files import Recording, recordings
+from prolepsis.archive.files import Archive, Recording
 from prolepsis.errors import Untested, UserError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ PAPER = SubjectSource(id="paper", tier="arithmetic")
 
 
 def known_subjects(
-    preset: str | None, model: str | None, transcoder: str | None, archive: str | None, here: Path
+    preset: str | None, model: str | None, transcoder: str | None, archive: Archive | None, here: Path
 ) -> Mapping[str, SubjectSource]:
     """Every subject that can be asked for by id: what the user brings, presets, the paper, then bundled subjects.
 
@@ -56,7 +56,7 @@ def known_subjects(
     sources = [_brought(model, transcoder, here)] if model else []
     sources += read_presets(here / preset) if preset else []
     sources += [*read_presets(PRESETS), PAPER]
-    sources += [_recorded(recording) for recording in (recordings(here / archive) if archive else ())]
+    sources += [_recorded(recording) for recording in (archive.recordings if archive else ())]
     sources += [SubjectSource(id=name, tier="organism") for name in organisms.BUNDLED]
     known: dict[str, SubjectSource] = {}
     for source in sources:
