@@ -13,3 +13,9 @@ import pytest
 def test_what_was_recorded_is_what_was_printed(verify: Callable[[], None]) -> None:
     """Each printed figure is the recorded one, or the measured one, to its last digit."""
     verify()
+
+
+@pytest.mark.claims(family="recorded", variant="asked")
+def test_what_was_recorded_can_mean_what_is_read_into_it(verify: Callable[[], None]) -> None:
+    """Baselines, reach, dilution, leaks and repeats, as the recordings themselves show them."""
+    verify()

@@ -7,8 +7,10 @@ Pronouncing Dictionary, and there alone is ``pronouncing`` imported.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from prolepsis.subject import Subject
+if TYPE_CHECKING:
+    from prolepsis.subject import Subject
 
 CLOSED = 0.25
 """A task whose rhyme words make up this share of the vocabulary's words lists a language, and not a sample of one."""
@@ -30,7 +32,7 @@ class Lexicon:
         return [word for word in words if word in self.endings]
 
 
-def lexicon_of(subject: Subject) -> Lexicon:
+def lexicon_of(subject: "Subject") -> Lexicon:
     """The words of the subject's vocabulary with their rhyme endings."""
     listed = listed_endings(subject)
     if listed:
@@ -39,14 +41,14 @@ def lexicon_of(subject: Subject) -> Lexicon:
     return Lexicon(words, spoken_endings(set(words.values())))
 
 
-def listed_endings(subject: Subject) -> dict[str, tuple[str, ...]]:
+def listed_endings(subject: "Subject") -> dict[str, tuple[str, ...]]:
     """Word → its group, where the subject's task lists a whole language; empty where it does not."""
     groups = {} if subject.task is None else subject.task.groups
     listed: dict[str, tuple[str, ...]] = {word: (group,) for group, members in groups.items() for word in members}
     return listed if len(listed) >= CLOSED * len(set(clean_words(subject).values())) else {}
 
 
-def clean_words(subject: Subject) -> dict[int, str]:
+def clean_words(subject: "Subject") -> dict[int, str]:
     """Token → word, for tokens that are at least two ASCII letters once stripped and put in lower case."""
     texts = ((token, subject.decode([token]).strip().lower()) for token in range(subject.n_vocab))
     return {token: text for token, text in texts if re.fullmatch("[a-z]{2,}", text)}

@@ -1,6 +1,7 @@
 """The ledger, the experiments and the claim modules belong together: nothing is listed that is not verified."""
 
 import re
+from importlib import import_module
 
 from prolepsis import archive, audit, ledger
 from prolepsis.experiments import families, wiring_properties
@@ -18,7 +19,7 @@ def test_every_claim_has_an_experiment_in_each_of_its_tiers() -> None:
             assert claim.experiment in wiring_properties.EXPERIMENTS, claim.id
             known |= set(wiring_properties.EXPERIMENTS)
         if "archive" in claim.tiers:
-            known |= set(archive.MODULES)
+            known |= set(archive.MODULES) | set(archive.UNREAD)
         assert claim.experiment in known, claim.id
 
 
@@ -29,6 +30,10 @@ def test_every_experiment_is_named_by_a_claim_and_exists() -> None:
     for name in families.MODULES:
         assert name in named
         assert callable(families.experiment(name))
+    for name in (*archive.MODULES, *archive.UNREAD):
+        assert name in named
+    for name, module in archive.MODULES.items():
+        assert callable(getattr(import_module(f"prolepsis.archive.{module}"), name))
 
 
 def test_every_family_and_variant_has_a_claim_test() -> None:

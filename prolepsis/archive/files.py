@@ -2,47 +2,46 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from prolepsis.archive.kinds import BROKEN, KINDS, PAPER, Kind
 from prolepsis.errors import Untested, UserError
 
 Value = TypeVar("Value")
 
-KINDS: Mapping[str, frozenset[str]] = {
-    "pair sweep": frozenset({"clt_repo", "n_pairs", "results"}),
-    "position sweep": frozenset({"clt_repo", "inject_feature", "sweep"}),
-}
-"""Kind of recording → the keys by which it is known."""
 RECORDED = "recorded-"
 """What the id of a recording starts with; the preset's id follows."""
 LARGEST = 64 * 2**20
 """Bytes beyond which a file is no recorded output; vocabularies and tokenizers of that size lie beside them."""
+NAMED = 8
+"""How many files that are no recordings are named; the rest are counted."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What was recorded of one model and transcoder: kind → file."""
+    """What was recorded of one model and transcoder: kind → file, and kind → why its file cannot be read.
+
+    ``preset`` is the id of the preset it is a recording of. An ``extra`` recording holds a second file of one kind
+    and nothing else.
+    """
 
     id: str
+    preset: str
     model: str
     transcoder: str
     files: Mapping[str, Path]
+    broken: Mapping[str, str] = field(default_factory=dict)
+    extra: bool = False
 
-    def read(self, kind: str, take: Callable[[Any], Value]) -> Value:
-        """What ``take`` finds in the file of ``kind``.
-
-        Raises Untested when nothing of the kind was recorded, UserError naming the file when it lacks something.
-        """
-        if kind not in self.files:
-            raise Untested(f"no {kind} was recorded for {self.id}")
-        path = self.files[kind]
-        try:
-            return take(json.loads(path.read_text(encoding="utf-8")))
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: not a whole {kind} ({type(error).__name__}: {error}); get it again") from None
+    def read(self, kind: str, parse: Callable[[Any], Value]) -> Value:
+        """What ``parse`` finds in the file of ``kind``; raises Untested when there is none, or a broken one."""
+        if kind in self.files:
+            return parse(json.loads(self.files[kind].read_text(encoding="utf-8")))
+        raise Untested(self.broken.get(kind, f"no {kind} was recorded for {self.id}"))
 
     @property
     def digest(self) -> str:
@@ -53,41 +52,111 @@ class Recording:
         return whole.hexdigest()[:16]
 
 
-def recordings(folder: Path) -> tuple[Recording, ...]:
-    """The recordings in ``folder``, by model and transcoder; raises UserError when it holds none, or two of a kind."""
+@dataclass(frozen=True)
+class Archive:
+    """The recordings of a folder, and a line for each file, or set of files, that was passed over."""
+
+    recordings: tuple[Recording, ...]
+    skipped: tuple[str, ...]
+
+
+def open_archive(folder: Path) -> Archive:
+    """What ``folder`` holds, by model and transcoder; the paper's transcoders are there even with no file.
+
+    A second whole file of a kind becomes an extra recording; the first is the one with the shortest name, as variants
+    of a run have its name and more. A broken file, one that is there twice and one of no known kind are skipped and
+    named. Raises UserError when there is no file of any known kind.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the clone that holds the recorded outputs")
-    found: dict[tuple[str, str], dict[str, Path]] = {}
-    for path in sorted(folder.rglob("*.json")):
-        known = _known(path)
-        if known is None:
+    found, skipped, others = _Found(), list[str](), list[str]()
+    for path in sorted(folder.rglob("*.json"), key=lambda path: (len(path.name), path)):
+        name = str(path.relative_to(folder))
+        try:
+            contents = _contents(path)
+        except (OSError, ValueError, RecursionError) as error:
+            skipped.append(f"{name}: cannot be read as JSON ({error}); skipped")
             continue
-        kind, model, transcoder = known
-        files = found.setdefault((model, transcoder), {})
-        if kind in files:
-            raise UserError(
-                f"{path}: a {kind} of {transcoder} is also in {files[kind]}; give a folder with one of them"
-            )
-        files[kind] = path
-    if not found:
-        raise UserError(f"{folder}: holds no recorded output; known are {' and '.join(f'{kind}s' for kind in KINDS)}")
-    return tuple(Recording(_id(transcoder), model, transcoder, files) for (model, transcoder), files in found.items())
+        kind = next((kind for kind in KINDS if kind.knows(contents)), None)
+        if kind is None:
+            others.append(name)
+        else:
+            skipped += found.take(kind, name, path, contents)
+    if not found.presets:
+        raise UserError(f"{folder}: holds no recorded output; known are {', '.join(kind.name for kind in KINDS)}")
+    if others:
+        more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+        skipped.append(f"of no known kind and skipped: {', '.join(others[:NAMED])}{more}")
+    return Archive(tuple(found.recordings()), tuple(skipped))
 
 
-def _known(path: Path) -> tuple[str, str, str] | None:
-    """(kind, model, transcoder) of a file, None for anything that is no recorded output."""
-    if path.stat().st_size > LARGEST:
+def _contents(path: Path) -> Any:
+    """The contents of a JSON file, None for what is too large to be a recording or no file at all."""
+    if not path.is_file() or path.stat().st_size > LARGEST:
         return None
-    try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return None
-    if isinstance(contents, dict):
-        for kind, keys in KINDS.items():
-            if keys <= contents.keys():
-                return kind, str(contents.get("model")), str(contents["clt_repo"])
-    return None
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _id(transcoder: str) -> str:
-    return f"{RECORDED}{transcoder.rpartition('/')[2].removeprefix('clt-').lower()}"
+class _Found:
+    """Files as they are come upon, by the preset they are recordings of."""
+
+    def __init__(self) -> None:
+        self.presets: dict[str, tuple[str, str]] = {}
+        self.whole: dict[tuple[str, str], list[Path]] = {}
+        self.broken: dict[tuple[str, str], str] = {}
+        self.seen: dict[bytes, str] = {}
+
+    def take(self, kind: Kind, name: str, path: Path, contents: Any) -> Iterable[str]:
+        """Keep a file of a known kind; yields why it was skipped, if it was."""
+        digest = hashlib.sha256(path.read_bytes()).digest()
+        if digest in self.seen:
+            yield f"{name}: the same file as {self.seen[digest]}; skipped"
+            return
+        self.seen[digest] = name
+        model, transcoder, fault = "", "", None
+        try:
+            model, transcoder = kind.owner(contents)
+            kind.parse(contents)
+        except BROKEN as error:
+            fault = f"{name}: not a whole {kind.name} ({type(error).__name__}: {error}); get it again"
+            yield f"{fault}; skipped"
+        if not transcoder:
+            return
+        preset = _preset(transcoder)
+        self.presets.setdefault(preset, (model, transcoder))
+        if fault is None:
+            self.whole.setdefault((preset, kind.name), []).append(path)
+        else:
+            self.broken[preset, kind.name] = fault
+
+    def recordings(self) -> Iterable[Recording]:
+        """A recording per preset, then the extra ones; the paper's own presets whether anything was found or not."""
+        for transcoder, (model, _) in PAPER.items():
+            self.presets.setdefault(_preset(transcoder), (model, transcoder))
+        taken = {f"{RECORDED}{preset}" for preset in self.presets}
+        for preset, (model, transcoder) in self.presets.items():
+            files = {kind: paths[0] for (of, kind), paths in self.whole.items() if of == preset}
+            broken = {kind: fault for (of, kind), fault in self.broken.items() if of == preset}
+            yield Recording(f"{RECORDED}{preset}", preset, model, transcoder, files, broken)
+        for (preset, kind), paths in self.whole.items():
+            for path in paths[1:]:
+                name = _unused(f"{RECORDED}{preset}-{_slug(path.stem, preset)}", taken)
+                yield Recording(name, preset, *self.presets[preset], {kind: path}, extra=True)
+
+
+def _preset(transcoder: str) -> str:
+    return transcoder.rpartition("/")[2].lower().removeprefix("clt-")
+
+
+def _slug(stem: str, preset: str) -> str:
+    """A file's name as part of an id, without what the id has already."""
+    return re.sub("[^a-z0-9.]+", "-", stem.lower().removeprefix(preset)).strip("-") or "more"
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """``name``, or that with the first number that makes it new; it is then taken."""
+    number, free = 2, name
+    while free in taken:
+        number, free = number + 1, f"{name}-{number}"
+    taken.add(free)
+    return free

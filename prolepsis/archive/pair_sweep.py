@@ -1,24 +1,87 @@
-"""The recorded sweeps of every pair of prompt and injected word (section 5, appendix D)."""
+"""The recorded sweeps of every pair of prompt and injected word (section 5, appendix D).
+
+Published ratios divide by a probability without an edit that was recorded without Gemma's softcap, and is too small by
+that. Ratios here are against the floor within the sweep: the same forward pass with the edit at another position.
+"""
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from prolepsis import swept_pairs
 from prolepsis.archive.files import Recording
+from prolepsis.archive.numbers import finite, log_odds, probability, whole
 from prolepsis.archive.single import single
+from prolepsis.errors import Untested
 from prolepsis.measurement import Measurement
-from prolepsis.swept_pairs import STRONG, SweptPair
+from prolepsis.names import Feature
+from prolepsis.swept_pairs import NOISE, STRONG, SweptPair
 
+KIND = "pair sweep"
 DETECTABLE = 1.0
 """A pair is detectable when some position lifts the word's log-odds this far, in nats, above the in-sweep floor."""
+NAMED = "around"
+"""The word of the redirect that section 5 calls the best."""
+
+
+@dataclass(frozen=True)
+class Pair(SweptPair):
+    """One recorded pair: the natural rhyme of its prompt, and P(inject word) without an edit where it was recorded."""
+
+    natural: str
+    baseline: float | None
+
+    @property
+    def floor_log_odds(self) -> float:
+        """Median log-odds over positions."""
+        return statistics.median(self.log_odds)
+
+    @property
+    def ratio(self) -> float:
+        """The best probability over the in-sweep floor."""
+        return self.best / self.floor
+
+
+@dataclass(frozen=True)
+class Sweeps:
+    """All pairs, and the strength their words are injected with."""
+
+    strength: float
+    pairs: tuple[Pair, ...]
+
+
+def parse(contents: Any) -> Sweeps:
+    """The pairs a file holds, which are as many as it says."""
+    pairs = tuple(_pair(number, entry) for number, entry in enumerate(contents["results"], 1))
+    if len(pairs) != whole(contents["n_pairs"]) or not pairs:
+        raise ValueError(f"{contents['n_pairs']} pairs are announced, {len(pairs)} are there")
+    return Sweeps(finite(contents["inject_strength"]), pairs)
+
+
+def _pair(number: int, entry: Any) -> Pair:
+    positions = sorted(entry["positions"], key=lambda position: whole(position["position"]))
+    if len(positions) < 2:
+        raise ValueError(f"pair {number} has {len(positions)} positions")
+    feature, baseline = entry["inject_feature"], entry.get("baseline_p_inject")
+    return Pair(
+        id=f"{number}: {entry['natural_group']} -> {entry['inject_word']}",
+        prompt=str(entry["prompt_text"]),
+        natural=str(entry["natural_group"]),
+        word=str(entry["inject_word"]),
+        group=str(entry["alt_group"]),
+        feature=str(Feature(whole(feature["layer"]), whole(feature["index"]))),
+        probabilities=tuple(probability(position["p_inject"]) for position in positions),
+        baseline=None if baseline is None else probability(baseline),
+    )
 
 
 def localisation_rate(recording: Recording) -> Measurement:
     """Share of detectable pairs that localise; pairs without any peak above the floor are left aside."""
     return _of_pairs(
         recording, "localisation_rate", "proportion", lambda pair: float(pair.localises),
-        lambda pair: max(pair.log_odds) - statistics.median(pair.log_odds) > DETECTABLE,
+        lambda pair: max(pair.log_odds) - pair.floor_log_odds > DETECTABLE,
     )  # fmt: skip
 
 
@@ -33,9 +96,74 @@ def strong_localisation(recording: Recording) -> Measurement:
 def redirect_gain(recording: Recording) -> Measurement:
     """How far the edit at the last position lifts the word above the in-sweep floor, in nats of log-odds."""
     return _of_pairs(
-        recording, "redirect_gain", "nats", lambda pair: pair.log_odds[-1] - statistics.median(pair.log_odds),
-        lambda _: True,
-    )  # fmt: skip
+        recording, "redirect_gain", "nats", lambda pair: pair.log_odds[-1] - pair.floor_log_odds, lambda _: True
+    )
+
+
+def floor_over_baseline(recording: Recording) -> Measurement:
+    """How far the in-sweep floor lies above the probability recorded without an edit, in nats of log-odds."""
+    baselines = {pair.id: pair.baseline for pair in _pairs(recording)}
+    known = {name: log_odds(p) for name, p in baselines.items() if p is not None}
+    if len(known) < len(baselines):
+        raise Untested(f"the pair sweep of {recording.id} lacks baseline_p_inject, the probability without an edit")
+    return _of_pairs(
+        recording, "floor_over_baseline", "nats", lambda pair: pair.floor_log_odds - known[pair.id], lambda _: True
+    )
+
+
+def pairs_twice(recording: Recording) -> Measurement:
+    """Number of pairs whose prompt and word, or whose whole sweep, another pair has had before."""
+    pairs = _pairs(recording)
+    asked, sweeps = {(pair.prompt, pair.word) for pair in pairs}, {pair.probabilities for pair in pairs}
+    return single(recording, "pairs_twice", "count", 2 * len(pairs) - len(asked) - len(sweeps))
+
+
+def recorded_pairs(recording: Recording) -> Measurement:
+    """Number of pairs."""
+    return _count(recording, "recorded_pairs", lambda _: True)
+
+
+def recorded_localisation(recording: Recording) -> Measurement:
+    """Share of all pairs that localise, those without any peak counted as the paper counts them."""
+    pairs = _pairs(recording)
+    value = statistics.fmean(pair.localises for pair in pairs)
+    return single(recording, "recorded_localisation", "proportion", value)
+
+
+def recorded_pairs_astray(recording: Recording) -> Measurement:
+    """Number of pairs that do not localise."""
+    return _count(recording, "recorded_pairs_astray", lambda pair: not pair.localises)
+
+
+def recorded_largest_group(recording: Recording) -> Measurement:
+    """Number of pairs whose prompts have the commonest natural rhyme."""
+    groups = Counter(pair.natural for pair in _pairs(recording))
+    return single(recording, "recorded_largest_group", "count", max(groups.values()), detail={"pairs": dict(groups)})
+
+
+def published_strong_pairs(recording: Recording) -> Measurement:
+    """Number of pairs redirected to one in ten or more."""
+    return _figure(recording, "published_strong_pairs", "count", swept_pairs.strong_pairs)
+
+
+def recorded_pairs_from_hundredth(recording: Recording) -> Measurement:
+    """Number of pairs redirected to one in a hundred or more, but less than one in ten."""
+    return _count(recording, "recorded_pairs_from_hundredth", lambda pair: 1e-2 <= pair.best < STRONG)
+
+
+def recorded_pairs_from_thousandth(recording: Recording) -> Measurement:
+    """Number of pairs redirected to one in a thousand or more, but less than one in a hundred."""
+    return _count(recording, "recorded_pairs_from_thousandth", lambda pair: 1e-3 <= pair.best < 1e-2)
+
+
+def recorded_pairs_from_millionth(recording: Recording) -> Measurement:
+    """Number of pairs redirected to one in a million or more, but less than one in a thousand."""
+    return _count(recording, "recorded_pairs_from_millionth", lambda pair: NOISE <= pair.best < 1e-3)
+
+
+def recorded_pairs_in_noise(recording: Recording) -> Measurement:
+    """Number of pairs redirected to less than one in a million."""
+    return _count(recording, "recorded_pairs_in_noise", lambda pair: pair.best < NOISE)
 
 
 def published_best_redirect(recording: Recording) -> Measurement:
@@ -53,34 +181,29 @@ def published_median_redirect(recording: Recording) -> Measurement:
     return _figure(recording, "published_median_redirect", "probability", swept_pairs.median_redirect)
 
 
-def published_strong_pairs(recording: Recording) -> Measurement:
-    """How many pairs are strong redirects."""
-    return _figure(recording, "published_strong_pairs", "count", swept_pairs.strong_pairs)
+def ratio_of_best_redirect(recording: Recording) -> Measurement:
+    """The best redirect over its in-sweep floor."""
+    return _ratio(recording, "ratio_of_best_redirect", _best(recording))
 
 
-def published_strong_groups(recording: Recording) -> Measurement:
-    """How many rhyme groups the strong redirects inject words of."""
-    return _figure(recording, "published_strong_groups", "count", swept_pairs.strong_groups)
+def ratio_of_weakest_redirect(recording: Recording) -> Measurement:
+    """The weakest redirect over its in-sweep floor."""
+    return _ratio(recording, "ratio_of_weakest_redirect", _weakest(recording))
 
 
-def published_noise_pairs(recording: Recording) -> Measurement:
-    """Share of the pairs that do not localise whose best redirect lies where noise dominates."""
-    return _figure(recording, "published_noise_pairs", "proportion", swept_pairs.noise_pairs)
+def named_redirect(recording: Recording) -> Measurement:
+    """The best redirect to the word section 5 names."""
+    return single(recording, "named_redirect", "probability", _named(recording).best)
 
 
-def published_words_astray(recording: Recording) -> Measurement:
-    """How many words the pairs that do not localise inject."""
-    return _figure(recording, "published_words_astray", "count", swept_pairs.words_astray)
-
-
-def published_floor(recording: Recording) -> Measurement:
-    """The lowest in-sweep floor of any pair."""
-    return _figure(recording, "published_floor", "probability", swept_pairs.lowest_floor)
+def ratio_of_named_redirect(recording: Recording) -> Measurement:
+    """The same over its in-sweep floor."""
+    return _ratio(recording, "ratio_of_named_redirect", _named(recording))
 
 
 def published_best_ratio(recording: Recording) -> Measurement:
-    """The largest ratio of a best redirect to its in-sweep floor."""
-    return _figure(recording, "published_best_ratio", "fold", swept_pairs.best_ratio)
+    """The largest ratio over an in-sweep floor of all pairs."""
+    return _ratio(recording, "published_best_ratio", max(_pairs(recording), key=lambda pair: pair.ratio))
 
 
 def published_layer_gradient(recording: Recording) -> Measurement:
@@ -90,22 +213,37 @@ def published_layer_gradient(recording: Recording) -> Measurement:
 
 def recorded_strength(recording: Recording) -> Measurement:
     """The strength of the injected feature."""
-    value = recording.read("pair sweep", lambda contents: float(contents["inject_strength"]))
-    return single(recording, "recorded_strength", "strength", value)
+    return single(recording, "recorded_strength", "strength", recording.read(KIND, parse).strength)
 
 
-def _figure(
-    recording: Recording, experiment: str, unit: str, figure: Callable[[Sequence[SweptPair]], float]
-) -> Measurement:
-    return single(recording, experiment, unit, figure(_pairs(recording)))
+def published_strong_groups(recording: Recording) -> Measurement:
+    """How many rhyme groups the strong redirects inject words of."""
+    groups = sorted({pair.group for pair in _pairs(recording) if pair.best >= STRONG})
+    return _figure(recording, "published_strong_groups", "count", swept_pairs.strong_groups, detail={"groups": groups})
+
+
+def published_noise_pairs(recording: Recording) -> Measurement:
+    """Share of the pairs that do not localise whose best redirect lies where noise dominates."""
+    return _figure(recording, "published_noise_pairs", "proportion", swept_pairs.noise_pairs)
+
+
+def published_words_astray(recording: Recording) -> Measurement:
+    """How many words the pairs that do not localise inject."""
+    words = sorted({pair.word for pair in _pairs(recording) if not pair.localises})
+    return _figure(recording, "published_words_astray", "count", swept_pairs.words_astray, detail={"words": words})
+
+
+def published_floor(recording: Recording) -> Measurement:
+    """The lowest in-sweep floor of any pair."""
+    return _figure(recording, "published_floor", "probability", swept_pairs.lowest_floor)
 
 
 def _of_pairs(
     recording: Recording,
     experiment: str,
     unit: str,
-    value: Callable[[SweptPair], float],
-    detectable: Callable[[SweptPair], bool],
+    value: Callable[[Pair], float],
+    detectable: Callable[[Pair], bool],
 ) -> Measurement:
     pairs = _pairs(recording)
     return Measurement(
@@ -124,21 +262,40 @@ def _of_pairs(
     )
 
 
-def _pairs(recording: Recording) -> list[SweptPair]:
-    def take(contents: Any) -> list[SweptPair]:
-        return [_pair(number, entry) for number, entry in enumerate(contents["results"], 1)]
+def _figure(
+    recording: Recording,
+    experiment: str,
+    unit: str,
+    figure: Callable[[Sequence[Pair]], float],
+    detail: dict[str, Any] | None = None,
+) -> Measurement:
+    return single(recording, experiment, unit, figure(_pairs(recording)), detail=detail)
 
-    return recording.read("pair sweep", take)
+
+def _count(recording: Recording, experiment: str, counted: Callable[[Pair], bool]) -> Measurement:
+    return single(recording, experiment, "count", sum(map(counted, _pairs(recording))))
 
 
-def _pair(number: int, entry: Any) -> SweptPair:
-    positions = sorted(entry["positions"], key=lambda position: int(position["position"]))
-    feature = entry["inject_feature"]
-    return SweptPair(
-        id=f"{number}: {entry['natural_group']} -> {entry['inject_word']}",
-        prompt=str(entry["prompt_text"]),
-        word=str(entry["inject_word"]),
-        group=str(entry["alt_group"]),
-        feature=f"L{feature['layer']}:{feature['index']}",
-        probabilities=tuple(float(position["p_inject"]) for position in positions),
-    )
+def _ratio(recording: Recording, experiment: str, pair: Pair) -> Measurement:
+    """``detail`` has the ratio as published, over the probability without an edit, where that was recorded."""
+    over_baseline = None if pair.baseline is None else pair.best / pair.baseline
+    return single(recording, experiment, "fold", pair.ratio, detail={"pair": pair.id, "over baseline": over_baseline})
+
+
+def _pairs(recording: Recording) -> tuple[Pair, ...]:
+    return recording.read(KIND, parse).pairs
+
+
+def _best(recording: Recording) -> Pair:
+    return max(_pairs(recording), key=lambda pair: pair.best)
+
+
+def _weakest(recording: Recording) -> Pair:
+    return min(_pairs(recording), key=lambda pair: pair.best)
+
+
+def _named(recording: Recording) -> Pair:
+    named = [pair for pair in _pairs(recording) if pair.word == NAMED]
+    if not named:
+        raise Untested(f"the pair sweep of {recording.id} injects no {NAMED!r}")
+    return max(named, key=lambda pair: pair.best)

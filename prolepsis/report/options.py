@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from prolepsis.archive.files import open_archive
 from prolepsis.errors import UserError
 from prolepsis.report.comparison import Failure
 from prolepsis.report.subjects import SubjectSource, known_subjects, select_subjects
@@ -21,6 +22,7 @@ class Settings:
 
     ``asked`` is the option by which something was asked for that has to be measured, None without one; ``named`` are
     the ids of the subjects it names, if it names any.
+    ``skipped`` names the files of an archive that were passed over.
     ``repeat`` are the options a command needs to meet the same subjects under the same conditions.
     """
 
@@ -36,6 +38,7 @@ class Settings:
     asked: str | None
     named: frozenset[str]
     repeat: tuple[str, ...]
+    skipped: tuple[str, ...]
 
     @classmethod
     def of(cls, config: pytest.Config) -> "Settings":
@@ -43,7 +46,8 @@ class Settings:
         option, here = config.option, config.invocation_params.dir
         if option.claims_transcoder and not option.claims_model:
             raise UserError("--claims-transcoder needs the model it reads: give --claims-model PATH too")
-        given = (option.claims_preset, option.claims_model, option.claims_transcoder, option.claims_archive)
+        archive = open_archive(here / option.claims_archive) if option.claims_archive else None
+        given = (option.claims_preset, option.claims_model, option.claims_transcoder, archive)
         known = known_subjects(*given, here)
         recorded = [source.id for source in known.values() if source.tier == "archive"]
         named = [*option.claims_subject, *([Path(option.claims_model).name] if option.claims_model else []), *recorded]
@@ -66,6 +70,7 @@ class Settings:
             asked=_asked(option),
             named=frozenset(Path(ref).name for ref in named),
             repeat=_repeat(option, here),
+            skipped=archive.skipped if archive else (),
         )
 
 

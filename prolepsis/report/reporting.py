@@ -44,7 +44,7 @@ class Reporting:
         self.raised: set[tuple[str, str, str]] = set()
         self.crashed = False
         self.user_errors: dict[str, None] = {}
-        self.notes: list[str] = []
+        self.notes = [f"--claims-archive: {line}" for line in run.settings.skipped]
         self.damaged: dict[str, None] = {}
         self.taken_over: set[str] = set()
         self.report: dict[str, Any] | None = None

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import prolepsis
 from prolepsis import organisms
-from prolepsis.archive.files import RECORDED, Recording, recordings
+from prolepsis.archive import asks
+from prolepsis.archive.files import Archive, Recording
 from prolepsis.errors import Untested, UserError
 from prolepsis.ledger import Claim
 from prolepsis.published import Published
@@ -58,11 +59,13 @@ def is_asked(claim: Claim, source: SubjectSource) -> bool:
         return False
     if source.tier == "organism" and source.model is None:
         return source.id in organisms.SUITES[claim.suite]
-    return source.tier in ("arithmetic", "property") or claim.model in ("", source.id.removeprefix(RECORDED))
+    if source.recording is not None:
+        return asks(claim, source.recording)
+    return source.tier in ("arithmetic", "property") or claim.model in ("", source.id)
 
 
 def known_subjects(
-    preset: str | None, model: str | None, transcoder: str | None, archive: str | None, here: Path
+    preset: str | None, model: str | None, transcoder: str | None, archive: Archive | None, here: Path
 ) -> Mapping[str, SubjectSource]:
     """Every subject that can be asked for by id: what the user brings, presets, the paper, random ones, bundled ones.
 
@@ -71,7 +74,7 @@ def known_subjects(
     sources = [_brought(model, transcoder, here)] if model else []
     sources += read_presets(here / preset) if preset else []
     sources += [*read_presets(PRESETS), PAPER, RANDOM]
-    sources += [_recorded(recording) for recording in (recordings(here / archive) if archive else ())]
+    sources += [_recorded(recording) for recording in (archive.recordings if archive else ())]
     sources += [SubjectSource(id=name, tier="organism") for name in organisms.BUNDLED]
     known: dict[str, SubjectSource] = {}
     for source in sources:
