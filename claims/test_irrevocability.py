@@ -15,6 +15,12 @@ def test_a_correction_does_nothing(verify: Callable[[], None]) -> None:
     verify()
 
 
+@pytest.mark.claims(family="correction routing", variant="published")
+def test_a_correction_moves_attention(verify: Callable[[], None]) -> None:
+    """The total shift of attention as the correction grows."""
+    verify()
+
+
 @pytest.mark.claims(family="irrevocability", variant="asked")
 def test_a_commitment_resists(verify: Callable[[], None]) -> None:
     """Dose ratios of a lever with and without the commitment."""

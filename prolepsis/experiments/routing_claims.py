@@ -41,7 +41,9 @@ def top_head_change(subject: Subject) -> Measurement:
     arms = {
         "matched random": {one.pair.id: statistics.fmean(found.top(one, arm) for arm in RANDOM) for one in found.routed}
     }
-    return _measurement(subject, "top_head_change", top_changes, unit="attention", arms=arms, detail=_detail(found))
+    return routed_measurement(
+        subject, "top_head_change", top_changes, unit="attention", arms=arms, detail=_detail(found)
+    )
 
 
 def top_changes(subject: Subject) -> Values:
@@ -61,7 +63,7 @@ def top_head_share(subject: Subject) -> Measurement:
     for one in found.routed:
         nats = [value for head, value in lost[one.pair.id].items() if head != found.top_head(one)]
         others[one.pair.id] = statistics.fmean(nats) / max(one.redirect, DETECTABLE) if nats else 0.0
-    return _measurement(
+    return routed_measurement(
         subject,
         "top_head_share",
         top_shares,
@@ -96,7 +98,7 @@ def late_heads(subject: Subject) -> Measurement:
             one.pair.id: statistics.fmean(_late(subject, one.changes[arm]) for arm in RANDOM) for one in found.routed
         },
     }
-    return _measurement(
+    return routed_measurement(
         subject, "late_heads", late_shares, unit="proportion", arms=arms, reach=_late_rows(subject, found)
     )
 
@@ -123,7 +125,7 @@ def amplification(subject: Subject) -> Measurement:
         },
     }
     able = tuple(one.pair.id for one in found.routed if one.reached["inject"] and one.redirect > DETECTABLE)
-    return _measurement(subject, "amplification", amplifications, unit="nats", arms=arms, detectable=able)
+    return routed_measurement(subject, "amplification", amplifications, unit="nats", arms=arms, detectable=able)
 
 
 def amplifications(subject: Subject) -> Values:
@@ -148,7 +150,7 @@ def saturation(subject: Subject) -> Measurement:
         for one in found.routed
         if one.redirect > DETECTABLE and abs(one.changes["both ×2"].get(found.top_head(one), 0.0)) > STILL
     )
-    return _measurement(
+    return routed_measurement(
         subject, "saturation", saturations, unit="ratio", arms=arms, detectable=able, detail=_detail(found)
     )
 
@@ -229,7 +231,7 @@ def _detail(found: Routing) -> dict[str, object]:
     }
 
 
-def _measurement(
+def routed_measurement(
     subject: Subject,
     name: str,
     measure: Callable[[Subject], Values],
@@ -240,6 +242,10 @@ def _measurement(
     detail: Mapping[str, object] | None = None,
     reach: list[dict[str, object]] | None = None,
 ) -> Measurement:
+    """A measurement on the routed pairs; ``measure`` gives its values, and those of the untrained twin.
+
+    ``reach`` says per template whether the edit moves any attention, unless given.
+    """
     start = time.perf_counter()
     found = once(subject, routing)
     halves = [sorted({one.pair.recipient.group for one in found.routed if one.pair.half == half}) for half in (0, 1)]
