@@ -1,4 +1,4 @@
-"""Does attention to the last token move more the stronger a commitment is corrected? (appendix G.2 of the paper)
+"""How far a correction moves attention to the last token, the stronger it is (appendix G.2 of the paper).
 
 The edits are those of :mod:`prolepsis.experiments.correction`, all at the last token, and the total shift is
 Σ|Δattention| over all heads, from the last token to itself, against the unedited run. A shift that grows as much under

@@ -18,6 +18,7 @@ from prolepsis.experiments.head_routing import (
     lost_by_head,
     routing,
 )
+from prolepsis.experiments.prompt_bootstrap import bootstrap_over_prompts
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.selection import Pattern
@@ -35,14 +36,15 @@ def top_head_change(subject: Subject) -> Measurement:
     """|Δattention| of the top head, which is chosen on the other half, with its control arms.
 
     Arms: ``matched random`` (with a top head of its own), ``untrained twin``. ``detail`` has the injected word's
-    log-odds under the very same edit, all heads' mean Δattention, and the sweep of strengths.
+    log-odds under the very same edit, all heads' mean Δattention, the sweep of strengths, and a bootstrap over prompts.
     """
     found = once(subject, routing)
+    bootstrap = {"bootstrap over prompts": bootstrap_over_prompts([one.changes["both"] for one in found.routed])}
     arms = {
         "matched random": {one.pair.id: statistics.fmean(found.top(one, arm) for arm in RANDOM) for one in found.routed}
     }
     return routed_measurement(
-        subject, "top_head_change", top_changes, unit="attention", arms=arms, detail=_detail(found)
+        subject, "top_head_change", top_changes, unit="attention", arms=arms, detail=_detail(found) | bootstrap
     )
 
 

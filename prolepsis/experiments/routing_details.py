@@ -121,8 +121,8 @@ def superadditivities(subject: Subject) -> Values:
 def soft_response(subject: Subject) -> Measurement:
     """The top head's |Δattention| at a third of the main strength, over a third of that at the main strength.
 
-    1 in proportion, 0 where a basin holds small edits. Only pairs whose top head moves at the main strength count.
-    Arms: ``hard basin`` (0), ``matched random`` (with a top head of its own), ``untrained twin``.
+    1 in proportion or beyond it, 0 where a basin holds small edits. Only pairs whose top head moves at the main
+    strength count. Arms: ``hard basin`` (0), ``matched random`` (with a top head of its own), ``untrained twin``.
     """
     found = once(subject, routing)
     arms = {
@@ -177,4 +177,4 @@ def _softness(found: Routing, one: Routed, arm: str) -> float:
     """1, as in proportion, for a head that does not move at all."""
     head = found.top_head(one, arm)
     small, main = (abs(one.changes[of].get(head, 0.0)) for of in (f"{arm} ×{SMALL:.3g}", arm))
-    return small / (SMALL * main) if main > STILL else 1.0
+    return min(small / (SMALL * main), 1.0) if main > STILL else 1.0
