@@ -11,13 +11,7 @@ import pytest
 
 @pytest.mark.claims(family="irrevocability", variant="published")
 def test_a_correction_does_nothing(verify: Callable[[], None]) -> None:
-    """The committed word, the contradictory word, and the head's attention under the published correction."""
-    verify()
-
-
-@pytest.mark.claims(family="correction routing", variant="published")
-def test_a_correction_moves_attention(verify: Callable[[], None]) -> None:
-    """The total shift of attention as the correction grows."""
+    """The committed word, the contradictory word, and attention under the published correction."""
     verify()
 
 

@@ -20,15 +20,3 @@ def test_attention_to_the_site_changes(verify: Callable[[], None]) -> None:
 def test_heads_carry_the_redirect(verify: Callable[[], None]) -> None:
     """Outputs, patterns and values of the heads chosen on the other half, and whether attention tells them apart."""
     verify()
-
-
-@pytest.mark.claims(family="q3 details", variant="published")
-def test_lesser_heads_and_small_strengths(verify: Callable[[], None]) -> None:
-    """The heads after the top two, what suppression adds to them, and what a third of the strength does."""
-    verify()
-
-
-@pytest.mark.claims(family="q3 details", variant="asked")
-def test_suppression_amplifies(verify: Callable[[], None]) -> None:
-    """Whether both edits together move more than the sum of either."""
-    verify()

@@ -9,6 +9,8 @@ import statistics
 import time
 from collections.abc import Mapping
 
+import torch
+
 from prolepsis.controls import matched_random, once, reach_row, unembedding_direction
 from prolepsis.edits import Add, Row
 from prolepsis.experiments.correction import STEPS, Protocol, outcomes, protocols
@@ -45,7 +47,8 @@ def _shifts(subject: Subject, made: Protocol, seed: int) -> dict[str, float]:
         runs[f"random {draw}"] = [*committed, *(Add(at, last, largest * vector) for at, vector in random.items())]
     heads = [Head(layer, index) for layer in range(subject.n_layers) for index in range(subject.n_heads)]
     out = clean.edit([[], *runs.values()], Read(logits=(), patterns=tuple((head, last) for head in heads)))
-    total = sum((out.patterns[head, last][:, last] - out.patterns[head, last][0, last]).abs() for head in heads)
+    attention = torch.stack([out.patterns[head, last][:, last] for head in heads])  # [heads, runs]
+    total = (attention - attention[:, :1]).abs().sum(0)
     return dict(zip(runs, total[1:].tolist(), strict=True))
 
 
