@@ -11,7 +11,7 @@ import pytest
 
 @pytest.mark.claims(family="irrevocability", variant="published")
 def test_a_correction_does_nothing(verify: Callable[[], None]) -> None:
-    """The committed word, the contradictory word, and the head's attention under the published correction."""
+    """The committed word, the contradictory word, and attention under the published correction."""
     verify()
 
 

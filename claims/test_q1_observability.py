@@ -17,6 +17,12 @@ def test_planning_is_invisible_without_transcoders(verify: Callable[[], None]) -
     verify()
 
 
+@pytest.mark.claims(family="q1 details", variant="published")
+def test_each_method_misses(verify: Callable[[], None]) -> None:
+    """Every method by itself with the paper's sampling, and the two reasons given: a gap, and a divergence."""
+    verify()
+
+
 @pytest.mark.claims(family="q1", variant="asked")
 def test_a_transcoder_is_needed(verify: Callable[[], None]) -> None:
     """Steering at a site at equal off-target KL, and the contrast with the sign that points at the target."""

@@ -1,5 +1,7 @@
 """The six methods and contrastive steering measure what is known of planted and trained subjects."""
 
+import math
+import statistics
 from functools import cache
 
 import pytest
@@ -11,8 +13,9 @@ from prolepsis import ledger
 from prolepsis.controls import once
 from prolepsis.experiments.contrastive_steering import fact_steering, fact_steering_as_written, rhyme_contrasts
 from prolepsis.experiments.feature_activity import Activity, weights_of
-from prolepsis.experiments.observability import METHODS, best_features, items_of, six_methods, steer_last
+from prolepsis.experiments.observability import METHODS, STRENGTHS, best_features, items_of, sampled_ids, steer_last
 from prolepsis.experiments.rhyme_pairs import Runs
+from prolepsis.experiments.steering_methods import contrastive_probe, decoder_similarity, six_methods
 from prolepsis.judge import judge
 from prolepsis.loading import load_subject
 from prolepsis.names import Feature
@@ -60,14 +63,31 @@ def test_targets_come_from_both_kinds_of_group() -> None:
 
 
 def test_the_decoders_dot_product_finds_the_readout() -> None:
-    """Where neurons write what the unembedding reads, comparing decoders with the word hits at every strength."""
+    """Where neurons write what the unembedding reads, comparing decoders with the word hits from strength 1 on."""
     found = steer_last(subject_of("planted-llama-revocable"))
-    assert all(all(outcome.hits) for outcome in found["decoder dot"].values())
-    assert all(all(outcome.hits) for outcome in found["decoder cosine"].values())
+    assert STRENGTHS[:2] == (0.5, 1.0)
+    for name in ("decoder dot", "decoder cosine"):
+        assert all(outcome.hits == (False, *[True] * 5) for outcome in found[name].values())
     # Strength 1 writes 8, the gain of the planted neurons, straight into the target's logit.
-    assert all(outcome.gains[0] == pytest.approx(8, abs=0.02) for outcome in found["decoder dot"].values())
+    assert all(outcome.gains[1] == pytest.approx(8, abs=0.02) for outcome in found["decoder dot"].values())
     for method in set(METHODS) - {"decoder dot", "decoder cosine"}:
         assert not any(any(outcome.hits) for outcome in found[method].values())
+
+
+def test_drawn_lines_hit_as_often_as_the_temperature_says() -> None:
+    """At strength 1 the target and the natural word tie, so half of the lines hit; below none, from 2 on all."""
+    subject = subject_of("planted-llama-revocable")
+    found = once(subject, steer_last)
+    drawn = sampled_ids(subject)
+    outcomes = found["decoder dot"]
+    assert [item for item, outcome in outcomes.items() if outcome.sampled] == [i for i in outcomes if i in drawn]
+    shares = [list(outcomes[item].sampled) for item in drawn]
+    assert statistics.fmean(share[0] for share in shares) < 0.1
+    assert statistics.fmean(share[1] for share in shares) == pytest.approx(0.5, abs=3 * 0.5 / math.sqrt(3 * len(drawn)))
+    assert all(share[2:] == [1.0] * 4 for share in shares)
+    assert set(decoder_similarity(subject).values.values()) == {1.0}
+    assert set(contrastive_probe(subject).values.values()) == {0.0}
+    assert set(contrastive_probe(subject).arms["last row"].values()) == {1.0}
 
 
 @pytest.mark.parametrize(

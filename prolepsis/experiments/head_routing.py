@@ -37,6 +37,8 @@ LISTED = 10 / 208
 """The paper's list of top heads as a share of all of them."""
 RANDOM = tuple(f"random {draw}" for draw in range(4))
 """Arms of random writes."""
+RANDOM_STRENGTHS = (1 / 3, 1.5, 2.0)
+"""Where random writes are compared with the sweep, in units of the main strength."""
 STILL = 1e-4
 """Attention that changes by less does not change."""
 
@@ -47,8 +49,8 @@ class Routed:
 
     Arms: ``both`` (suppress + inject at the main strength), ``suppress`` and ``inject`` alone, those of :data:`RANDOM`
     (norm and projection on the word matched in every layer), ``random suppress`` (such a write in the suppression's
-    place, the injection kept), and some followed by ``×k``, a multiple of the main strength. ``reached`` says how many
-    layers an arm's write reaches.
+    place, the injection kept) and ``random suppress alone``, and some followed by ``×k``, a multiple of the main
+    strength. ``reached`` says how many layers an arm's write reaches.
     """
 
     pair: Pair
@@ -83,6 +85,10 @@ class Routing:
     def top_head(self, one: Routed, arm: str = "both") -> Head:
         """The head that is top on the other half; one that the edit does not reach where there is none."""
         return self.tops[one.pair.half, arm] or Head(0, 0)
+
+    def ranked(self, one: Routed, arm: str = "both") -> list[Head]:
+        """The heads by their mean |Δattention| on the other half under the same arm, the top one first."""
+        return _ranked([other.changes[arm] for other in self.routed if other.pair.half != one.pair.half])
 
     def detectable(self) -> tuple[str, ...]:
         """The pairs that the main edit redirects."""
@@ -170,14 +176,16 @@ def _routed(subject: Subject, pair: Pair, features: _Features, dose: float, seed
     towards = unembedding_direction(subject, token).cpu()
     both = _sum(features.suppress, features.inject)
     random = {arm: matched_random(both, towards, len(RANDOM) * seed + draw) for draw, arm in enumerate(RANDOM)}
+    in_its_place = matched_random(features.suppress, towards, seed)
     arms = {
         "both": _at(site, both, dose),
         "suppress": _at(site, features.suppress, dose),
         "inject": _at(site, features.inject, dose),
-        "random suppress": _at(site, _sum(matched_random(features.suppress, towards, seed), features.inject), dose),
+        "random suppress": _at(site, _sum(in_its_place, features.inject), dose),
+        "random suppress alone": _at(site, in_its_place, dose),
         **{f"both ×{k:.3g}": _at(site, both, k * dose) for k in STRENGTHS},
         **{arm: _at(site, writes, dose) for arm, writes in random.items()},
-        **{f"{arm} ×{k:g}": _at(site, writes, k * dose) for arm, writes in random.items() for k in (1.5, 2.0)},
+        **{f"{arm} ×{k:.3g}": _at(site, writes, k * dose) for arm, writes in random.items() for k in RANDOM_STRENGTHS},
     }
     heads, last = reached_heads(clean, arms["both"]), len(clean.tokens) - 1
     out = clean.edit([[], *arms.values()], Read(patterns=tuple((head, last) for head in heads)))
@@ -197,5 +205,9 @@ def _routed(subject: Subject, pair: Pair, features: _Features, dose: float, seed
 
 def _top(changes: Sequence[Changes]) -> Head | None:
     """The head of largest mean |Δattention|, None where no head is reached."""
+    return next(iter(_ranked(changes)), None)
+
+
+def _ranked(changes: Sequence[Changes]) -> list[Head]:
     heads = sorted({head for each in changes for head in each}, key=lambda head: (head.layer, head.index))
-    return max(heads, key=lambda head: sum(abs(each.get(head, 0.0)) for each in changes), default=None)
+    return sorted(heads, key=lambda head: -sum(abs(each.get(head, 0.0)) for each in changes))

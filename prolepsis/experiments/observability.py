@@ -1,32 +1,33 @@
 """The paper's six methods that look for a plan without suppression (appendix A), as they were run.
 
 All six choose transcoder features for a target word; five add them and one ablates, at the last prompt token. A hit is
-a greedy next token that is the target: the prompts stop right before the word that ends the line. Targets are taken in
-turn from another rhyme group and from the prompt's own. A method's strength is in units of a word feature's typical
-activation, for the ablation in units of each feature's own. Beside them, on the same metric: the paper's suppress +
-inject, and the target's unembedding direction in units of the distance between the prompt's last row and that of a
-prompt that calls for the target.
+a greedy next token that is the target: the prompts stop right before the word that ends the line. A sampled hit is a
+line, drawn at the paper's temperature, whose last word is the target. Targets are taken in turn from another rhyme
+group and from the prompt's own. A method's strength is in units of a word feature's typical activation, for the
+ablation in units of each feature's own. Beside them, on the same metric: the paper's suppress + inject, and the
+target's unembedding direction in units of the distance between the prompt's last row and that of a prompt that calls
+for the target.
 """
 
 import statistics
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch.nn.functional import normalize
 
-from prolepsis.controls import once, reach_row, unembedding_direction
+from prolepsis.controls import once, unembedding_direction
 from prolepsis.edits import Add, ReplaceRow, Row
+from prolepsis.engine import Readings
 from prolepsis.experiments.feature_activity import Activity, weights_of
 from prolepsis.experiments.position_sweep import strength_unit, word_features
+from prolepsis.experiments.regeneration import last_word
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
 from prolepsis.experiments.steering import lumped_kl
 from prolepsis.experiments.vocabulary_scan import transcoder_of
-from prolepsis.measurement import Measurement
+from prolepsis.generation import sample
 from prolepsis.names import Feature
-from prolepsis.selection import Logits
 from prolepsis.subject import Subject
 from prolepsis.task import Prompt
 
@@ -37,10 +38,13 @@ Values = dict[str, float]
 N_PAIRS = 24
 N_FEATURES = 5
 """Features a method adds."""
-STRENGTHS = (1.0, 4.0, 16.0)
-"""Of the paper's 0.5, 1, 2, 4, 8, 16: the range, in steps that a hit does not fall between."""
-ABLATION_STRENGTH = 4.0
-"""The one strength the ablation was recorded at."""
+STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""The paper's, but for 0, which leaves the prompt as it is."""
+N_SAMPLED, N_SAMPLES, TEMPERATURE, SEED = 18, 3, 0.8, 0
+"""How many items lines are drawn for, how many lines of each at every strength, and how."""
+MAX_NEW_TOKENS = 3
+"""How long a line may go on, of the paper's 50: here one word ends it, and a token or two say so."""
+ITEMS_AT_ONCE = 6
 METHODS = (
     "largest activation",
     "decoder dot",
@@ -77,10 +81,12 @@ class Item:
 class Outcome:
     """What one method did to one item, by strength.
 
-    Hits; gains of the target's and losses of the natural answer's log-odds, and off-target KL, in nats.
+    Hits; share of the lines drawn that hit, empty where none was drawn; gains of the target's and losses of the natural
+    answer's log-odds, and off-target KL, in nats.
     """
 
     hits: tuple[bool, ...]
+    sampled: tuple[float, ...]
     gains: tuple[float, ...]
     losses: tuple[float, ...]
     costs: tuple[float, ...]
@@ -90,6 +96,16 @@ def items_of(subject: Subject) -> tuple[Item, ...]:
     """Two items with a target of another group, two with one of the prompt's own, and so on."""
     pairs = rhyme_pairs(task_of(subject))[:N_PAIRS]
     return tuple(Item(pair, pair.donor if i // 2 % 2 == 0 else pair.mate) for i, pair in enumerate(pairs))
+
+
+def sampled_ids(subject: Subject) -> tuple[str, ...]:
+    """The items that lines are drawn for, half of either kind of target, chosen at random."""
+    chosen: list[str] = []
+    for same in (False, True):
+        ids = [item.id for item in items_of(subject) if (item.target.group == item.pair.recipient.group) == same]
+        order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(SEED)).tolist()
+        chosen += [ids[i] for i in order[: N_SAMPLED // 2]]
+    return tuple(chosen)
 
 
 @dataclass(frozen=True)
@@ -138,28 +154,74 @@ def best_features(scores: Tensor) -> list[Feature]:
 
 def steer_last(subject: Subject) -> dict[str, dict[str, Outcome]]:
     """Method or arm → item id → outcome."""
-    prompts = [once(subject, Runs).clean(item.pair.recipient).tokens for item in items_of(subject)]
+    items, runs = items_of(subject), once(subject, Runs)
+    prompts = [runs.clean(item.pair.recipient).tokens for item in items]
     once(subject, Activity).read((tokens, len(tokens) - 1) for tokens in prompts)
-    found: dict[str, dict[str, Outcome]] = {}
-    for seed, item in enumerate(items_of(subject)):
-        for name, outcome in _steer(subject, item, seed).items():
-            found.setdefault(name, {})[item.id] = outcome
-    return found
+    steered = [_steered(subject, item, seed) for seed, item in enumerate(items)]
+    alike: dict[tuple[int, bool], list[int]] = {}
+    for index, tokens in enumerate(prompts):
+        alike.setdefault((len(tokens), items[index].id in sampled_ids(subject)), []).append(index)
+    outcomes: dict[int, dict[str, Outcome]] = {}
+    for (_, drawn), indices in alike.items():
+        for start in range(0, len(indices), ITEMS_AT_ONCE):
+            batch = indices[start : start + ITEMS_AT_ONCE]
+            outcomes |= zip(batch, _outcomes(subject, [steered[i] for i in batch], drawn=drawn), strict=True)
+    methods = steered[0].rows_of
+    return {name: {item.id: outcomes[i][name] for i, item in enumerate(items)} for name in methods}
 
 
-def _steer(subject: Subject, item: Item, seed: int) -> dict[str, Outcome]:
-    """One item under every method and arm at every strength, in one batch."""
-    runs = once(subject, Runs)
-    clean, donor = runs.clean(item.pair.recipient), runs.clean(item.target)
-    last, top, token = len(clean.tokens) - 1, subject.n_layers - 1, runs.answer(item.target)
-    edits: list[Row] = [[], [ReplaceRow(top, last, donor.resid_post(top)[last])]]
-    rows_of = {"last row": [1]}
+@dataclass(frozen=True)
+class _Steered:
+    """The runs of one item: rows of edits, row 0 without any, and which rows a method or arm has, by strength."""
+
+    item: Item
+    edits: Sequence[Row]
+    rows_of: Mapping[str, Sequence[int]]
+
+
+def _steered(subject: Subject, item: Item, seed: int) -> _Steered:
+    runs, top = once(subject, Runs), subject.n_layers - 1
+    last = len(runs.clean(item.pair.recipient).tokens) - 1
+    edits: list[Row] = [[], [ReplaceRow(top, last, runs.clean(item.target).resid_post(top)[last])]]
+    rows_of = {"no edit": [0], "last row": [1]}
     for name, vectors in _writes(subject, item, seed).items():
         # A method that finds no feature leaves the prompt as it is: row 0.
         strengths = STRENGTHS if vectors else ()
         rows_of[name] = list(range(len(edits), len(edits) + len(strengths))) or [0] * len(STRENGTHS)
         edits += [[Add(at, last, strength * vector) for at, vector in vectors.items()] for strength in strengths]
-    out = clean.edit(edits)
+    return _Steered(item, edits, rows_of)
+
+
+def _outcomes(subject: Subject, batch: Sequence[_Steered], *, drawn: bool) -> list[dict[str, Outcome]]:
+    """What every method and arm does to items whose prompts are equally long, in one batch."""
+    runs, task = once(subject, Runs), task_of(subject)
+    ends, words = ([subject.word_id(word) for word in of] for of in (task.line_end, task.answers))
+    limit = int(subject.config.max_position_embeddings)
+    prompts = [runs.clean(one.item.pair.recipient).tokens for one in batch for _ in one.edits]
+    found = sample(
+        subject,
+        prompts,
+        [edits for one in batch for edits in one.edits],
+        n_samples=N_SAMPLES if drawn else 0,
+        temperature=TEMPERATURE,
+        seed=SEED,
+        max_new_tokens=min(MAX_NEW_TOKENS, limit - len(prompts[0])),
+        stop=ends,
+    )
+    outcomes, start = [], 0
+    for one in batch:
+        here = slice(start, start := start + len(one.edits))
+        said = [[last_word(line, words, ends) for line in lines] for lines in found.lines[here]]
+        outcomes.append(_outcome(subject, one, Readings(logits=found.logits[here, None]), said))
+    return outcomes
+
+
+def _outcome(
+    subject: Subject, one: _Steered, out: Readings, said: Sequence[Sequence[int | None]]
+) -> dict[str, Outcome]:
+    """One item's outcomes; ``out`` and ``said``, the last words of the lines that were drawn, have a row per edit."""
+    runs, item = once(subject, Runs), one.item
+    token = runs.answer(item.target)
     odds, natural = (out.log_odds(of).tolist() for of in (token, runs.answer(item.pair.recipient)))
     p, tops = out.probabilities().double(), out.last_logits.argmax(-1).tolist()
     families = {*runs.family(item.pair.recipient), *runs.family(item.target)}
@@ -167,11 +229,12 @@ def _steer(subject: Subject, item: Item, seed: int) -> dict[str, Outcome]:
     return {
         name: Outcome(
             hits=tuple(tops[i] == token for i in rows),
+            sampled=tuple(statistics.fmean(word == token for word in said[i]) for i in rows if said[i]),
             gains=tuple(odds[i] - odds[0] for i in rows),
             losses=tuple(natural[0] - natural[i] for i in rows),
             costs=tuple(costs[i] for i in rows),
         )
-        for name, rows in rows_of.items()
+        for name, rows in one.rows_of.items()
     }
 
 
@@ -220,68 +283,3 @@ def _others(weights: Mapping[Feature, float], active: Tensor, seed: int) -> dict
         drawn = free[torch.randperm(len(free), generator=generator)].tolist()
         found |= {Feature(layer, index): value for index, value in zip(drawn, values, strict=False)}
     return found
-
-
-def six_methods(subject: Subject) -> Measurement:
-    """Share of items that any of the six methods hits at any strength, with its arms on the same metric.
-
-    Arms: ``suppress + inject``, ``unembedding``; ``last row``, the whole last row replaced by that of the prompt that
-    calls for the target, at the last layer: hits where the metric can hit at all.
-    """
-    start, found = time.perf_counter(), once(subject, steer_last)
-
-    def hits(*names: str) -> Values:
-        return {item: float(any(any(found[name][item].hits) for name in names)) for item in found["ablation"]}
-
-    arms = {arm: hits(arm) for arm in ("suppress + inject", "unembedding", "last row")}
-    measured = _measured(subject, "six_methods", "proportion", {"methods": hits(*METHODS), **arms})
-    return replace(measured, seconds=time.perf_counter() - start)
-
-
-def ablation(subject: Subject) -> Measurement:
-    """Loss of the natural answer's log-odds when the last token's active features are ablated at strength 4.
-
-    Arm: ``other features``, as many that are not active, with the same weights.
-    """
-    start, found = time.perf_counter(), once(subject, steer_last)
-    strength = STRENGTHS.index(ABLATION_STRENGTH)
-    losses = {
-        name: {item: outcome.losses[strength] for item, outcome in found[name].items()}
-        for name in ("ablation", "other features")
-    }
-    return replace(_measured(subject, "ablation", "nats", losses), seconds=time.perf_counter() - start)
-
-
-def _measured(subject: Subject, name: str, unit: str, arms: Mapping[str, Values]) -> Measurement:
-    """The measurement whose values are the first of ``arms``."""
-    found, items, runs = once(subject, steer_last), items_of(subject), once(subject, Runs)
-    (_, values), *others = arms.items()
-    clean = runs.clean(items[0].pair.recipient)
-    last = len(clean.tokens) - 1
-    edit = [Add(subject.n_layers - 1, last, unembedding_direction(subject, runs.answer(items[0].target)))]
-    return Measurement(
-        experiment=name,
-        subject=subject.digest,
-        unit=unit,
-        design="two-way",
-        parameters={
-            "items": list(values),
-            "strengths": list(STRENGTHS),
-            "features": N_FEATURES,
-            "decoding": "greedy, the token after the prompt",
-        },
-        values=values,
-        clusters={item.id: item.clusters for item in items},
-        arms=dict(others),
-        reach={"rows": [reach_row(clean, edit, Logits(last))]},
-        detail={"methods": {method: _table(of.values()) for method, of in found.items()}},
-    )
-
-
-def _table(outcomes: Iterable[Outcome]) -> dict[str, list[float]]:
-    """Mean of each metric by strength."""
-    found = list(outcomes)
-    return {
-        name: [statistics.fmean(column) for column in zip(*(getattr(o, name) for o in found), strict=True)]
-        for name in ("hits", "gains", "losses", "costs")
-    }

@@ -18,6 +18,7 @@ from prolepsis.experiments.head_routing import (
     lost_by_head,
     routing,
 )
+from prolepsis.experiments.prompt_bootstrap import bootstrap_over_prompts
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.selection import Pattern
@@ -35,13 +36,16 @@ def top_head_change(subject: Subject) -> Measurement:
     """|Δattention| of the top head, which is chosen on the other half, with its control arms.
 
     Arms: ``matched random`` (with a top head of its own), ``untrained twin``. ``detail`` has the injected word's
-    log-odds under the very same edit, all heads' mean Δattention, and the sweep of strengths.
+    log-odds under the very same edit, all heads' mean Δattention, the sweep of strengths, and a bootstrap over prompts.
     """
     found = once(subject, routing)
+    bootstrap = {"bootstrap over prompts": bootstrap_over_prompts([one.changes["both"] for one in found.routed])}
     arms = {
         "matched random": {one.pair.id: statistics.fmean(found.top(one, arm) for arm in RANDOM) for one in found.routed}
     }
-    return _measurement(subject, "top_head_change", top_changes, unit="attention", arms=arms, detail=_detail(found))
+    return routed_measurement(
+        subject, "top_head_change", top_changes, unit="attention", arms=arms, detail=_detail(found) | bootstrap
+    )
 
 
 def top_changes(subject: Subject) -> Values:
@@ -61,7 +65,7 @@ def top_head_share(subject: Subject) -> Measurement:
     for one in found.routed:
         nats = [value for head, value in lost[one.pair.id].items() if head != found.top_head(one)]
         others[one.pair.id] = statistics.fmean(nats) / max(one.redirect, DETECTABLE) if nats else 0.0
-    return _measurement(
+    return routed_measurement(
         subject,
         "top_head_share",
         top_shares,
@@ -98,7 +102,7 @@ def late_heads(subject: Subject) -> Measurement:
             for one in found.routed
         },
     }
-    return _measurement(
+    return routed_measurement(
         subject, "late_heads", late_shares, unit="proportion", arms=arms, reach=_late_rows(subject, found)
     )
 
@@ -125,7 +129,7 @@ def amplification(subject: Subject) -> Measurement:
         },
     }
     able = tuple(one.pair.id for one in found.routed if one.reached["inject"] and one.redirect > DETECTABLE)
-    return _measurement(subject, "amplification", amplifications, unit="nats", arms=arms, detectable=able)
+    return routed_measurement(subject, "amplification", amplifications, unit="nats", arms=arms, detectable=able)
 
 
 def amplifications(subject: Subject) -> Values:
@@ -150,7 +154,7 @@ def saturation(subject: Subject) -> Measurement:
         for one in found.routed
         if one.redirect > DETECTABLE and abs(one.changes["both ×2"].get(found.top_head(one), 0.0)) > STILL
     )
-    return _measurement(
+    return routed_measurement(
         subject, "saturation", saturations, unit="ratio", arms=arms, detectable=able, detail=_detail(found)
     )
 
@@ -232,7 +236,7 @@ def _detail(found: Routing) -> dict[str, object]:
     }
 
 
-def _measurement(
+def routed_measurement(
     subject: Subject,
     name: str,
     measure: Callable[[Subject], Values],
@@ -243,6 +247,10 @@ def _measurement(
     detail: Mapping[str, object] | None = None,
     reach: list[dict[str, object]] | None = None,
 ) -> Measurement:
+    """A measurement on the routed pairs; ``measure`` gives its values, and those of the untrained twin.
+
+    ``reach`` says per template whether the edit moves any attention, unless given.
+    """
     start = time.perf_counter()
     found = once(subject, routing)
     halves = [sorted({one.pair.recipient.group for one in found.routed if one.pair.half == half}) for half in (0, 1)]
