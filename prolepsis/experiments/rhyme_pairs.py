@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from prolepsis.engine import CleanRun, clean_run
-from prolepsis.errors import UserError
+from prolepsis.errors import Untested, UserError
 from prolepsis.hooks import Read
 from prolepsis.subject import Subject
 from prolepsis.task import Prompt, Task
@@ -41,9 +41,9 @@ class Pair:
 
 
 def task_of(subject: Subject) -> Task:
-    """The subject's task; raises UserError when it has none, or groups that cannot be halved and paired."""
+    """The subject's task; raises Untested when it has none, UserError for groups that cannot be halved and paired."""
     if subject.task is None:
-        raise UserError(f"{subject.id}: no task.json says what to ask it; name one in a preset (--claims-preset FILE)")
+        raise Untested(f"{subject.id}: no task.json says what to ask it; name one in a preset (--claims-preset FILE)")
     groups = subject.task.groups
     if len(groups) < 12 or len(groups) % 2:
         raise UserError(f"{subject.id}: its task has {len(groups)} rhyme groups; give an even number, at least 12")

@@ -165,6 +165,7 @@ def open_subject(source: SubjectSource, device: str, dtype: str) -> "Subject":
     import torch
 
     from prolepsis.loading import kept_subject, load_subject
+    from prolepsis.screening import screened
     from prolepsis.task import Task
     from prolepsis.transcoder import Transcoder
     from prolepsis.twins import IN_PLACE
@@ -184,7 +185,7 @@ def open_subject(source: SubjectSource, device: str, dtype: str) -> "Subject":
     if transcoder is not None:
         changes["transcoder"] = Transcoder.open(transcoder, subject.n_layers, subject.d_model)
     if source.task is not None:
-        changes["task"] = Task.load(source.base / source.task)
+        changes["task"] = screened(subject, Task.load(source.base / source.task))
     return dataclasses.replace(subject, **changes)
 
 
