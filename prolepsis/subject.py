@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
-from prolepsis.errors import UserError
+from prolepsis.errors import Untested, UserError
 from prolepsis.families import Family, family_of
 from prolepsis.masks import MaskRule
 from prolepsis.published import Published
@@ -147,10 +147,10 @@ class Subject:
     def features(self, layer: int, resid_mid: Tensor) -> Tensor:
         """Activations [..., F] of the transcoder's features of ``layer`` at rows [..., d] of resid_mid.
 
-        Raises UserError when the subject has no transcoder.
+        Raises Untested when the subject has no transcoder.
         """
         if self.transcoder is None:
-            raise UserError(f"{self.id}: it has no transcoder; give one with --claims-transcoder or in a preset")
+            raise Untested(f"{self.id}: it has no transcoder; give one with --claims-transcoder or in a preset")
         read = resid_mid if self.transcoder.input_hook == "hook_resid_mid" else self.part(layer, "mid_norm")(resid_mid)
         return self.transcoder.encode(layer, read)
 

@@ -64,7 +64,7 @@ def test_too_few_groups_are_no_task(planner: Subject) -> None:
     groups = {
         name: words if i < 11 else ("quagga", "quokka") for i, (name, words) in enumerate(planner.task.groups.items())
     }
-    with pytest.raises(Untested, match="10 rhyme groups.*quagga, quokka"):
+    with pytest.raises(Untested, match=r"10 rhyme groups.*quagga, quokka"):
         screened(planner, unanswered(planner, groups=groups))
 
 
