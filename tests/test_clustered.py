@@ -1,0 +1,198 @@
+"""Intervals for clustered values."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prolepsis import statistics
+from prolepsis.clustered import Interval, estimate, interval, paired_interval
+from tests.clustering import DESIGNS, draw, layout, levels, plain, seeds
+
+
+@plain
+@given(seeds, st.integers(12, 40), levels)
+def test_one_way_is_the_t_interval_of_cluster_means(seed, size, alpha):
+    """From 12 clusters on, bounds are scipy's t interval of the cluster means, whatever the clusters' sizes."""
+    rng = np.random.default_rng(seed)
+    groups = {f"g{g}": rng.normal(g % 3, 1, rng.integers(1, 5)) for g in range(size)}
+    values = {f"{g}.{j}": x for g, xs in groups.items() for j, x in enumerate(xs)}
+    clusters = {item: (item.split(".", maxsplit=1)[0],) for item in values}
+    found = interval(values, clusters, "one-way", "nats", alpha=alpha)
+    means = np.array([xs.mean() for xs in groups.values()])
+    known = scipy.stats.t.interval(1 - 2 * alpha, size - 1, means.mean(), scipy.stats.sem(means))
+    assert (found.low, found.high) == pytest.approx(known)
+    assert (found.clusters, found.n) == (size, len(values))
+
+
+@plain
+@given(seeds, st.integers(6, 11), levels)
+def test_one_way_is_exact_below_twelve_clusters(seed, size, alpha):
+    """Below 12 clusters the bounds are those of the sign-flip test on the cluster means."""
+    values, clusters = draw("one-way", seed, size)
+    means = [np.mean([v for i, v in values.items() if clusters[i] == (f"g{g}",)]) for g in range(size)]
+    found = interval(values, clusters, "one-way", "nats", alpha=alpha)
+    known = statistics.sign_flip_bounds(statistics.subset_means(np.array(means)), alpha)
+    assert (found.low, found.high) == pytest.approx(known)
+
+
+@plain
+@given(seeds, st.integers(3, 40))
+def test_jackknife_of_independent_singles_is_the_textbook_standard_error(seed, size):
+    """When every group is one item, delete-one-group gives s/√n."""
+    x = np.random.default_rng(seed).normal(0, 1, size)
+    values = {f"i{i}": v for i, v in enumerate(x)}
+    found = estimate(values, {item: (item,) for item in values}, "pairs-of-groups", "nats")
+    assert found.se == pytest.approx(scipy.stats.sem(x))
+
+
+@plain
+@given(seeds, st.integers(4, 9))
+def test_jackknife_leaves_out_every_pair_a_group_touches(seed, size):
+    """The standard error is that of a mean recomputed without each group as source and as target."""
+    values, clusters = draw("pairs-of-groups", seed, size)
+    kept = [np.mean([v for i, v in values.items() if f"g{g}" not in clusters[i]]) for g in range(size)]
+    known = math.sqrt((size - 1) / size * np.sum((kept - np.mean(kept)) ** 2))
+    assert estimate(values, clusters, "pairs-of-groups", "nats").se == pytest.approx(known)
+
+
+@plain
+@given(seeds, st.integers(3, 9))
+def test_two_way_adds_the_factors_and_takes_the_cells_off(seed, size):
+    """On a full table the variance is that of row and column means less that of cells, over what centring leaves."""
+    values, clusters = draw("two-way", seed, size)
+    table = np.array([values[item] for item in clusters]).reshape(size, size + 2)
+    rows, columns = table.mean(1).var(ddof=1) / size, table.mean(0).var(ddof=1) / (size + 2)
+    centred = table.mean(1).var() / size + table.mean(0).var() / (size + 2) - table.var() / table.size
+    known = max(centred / ((1 - 1 / size) * (1 - 1 / (size + 2))), rows, columns)
+    found = estimate(values, clusters, "two-way", "nats")
+    assert found.se == pytest.approx(math.sqrt(known))
+    reach = scipy.stats.t.ppf(0.95, size - 1) * found.se
+    assert found.bounds(0.05) == pytest.approx((table.mean() - reach, table.mean() + reach))
+
+
+@plain
+@given(st.sampled_from(DESIGNS), st.sampled_from(["nats", "proportion"]), seeds, st.randoms())
+def test_an_interval_knows_neither_order_nor_names(design, unit, seed, random):
+    """Shuffling items and renaming items and labels changes nothing."""
+    values, clusters = draw(design, seed, unit=unit)
+    order = list(values)
+    random.shuffle(order)
+    again = interval(
+        {f"x{i[::-1]}": values[i] for i in order},
+        {f"x{i[::-1]}": tuple(f"{label[::-1]}y" for label in clusters[i]) for i in order},
+        design,
+        unit,
+    )
+    known = interval(values, clusters, design, unit)
+    assert (again.value, again.low, again.high) == pytest.approx((known.value, known.low, known.high))
+    assert (again.clusters, again.n, again.k, again.method) == (known.clusters, known.n, known.k, known.method)
+
+
+@plain
+@given(st.sampled_from(DESIGNS), seeds, st.floats(0.1, 10), st.floats(-10, 10))
+def test_bounds_move_with_the_values(design, seed, scale, shift):
+    """Scaling and shifting all values scales and shifts value and bounds."""
+    values, clusters = draw(design, seed)
+    known = interval(values, clusters, design, "nats")
+    found = interval({i: scale * v + shift for i, v in values.items()}, clusters, design, "nats")
+    moved = [scale * x + shift for x in (known.value, known.low, known.high)]
+    assert [found.value, found.low, found.high] == pytest.approx(moved, abs=1e-9)
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("size", [6, 12, 24])
+def test_proportions_at_the_ends_are_bounded_by_their_clusters(design, size):
+    """All misses are bounded by 1 − α^(1/G), all hits by α^(1/G); G counts disjoint pairs for pairs of groups."""
+    clusters = layout(design, size)
+    units = size // 2 if design == "pairs-of-groups" else size
+    nothing = interval(dict.fromkeys(clusters, 0.0), clusters, design, "proportion")
+    everything = interval(dict.fromkeys(clusters, 1.0), clusters, design, "proportion")
+    assert (nothing.low, nothing.high) == pytest.approx((0, 1 - 0.05 ** (1 / units)))
+    assert (everything.low, everything.high) == pytest.approx((0.05 ** (1 / units), 1))
+    assert (nothing.k, everything.k) == (0, len(clusters))
+
+
+@pytest.mark.parametrize("size", [6, 12, 24])
+def test_differences_of_proportions_at_the_ends_are_bounded_by_their_clusters(size):
+    """All hits against none is at least 2α^(1/G) − 1; full agreement hides at most 1 − α^(1/G) either way."""
+    clusters = layout("one-way", size)
+    hits, misses = dict.fromkeys(clusters, 1.0), dict.fromkeys(clusters, 0.0)
+    apart = paired_interval(hits, misses, clusters, "one-way", "proportion")
+    same = paired_interval(hits, hits, clusters, "one-way", "proportion")
+    assert (apart.low, apart.high) == pytest.approx((2 * 0.05 ** (1 / size) - 1, 1))
+    assert (same.low, same.high) == pytest.approx((-(1 - 0.05 ** (1 / size)), 1 - 0.05 ** (1 / size)))
+
+
+@plain
+@given(st.sampled_from(DESIGNS), st.integers(6, 13), st.data(), levels)
+def test_no_proportion_is_bounded_nearer_to_its_end_than_all_or_none(design, size, data, alpha):
+    """A miss never raises the lower bound above that of all hits, nor a hit lower the upper one below that of none."""
+    clusters = layout(design, size)
+    missed = data.draw(st.sets(st.sampled_from(sorted(clusters)), max_size=3))
+    hits = {item: float(item not in missed) for item in clusters}
+    full = interval(dict.fromkeys(clusters, 1.0), clusters, design, "proportion", alpha=alpha)
+    found = interval(hits, clusters, design, "proportion", alpha=alpha)
+    mirrored = interval({item: 1 - hit for item, hit in hits.items()}, clusters, design, "proportion", alpha=alpha)
+    assert found.low <= full.low + 1e-12
+    assert mirrored.high == pytest.approx(1 - found.low)
+
+
+def test_hits_spread_evenly_over_clusters_are_still_bounded():
+    """One hit in two in every cluster has no variance between clusters, and is bounded as G/2 of G."""
+    clusters = {f"{g}{j}": (f"g{g}",) for g in range(8) for j in range(2)}
+    found = interval({item: float(item[-1]) for item in clusters}, clusters, "one-way", "proportion")
+    assert (found.low, found.high) == pytest.approx(statistics.clopper_pearson(4, 8, 0.05, sided=1))
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("unit", ["nats", "proportion"])
+def test_values_equal_up_to_forward_noise_have_the_point_as_interval(design, unit):
+    """Values that differ by float32 noise alone, as in a planted organism, are bounded by themselves at any level."""
+    clusters = layout(design)
+    rng = np.random.default_rng(0)
+    values = {item: 0.7 + 1e-6 * rng.uniform(-1, 1) for item in clusters}
+    found = interval(values, clusters, design, unit, alpha=1e-9)
+    assert 0.7 - 3e-6 < found.low <= found.value <= found.high < 0.7 + 3e-6
+
+
+def test_a_single_value_is_a_point_with_its_tolerance():
+    """Design single gives value ± the numerical tolerance, at any level, and refuses a second value."""
+    found = estimate({"a": 3.0}, {}, "single", "nats", tolerance=0.01)
+    assert found.bounds(0.05) == found.bounds(1e-9) == pytest.approx((2.99, 3.01))
+    assert interval({"a": 3.0}, {}, "single", "nats") == Interval(
+        3.0, pytest.approx(3 - 3e-5), pytest.approx(3 + 3e-5), 1, 1, "point, deterministic", None
+    )
+    with pytest.raises(ValueError, match="one value"):
+        interval({"a": 3.0, "b": 3.0}, {}, "single", "nats")
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_too_few_clusters_exclude_nothing(design):
+    """One cluster, or two groups, leave both bounds infinite and nothing detectable."""
+    clusters = layout(design, 2 if design == "pairs-of-groups" else 1)
+    values = {item: float(i) for i, item in enumerate(sorted(clusters))}
+    found = estimate(values, clusters, design, "nats")
+    assert found.bounds(0.05) == (-math.inf, math.inf)
+    assert found.p_values(0.0) == (1.0, 1.0)
+    assert found.mde == math.inf
+
+
+def test_no_values_are_refused():
+    """An interval of nothing raises ValueError."""
+    with pytest.raises(ValueError, match="no values"):
+        interval({}, {}, "one-way", "nats")
+
+
+@plain
+@given(st.sampled_from(DESIGNS), seeds)
+def test_a_paired_interval_is_the_interval_of_the_differences(design, seed):
+    """Differences are taken item by item over the items both arms have."""
+    values, clusters = draw(design, seed)
+    arm, _ = draw(design, seed + 1)
+    del arm[min(arm)]
+    found = paired_interval(values, arm, clusters, design, "nats")
+    assert found == interval({i: values[i] - arm[i] for i in arm}, clusters, design, "nats")

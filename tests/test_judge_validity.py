@@ -1,0 +1,122 @@
+"""Rule 4 of the judge: what is too little, broken or too blunt to decide anything."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from prolepsis.clustered import interval
+from prolepsis.judge import judge
+from tests.judging import ALL, GUARD, NULL, POSITIVE, RIVAL, SHAM, good, make_claim, make_measurement, spread
+
+VALIDITY = [
+    ({"clusters": {f"i{i}": (f"g{i % 5}",) for i in range(12)}}, "5 clusters, 6 are needed to speak of 'prompts like"),
+    ({"detectable": tuple(f"i{i}" for i in range(11))}, "11 detectable items, 12 are needed"),
+    ({"excluded": {f"x{i}": "no answer" for i in range(4)}}, "4 of 16 items were excluded, more than 20%"),
+    ({"arms": {"null": {f"i{i}": 0.0 for i in range(5)}}}, "the untrained twin was measured in 5 clusters"),
+]
+
+
+@pytest.mark.parametrize(("changes", "reason"), VALIDITY)
+def test_each_shortfall_makes_a_clear_effect_inconclusive(changes, reason):
+    """Too few clusters, detectable items, or clusters of an arm, and too many exclusions each undo a clear effect."""
+    measurement = replace(good(), **changes)
+    claim = make_claim()
+    assert judge(claim, good()).verdict == "supported"
+    found = judge(claim, measurement)
+    assert found.verdict == "inconclusive"
+    assert reason in found.reason
+
+
+@pytest.mark.parametrize("missing", [SHAM, GUARD, POSITIVE])
+def test_a_declared_control_that_was_not_measured_never_counts_as_passed(missing):
+    """Without its sham, guard or positive control a clear effect is inconclusive."""
+    claim = make_claim(controls=ALL, kind="exclusivity")
+    whole = good()
+    arms = {name: arm for name, arm in whole.arms.items() if name != missing.name}
+    found = judge(claim, replace(whole, arms=arms))
+    assert (found.verdict, f"{missing.label} ({missing.role}) was not measured" in found.reason) == (
+        "inconclusive",
+        True,
+    )
+
+
+def test_a_recording_without_its_null_or_rival_arms_is_never_supported():
+    """A null or rival that was not measured leaves a clear effect inconclusive, but a failed criterion contradicted."""
+    bare = make_measurement(spread(5))
+    assert judge(make_claim(), bare).reason == "the untrained twin (null) not measured"
+    assert judge(make_claim(controls=()), bare).reason == "no null was measured"
+    exclusive = make_claim(kind="exclusivity", controls=(RIVAL, NULL))
+    assert judge(exclusive, bare).reason == "the mean difference (rival) not measured"
+    assert judge(make_claim(), make_measurement(spread(-5))).verdict == "contradicted"
+
+
+def test_four_prompts_speak_only_of_themselves():
+    """4 prompts × 34 features never support a claim on prompts like these, and can support one on these prompts."""
+    clusters = {f"{p}.{f}": (f"p{p}", f"f{f}") for p in range(4) for f in range(34)}
+    rng = np.random.default_rng(0)
+    values, null = ({item: m + rng.normal(0, 0.1) for item in clusters} for m in (5, 0))
+    measurement = make_measurement(values, {"null": null}, clusters=clusters, design="two-way")
+    assert judge(make_claim(), measurement).reason.startswith("4 clusters, 6 are needed")
+    found = judge(make_claim(population="these prompts"), measurement)
+    assert (found.verdict, found.measured["clusters"], found.population) == ("supported", 34, "these prompts")
+    by_feature = interval(values, {item: (feature,) for item, (_, feature) in clusters.items()}, "one-way", "nats")
+    assert found.measured["ci"] == pytest.approx([by_feature.low, by_feature.high])
+
+
+def test_a_single_value_speaks_of_its_prompt_alone():
+    """A deterministic value is judged as a point with its tolerance for "this prompt", and for nothing wider."""
+
+    def single(value, **parameters):
+        arms = {"null": {"a": 0.0}}
+        return make_measurement({"a": value}, arms, design="single", clusters={}, parameters=parameters)
+
+    this = make_claim(population="this prompt")
+    assert judge(this, single(5.0)).verdict == "supported"
+    assert judge(this, single(0.9)).verdict == "contradicted"
+    assert judge(this, single(1.001)).verdict == "supported"
+    assert judge(this, single(1.001, numerical_tolerance=0.01)).verdict == "inconclusive"
+    assert judge(this, single(5.0)).margin is None
+    assert judge(make_claim(), single(5.0)).verdict == "inconclusive"
+
+
+def test_exclusions_that_would_change_the_verdict_make_it_inconclusive():
+    """Three misses among the excluded undo a bare majority of hits, and leave a clear one as it is."""
+    claim = make_claim(scale="proportion", theta0=0.5, delta=0.2)
+    excluded = {f"x{i}": "no answer" for i in range(3)}
+
+    def hits(missed):
+        values = {f"i{i}": float(i >= missed) for i in range(24)}
+        arms = {"null": dict.fromkeys(values, 0.0)}
+        return make_measurement(values, arms, unit="proportion")
+
+    for missed, kept in ((0, True), (6, False)):
+        assert judge(claim, hits(missed)).verdict == "supported"
+        found = judge(claim, replace(hits(missed), excluded=excluded))
+        assert (found.verdict == "supported") == kept
+    assert found.reason.startswith("the 3 excluded items decide: supported without them, inconclusive with them at")
+
+
+def test_an_excluded_item_counts_at_the_worst_of_both_its_arms():
+    """One item in 25 whose value is as low and whose null is as high as any undoes a null beaten by 1.2 nats."""
+    measurement = make_measurement(spread(5, 24), {"null": spread(3.8, 24, seed=1)})
+    assert judge(make_claim(), measurement).verdict == "supported"
+    assert judge(make_claim(), replace(measurement, excluded={"x": "no answer"})).verdict == "inconclusive"
+
+
+def test_scatter_undoes_an_exclusion_but_never_a_finding():
+    """With a detectable effect of 2 nats where 1 is asked, a near miss is inconclusive and 12 ± 3 nats supported."""
+    claim = make_claim()
+    wide = {"sd": 3.0, "size": 24}
+
+    def found(value, null=0.0):
+        return judge(claim, make_measurement(spread(value, **wide), {"null": spread(null, 24, 0.01, 5)}))
+
+    assert found(12).verdict == "supported"
+    near = found(-0.5)
+    assert (near.verdict, near.reason[:12]) == ("inconclusive", "underpowered")
+    assert "the effect falls short" in near.reason
+    assert found(-12).verdict == "contradicted"
+    assert found(12, null=12.5).verdict == "inconclusive"
+    assert found(12, null=30).verdict == "vacuous"
+    assert judge(make_claim(kind="absence", theta0=1), make_measurement(spread(12, **wide))).verdict == "contradicted"
