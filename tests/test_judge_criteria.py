@@ -1,6 +1,8 @@
 """Rules 5 to 7 of the judge: the criterion, rivals and nulls."""
 
+import numpy as np
 import pytest
+import scipy.stats
 
 from prolepsis.judge import judge
 from prolepsis.ledger import Control
@@ -63,6 +65,37 @@ def test_one_exception_within_noise_leaves_a_universal_claim_open():
         found = judge(make_claim(kind="universal"), make_measurement({**spread(5), "i7": low}, {"null": spread(0)}))
         assert found.verdict == verdict
         assert "i7 gives" in found.reason
+
+
+def test_of_equal_exceptions_the_first_by_name_is_named():
+    """The counterexample that is named does not depend on the order of the items."""
+    for names in (["b", "a", "c"], ["c", "b", "a"], ["a", "c", "b"]):
+        measurement = make_measurement({**dict.fromkeys(names, -0.5), **spread(5)}, {"null": spread(0)})
+        assert judge(make_claim(kind="universal"), measurement).reason.startswith("counterexample: a gives")
+
+
+def test_two_nulls_share_the_level_at_which_either_is_as_good():
+    """Each of m nulls is called as good at alpha/m only, and all have to be cleared at alpha."""
+    noise = scipy.stats.norm.ppf((np.arange(24) + 0.5) / 24)
+    names = [f"i{i:02}" for i in range(24)]
+    error = scipy.stats.sem(noise)
+
+    def verdict(gap, others, alpha=0.05):
+        """With a null whose sample mean lies ``gap`` below the value, and ``others`` far below."""
+        arms = {"null": dict(zip(names, -(gap + noise), strict=True))}
+        arms |= {f"far {i}": dict.fromkeys(names, -99.0) for i in range(others)}
+        controls = tuple(Control(name, "null", None, name) for name in arms)
+        claim = make_claim(theta0=-1.0, delta=3.0, controls=controls)
+        return judge(claim, make_measurement(dict.fromkeys(names, 0.0), arms), alpha).verdict
+
+    for level in (0.05, 0.01):
+        one, two = (scipy.stats.t.ppf(1 - level / m, 23) * error for m in (1, 2))
+        assert verdict(3 - one - 0.01, 0, level) == "vacuous"
+        assert verdict(3 - one - 0.01, 1, level) == verdict(3 - one + 0.01, 0, level) == "inconclusive"
+        assert verdict(3 - two - 0.01, 1, level) == "vacuous"
+        for others in (0, 1):
+            assert verdict(3 + one + 0.01, others, level) == "supported"
+            assert verdict(3 + one - 0.01, others, level) == "inconclusive"
 
 
 def test_the_null_that_decides_is_named():

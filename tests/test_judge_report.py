@@ -1,6 +1,7 @@
 """What a verdict carries beside its word: numbers, controls, agreement, margin."""
 
 import json
+import re
 from dataclasses import asdict
 
 import numpy as np
@@ -12,6 +13,8 @@ from prolepsis.judge import judge, untested
 from prolepsis.ledger import Control
 from tests.judging import (
     ALL,
+    NULL,
+    RIVAL,
     good,
     make_claim,
     make_measurement,
@@ -93,6 +96,77 @@ def test_the_margin_is_the_distance_of_the_deciding_bound_in_standard_errors():
     assert found.margin == pytest.approx((1 - x.mean()) / scipy.stats.sem(x) - t)
     near, far = (judge(make_claim(), good(5.0, null)).margin for null in (3.9, 0.0))
     assert near < far
+
+
+def one_sided(values):
+    """Standard error and the one-sided 95 % bounds of a mean, by scipy."""
+    x = np.array(list(values.values()))
+    error = scipy.stats.sem(x)
+    return error, (x.mean() - (reach := scipy.stats.t.ppf(0.95, len(x) - 1) * error), x.mean() + reach)
+
+
+# What decides, the bound that does (0 low, 1 high), and its threshold; theta0 = 1, delta = 1.
+DECIDED = [
+    ("effect", 5.0, -9.0, "supported", ("value", 0, 1)),
+    ("effect", 5.0, 3.5, "supported", ("null", 0, 1)),
+    ("effect", 1.01, -9.0, "inconclusive", ("value", 0, 1)),
+    ("effect", 0.0, -9.0, "contradicted", ("value", 1, 1)),
+    ("effect", 5.0, 3.99, "inconclusive", ("null", 0, 1)),
+    ("effect", 5.0, 4.5, "vacuous", ("null", 1, 1)),
+    ("ordering", 1.1, -9.0, "supported", ("value", 0, 1)),
+    ("universal", 5.0, 3.5, "supported", ("null", 0, 1)),
+    ("absence", 0.5, 9.0, "supported", ("value", 1, 1)),
+    ("absence", -9.0, -7.5, "supported", ("null", 0, 1)),
+    ("absence", 0.99, 9.0, "inconclusive", ("value", 1, 1)),
+    ("absence", 3.0, 9.0, "contradicted", ("value", 0, 1)),
+    ("absence", -3.0, -2.5, "vacuous", ("null", 1, 1)),
+    ("equality", 1.5, 9.0, "supported", ("value", 1, 2)),
+    ("equality", 0.5, 9.0, "supported", ("value", 0, 0)),
+    ("equality", 1.0, -0.2, "supported", ("null", 0, 1)),
+    ("equality", 1.99, 9.0, "inconclusive", ("value", 1, 2)),
+    ("equality", 0.01, 9.0, "inconclusive", ("value", 0, 0)),
+    ("equality", 2.5, 9.0, "contradicted", ("value", 0, 2)),
+    ("equality", -0.5, 9.0, "contradicted", ("value", 1, 0)),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "null", "verdict", "decided"), DECIDED)
+def test_the_margin_is_that_of_the_bound_that_decided(kind, value, null, verdict, decided):
+    """In every kind it is |bound − threshold| in standard errors, of the value or of its contrast with the null."""
+    what, side, threshold = decided
+    values, arm = spread(value), spread(null, seed=1)
+    found = judge(make_claim(kind=kind), make_measurement(values, {"null": arm}))
+    contrast = {item: (arm[item] - x if kind == "absence" else x - arm[item]) for item, x in values.items()}
+    error, bounds = one_sided(values if what == "value" else contrast)
+    assert found.verdict == verdict
+    assert found.margin == pytest.approx(abs(bounds[side] - threshold) / error)
+
+
+def test_an_exclusive_claim_has_the_margin_of_its_nearest_rival():
+    """A rival nearer than every null and than the criterion decides how safely a claim is supported."""
+    values, rival = spread(9.0), spread(7.5, seed=2)
+    measurement = make_measurement(values, {"null": spread(0, seed=1), "rival": rival})
+    found = judge(make_claim(kind="exclusivity", controls=(RIVAL, NULL)), measurement)
+    error, (low, _) = one_sided({item: x - rival[item] for item, x in values.items()})
+    assert found.verdict == "supported"
+    assert found.margin == pytest.approx((low - 1) / error)
+    assert f"nearest: {RIVAL.label}" in found.reason
+
+
+@pytest.mark.parametrize(("kind", "value", "null"), sorted({row[:3] for row in DECIDED}))
+def test_a_reason_names_only_what_was_measured_or_asked(kind, value, null):
+    """Every number of a reason is the value, a bound, theta0 or delta, to two digits; what was measured has its unit."""
+    values, arm = spread(value), spread(null, seed=1)
+    found = judge(make_claim(kind=kind), make_measurement(values, {"null": arm}))
+    contrast = {item: (arm[item] - x if kind == "absence" else x - arm[item]) for item, x in values.items()}
+    known = [1.0, *one_sided(values)[1], *one_sided(contrast)[1], value, np.mean(list(contrast.values()))]
+    if kind == "equality":  # how far apart on either side
+        known += [-x for x in known]
+    numbers = [float(text) for text in re.findall(r"-?\d+\.\d+", found.reason)]
+    assert len(numbers) >= 3
+    assert all(min(abs(number - x) for x in known) <= 0.005 + 1e-9 for number in numbers), found.reason
+    assert found.reason.count(" nats") == 1 + ("up to" in found.reason)
+    assert not re.search("None|nan|XX", found.reason)
 
 
 def test_planted_values_without_variance_are_judged_as_points():

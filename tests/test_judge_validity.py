@@ -120,3 +120,28 @@ def test_scatter_undoes_an_exclusion_but_never_a_finding():
     assert found(12, null=12.5).verdict == "inconclusive"
     assert found(12, null=30).verdict == "vacuous"
     assert judge(make_claim(kind="absence", theta0=1), make_measurement(spread(12, **wide))).verdict == "contradicted"
+
+
+BARELY = 1.3  # beyond a threshold by more than the bound of SCATTER's mean, by less than its smallest detectable effect
+SCATTER = {"sd": 3.0, "size": 24}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "verdict"),
+    [
+        ("effect", 1 + BARELY, "supported"),
+        ("effect", 1 - BARELY, "inconclusive"),
+        ("absence", 1 - BARELY, "supported"),
+        ("absence", 1 + BARELY, "contradicted"),
+        ("equality", 2 + BARELY, "contradicted"),
+        ("equality", -BARELY, "contradicted"),
+    ],
+)
+def test_a_finding_stands_though_a_difference_of_delta_could_have_been_missed(kind, value, verdict):
+    """What shows itself beyond its threshold counts at any power; only a failure to show does not."""
+    values = spread(value, **SCATTER)
+    far = {"absence": 30.0, "equality": 30.0}.get(kind, -30.0)
+    null = {item: x + far for item, x in values.items()}
+    found = judge(make_claim(kind=kind), make_measurement(values, {"null": null}))
+    assert found.verdict == verdict
+    assert found.reason.startswith("underpowered") == (verdict == "inconclusive")

@@ -1,13 +1,52 @@
 """Bounds and p-values of every law say the same."""
 
+import itertools
+
+import numpy as np
 import pytest
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prolepsis import statistics
 from prolepsis.clustered import estimate
-from prolepsis.laws import Discordant
+from prolepsis.laws import Blind, Count, Discordant, Ends, NeverDiffered, Point, SignFlip, Student, Widest
 from tests.clustering import DESIGNS, draw, layout, levels, plain, seeds
+
+LAWS = [
+    Point(0.4, 0.1),
+    Blind(),
+    Student(0.3, 0.2, 5),
+    SignFlip(statistics.subset_means(np.array([0.1, 0.5, 0.2, 0.9, -0.3, 0.4]))),
+    Count(0.6, 10, 0.0),
+    Count(0.7, 10, -1.0),
+    Count(0.0, 10, 0.0),
+    Count(1.0, 10, 0.0),
+    NeverDiffered(8),
+    Discordant(0.5, 0.125, 8),
+    Ends(8, 0.0),
+    Ends(8, -1.0),
+    Widest((Student(0.3, 0.2, 5), Point(0.9, 0.0), Count(0.4, 9, -1.0))),
+]
+
+
+@pytest.mark.parametrize("law", LAWS, ids=repr)
+def test_every_law_excludes_exactly_what_its_p_values_reject(law):
+    """On a grid of theta0 and levels, theta0 lies beyond a bound iff that side's p-value, in [0, 1], is ≤ the level."""
+    for theta0, alpha in itertools.product(np.linspace(-1.2, 1.2, 49), [0.001, 0.02, 0.05, 0.3]):
+        low, high = law.bounds(alpha)
+        above, below = law.p_values(float(theta0))
+        assert 0 <= min(above, below) <= max(above, below) <= 1
+        if min(abs(low - theta0), abs(high - theta0)) > 1e-9:
+            assert ((low > theta0), (high < theta0)) == ((above <= alpha), (below <= alpha)), (theta0, alpha)
+
+
+def test_a_point_leaves_nothing_to_chance():
+    """The p-value of a point is 0 on each side whose bound reaches theta0, and 1 on the other."""
+    assert Point(2.0, 0.5).p_values(1.5) == (0, 1)
+    assert Point(2.0, 0.5).p_values(2.0) == (1, 1)
+    assert Point(2.0, 0.5).p_values(2.5) == (1, 0)
+    assert Point(2.0, 0.0).p_values(2.0) == (0, 0)
 
 
 @plain

@@ -44,6 +44,18 @@ def test_clopper_pearson_excludes_exactly_what_its_p_value_rejects(count, alpha,
 
 
 @plain
+@given(st.integers(1, 60), st.floats(-0.5, 1.5))
+def test_clopper_pearson_p_values_have_closed_forms_near_the_ends(n, p0):
+    """At least one of n comes with 1 − (1 − p0)^n, all with p0^n, anything with 1; no rate lies beyond 0 and 1."""
+    for theta0 in (p0, 0.0, 1.0):
+        rate = min(max(theta0, 0), 1)
+        nothing, one, every = (statistics.clopper_pearson_p(k, n, theta0) for k in (0, 1, n))
+        assert nothing == pytest.approx((1 if theta0 >= 0 else 0, (1 - rate) ** n))
+        assert one[0] == pytest.approx(1 - (1 - rate) ** n)
+        assert every == pytest.approx((rate**n, 1 if theta0 <= 1 else 0))
+
+
+@plain
 @given(counts, levels)
 def test_wilson_is_scipys_score_interval(count, alpha):
     """Both bounds equal scipy's Wilson interval at the same confidence."""
@@ -76,15 +88,37 @@ def test_mcnemar_is_the_binomial_test_of_the_discordant_pairs(first, second):
 
 
 @plain
+@given(counts, counts)
+def test_fisher_exact_is_scipys_two_sided_p(one, other):
+    """The exact test of two counts gives scipy's two-sided p-value."""
+    table = [[k, n - k] for k, n in (one, other)]
+    assert statistics.fisher_exact(*one, *other) == pytest.approx(scipy.stats.fisher_exact(table).pvalue, rel=1e-6)
+
+
+@pytest.mark.parametrize("counts", [(1, 0, 1, 2), (3, 2, 1, 2), (1, 2, -1, 2), (1, 2, 3, 2)])
+def test_fisher_exact_refuses_what_is_no_count(counts):
+    """Either count outside 0…n, or of nothing, raises ValueError."""
+    with pytest.raises(ValueError, match="not a count"):
+        statistics.fisher_exact(*counts)
+
+
+@plain
 @given(st.data())
 def test_overlap_is_hypergeometric(data):
     """All three probabilities equal scipy's hypergeometric ones."""
     total = data.draw(st.integers(1, 80))
     first, second = data.draw(st.integers(0, total)), data.draw(st.integers(0, total))
-    overlap = data.draw(st.integers(0, second))
+    overlap = data.draw(st.integers(0, total + 1))
     known = scipy.stats.hypergeom(total, first, second)
     found = statistics.overlap_probability(overlap, first, second, total)
     assert found == pytest.approx((known.cdf(overlap), known.pmf(overlap), known.sf(overlap - 1)), abs=1e-9)
+
+
+@pytest.mark.parametrize(("first", "second"), [(-1, 2), (5, 2), (2, -1), (2, 5)])
+def test_sets_larger_than_the_total_are_refused(first, second):
+    """Neither set can have fewer than no members, or more than there are."""
+    with pytest.raises(ValueError, match=f"sets of {first} and {second} do not fit in 4"):
+        statistics.overlap_probability(0, first, second, 4)
 
 
 def test_no_overlap_of_few_heads_is_what_chance_gives():
