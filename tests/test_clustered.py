@@ -141,6 +141,37 @@ def test_no_proportion_is_bounded_nearer_to_its_end_than_all_or_none(design, siz
     assert mirrored.high == pytest.approx(1 - found.low)
 
 
+@plain
+@given(seeds, st.integers(12, 30), levels, st.sampled_from([0.0, -1.0]))
+def test_a_proportion_is_bounded_as_a_count_of_its_effective_trials(seed, size, alpha, lowest):
+    """Bounds are the widest of t, of p(1 − p)/se² trials (at most one per item) and of all or no hits of G clusters."""
+    rng = np.random.default_rng(seed)
+    clusters = {f"i{g}.{j}": (f"g{g}",) for g in range(size) for j in range(2)}
+    rates = np.repeat(rng.beta(*rng.choice([(8, 1), (3, 3), (50, 50)]), size), 2)
+    x = lowest + (1 - lowest) * np.clip(rates + rng.normal(0, 0.02, 2 * size), 0, 1)  # [n], from lowest to 1
+    found = estimate(dict(zip(clusters, x, strict=True)), clusters, "one-way", "proportion", lowest=lowest)
+    means = x.reshape(size, 2).mean(axis=1)
+    error, reach = scipy.stats.sem(means), scipy.stats.t.ppf(1 - alpha, size - 1)
+    p, spread = (means.mean() - lowest) / (1 - lowest), error / (1 - lowest)
+    trials = min(p * (1 - p) / spread**2, 2 * size)
+    k, end = p * trials, alpha ** (1 / size)
+    exact = [scipy.stats.beta.ppf(alpha, k, trials - k + 1), scipy.stats.beta.ppf(1 - alpha, k + 1, trials - k)]
+    low, high = (lowest + (1 - lowest) * bound for bound in (min(exact[0], end), max(exact[1], 1 - end)))
+    known = min(low, means.mean() - reach * error), max(high, means.mean() + reach * error)
+    assert found.bounds(alpha) == pytest.approx(known)
+    assert found.se == pytest.approx(error)
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_counts_at_the_ends_rest_on_no_estimated_spread(design, value):
+    """All or no hits have neither a standard error nor a smallest detectable effect, and say how they were bounded."""
+    clusters = layout(design, 6)
+    found = estimate(dict.fromkeys(clusters, value), clusters, design, "proportion")
+    assert (found.value, found.se, found.mde, found.clusters, found.n) == (value, 0, 0, 6, len(clusters))
+    assert (found.k, found.method) == (value * len(clusters), "Clopper–Pearson on clusters")
+
+
 def test_hits_spread_evenly_over_clusters_are_still_bounded():
     """One hit in two in every cluster has no variance between clusters, and is bounded as G/2 of G."""
     clusters = {f"{g}{j}": (f"g{g}",) for g in range(8) for j in range(2)}

@@ -155,7 +155,7 @@ def test_an_exclusive_claim_has_the_margin_of_its_nearest_rival():
 
 @pytest.mark.parametrize(("kind", "value", "null"), sorted({row[:3] for row in DECIDED}))
 def test_a_reason_names_only_what_was_measured_or_asked(kind, value, null):
-    """Every number of a reason is the value, a bound, theta0 or delta, to two digits; what was measured has its unit."""
+    """Every number of a reason is the value, a bound, theta0 or delta; what was measured has its unit."""
     values, arm = spread(value), spread(null, seed=1)
     found = judge(make_claim(kind=kind), make_measurement(values, {"null": arm}))
     contrast = {item: (arm[item] - x if kind == "absence" else x - arm[item]) for item, x in values.items()}

@@ -103,3 +103,13 @@ def test_discordance_p_values_are_the_dual_of_its_bounds(b: int, c: int, alpha: 
     low, high = law.bounds(alpha)
     assert law.p_values(low)[0] == pytest.approx(alpha, rel=1e-6)
     assert law.p_values(high)[1] == pytest.approx(alpha, rel=1e-6)
+
+
+@plain
+@given(st.integers(1, 60), levels)
+def test_bounds_of_discordance_have_closed_forms_at_the_ends(n: int, alpha: float) -> None:
+    """Each share takes half of the level: ±(1 − (α/2)^(1/n)) where none differ, 2(α/2)^(1/n) − 1 where all do."""
+    rare = 1 - (alpha / 2) ** (1 / n)
+    assert Discordant(0.0, 0.0, n).bounds(alpha) == pytest.approx((-rare, rare))
+    assert Discordant(1.0, 0.0, n).bounds(alpha) == pytest.approx((1 - 2 * rare, 1))
+    assert Discordant(0.0, 1.0, n).bounds(alpha) == pytest.approx((-1, 2 * rare - 1))
