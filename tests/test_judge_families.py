@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,3 +77,47 @@ def test_deterministic_claims_take_nothing_from_the_others():
     claims, measurements = family(9.0, 2.0)
     claims = [replace(claims[0], kind="universal"), claims[1]]
     assert level_of(judge_family(claims, measurements)[claims[1].key]) == "one-sided 95 %"
+
+
+SHIFTS = {
+    "effect": {1.0: False, 4.0: True, -4.0: True},
+    "absence": {1.0: False, 4.0: True, -4.0: True},
+    "ordering": {1.0: False, 4.0: True, -4.0: True},
+    # within theta0 ± delta, on either end of it, and beyond either
+    "equality": {1.0: True, 0.0: False, 2.0: False, 4.0: True, -2.0: True},
+    "universal": {1.0: True, 4.0: True},
+}
+
+
+@pytest.mark.parametrize(("kind", "value", "clear"), [(k, v, clear) for k in SHIFTS for v, clear in SHIFTS[k].items()])
+def test_a_claim_that_is_clear_either_way_leaves_the_level_to_the_others(kind, value, clear):
+    """Beside a claim far on either side of each threshold another is tested at alpha; beside one on it, at alpha/2."""
+    claims, measurements = family(value, 1.48)  # the second has p between alpha/2 and alpha
+    claims[0] = replace(claims[0], kind=kind)
+    found = judge_family(claims, measurements)
+    assert level_of(found[claims[1].key]) == ("one-sided 95 %" if clear else "one-sided 97.5 %")
+
+
+def test_a_single_value_is_clear_and_nothing_measured_is_not():
+    """A deterministic value takes nothing from the level of the others; a measurement without items takes its share."""
+    claims, measurements = family(1.0, 1.48)
+    for first, level in [
+        (make_measurement({"a": 1.0}, design="single", clusters={}), "one-sided 95 %"),
+        (make_measurement({}, excluded={"a": "crashed"}), "one-sided 97.5 %"),
+        (Untested("get it"), "one-sided 97.5 %"),
+        (None, "one-sided 97.5 %"),
+    ]:
+        given = {claims[0].key: first, claims[1].key: measurements[claims[1].key]}
+        found = judge_family(claims, {key: m for key, m in given.items() if m is not None})
+        assert level_of(found[claims[1].key]) == level
+    assert found[claims[0].key] == judge(claims[0], Untested("was not measured"))
+
+
+def test_the_promised_level_is_kept_whatever_it_is():
+    """A family held to another level than 5 % shares that one, and a claim outside of all families has it alone."""
+    claims, measurements = family(1.0, 1.48)
+    lone = make_claim(id="A01", kind="arithmetic", population="the paper", controls=())
+    measurements[lone.key] = make_measurement({}, detail={"disagreements": []})
+    found = judge_family([*claims, lone], measurements, alpha=0.2)
+    assert level_of(found[claims[1].key]) == "one-sided 90 %"
+    assert found[lone.key].verdict == "supported"

@@ -2,19 +2,23 @@
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import scipy.stats
 
+from prolepsis.clustered import interval
 from prolepsis.errors import Untested
-from prolepsis.judge import judge, untested
+from prolepsis.judge import Verdict, judge, untested
 from prolepsis.ledger import Control
 from tests.judging import (
     ALL,
+    GUARD,
     NULL,
+    POSITIVE,
     RIVAL,
+    SHAM,
     good,
     make_claim,
     make_measurement,
@@ -53,6 +57,29 @@ def test_agreement_takes_the_two_sided_95_percent_interval_whatever_the_level(fa
     half = scipy.stats.t.ppf(0.975, len(x) - 1) * scipy.stats.sem(x)
     claim = make_claim(published=(entry,), tolerance=factor * half)
     assert judge(claim, good()).agrees == judge(claim, good(), alpha=0.01).agrees == agrees
+
+
+@pytest.mark.parametrize(
+    ("value", "tolerance", "agrees"),
+    [
+        (4.0, 1.5, "yes"),  # the interval ends where the tolerance does
+        (6.0, 1.5, "yes"),
+        (4.0, 1.25, "cannot tell"),
+        (6.0, 1.25, "cannot tell"),
+        (4.0, 0.5, "cannot tell"),  # it starts there
+        (6.0, 0.5, "cannot tell"),
+        (4.0, 0.25, "no"),
+        (6.0, 0.25, "no"),
+        (5.0, 0.5, "yes"),
+    ],
+)
+def test_an_end_on_the_tolerance_lies_within(value, tolerance, agrees):
+    """For 5 ± 0.5 against a published value: inside is yes, touching from outside cannot tell, apart is no."""
+    entry = {"value": value, "k": None, "n": None, "low": None, "high": None, "where": "§5"}
+    measurement = make_measurement(
+        {"a": 5.0}, {}, design="single", clusters={}, parameters={"numerical_tolerance": 0.5}
+    )
+    assert judge(make_claim(published=(entry,), tolerance=tolerance), measurement).agrees == agrees
 
 
 def test_agreement_is_apart_from_the_verdict():
@@ -153,6 +180,65 @@ def test_an_exclusive_claim_has_the_margin_of_its_nearest_rival():
     assert f"nearest: {RIVAL.label}" in found.reason
 
 
+def test_a_control_passes_on_its_bound_and_a_null_beyond_delta():
+    """A sham, guard or positive control may touch its bound; a null or rival at delta has not been cleared."""
+    controls = (replace(SHAM, bound=0.5), replace(GUARD, bound=0.5), POSITIVE, NULL, RIVAL)
+    claim = make_claim(kind="exclusivity", controls=controls, population="this prompt")
+
+    def passed(**arms):
+        measurement = make_measurement(
+            {"a": 5.0},
+            {name: {"a": value} for name, value in arms.items()},
+            design="single",
+            clusters={},
+            parameters={"numerical_tolerance": 0.25},
+        )
+        return {row["name"]: row["passed"] for row in judge(claim, measurement).controls}
+
+    at_bound = passed(sham=-0.5, guard=0.5, positive=2.25, null=3.75, rival=3.75)
+    assert at_bound == {"sham": True, "guard": True, "positive": True, "null": False, "rival": False}
+    beyond = passed(sham=0.0, guard=0.75, positive=2.0, null=3.5, rival=3.5)
+    assert beyond == {"sham": True, "guard": False, "positive": False, "null": True, "rival": True}
+    assert set(passed().values()) == {None}
+
+
+def test_a_control_is_reported_by_its_mean_and_a_sham_by_its_largest_deviation():
+    """A sham shows its worst item, a guard its mean, a positive control its own interval, a null its contrast's."""
+    items = list(spread(0))
+    ramp = {item: -0.01 * i for i, item in enumerate(items)}
+    claim = make_claim(controls=(NULL, replace(SHAM, bound=1.0), GUARD, POSITIVE))
+    values, null, positive = spread(5), spread(1, seed=1), spread(6, seed=3)
+    arms = {"null": null, "sham": ramp, "guard": ramp, "positive": positive}
+    found = {row["name"]: row for row in judge(claim, make_measurement(values, arms)).controls}
+    assert found["sham"] == {
+        "name": "sham", "role": "sham", "value": pytest.approx(0.11), "difference": None, "ci": None, "passed": True,
+    }  # fmt: skip
+    assert found["guard"]["value"] == pytest.approx(-0.055)
+    assert found["positive"]["ci"] == pytest.approx(one_sided(positive)[1])
+    assert found["null"]["ci"] == pytest.approx(one_sided({item: x - null[item] for item, x in values.items()})[1])
+    assert found["null"]["value"] == pytest.approx(1)
+
+
+def test_what_was_measured_is_reported_with_the_bounds_that_decided():
+    """Value, unit, counts, clusters and method stand beside the one-sided interval and its level."""
+    values = {f"i{i}": float(i > 2) for i in range(24)}
+    clusters = {item: (f"g{i % 12}",) for i, item in enumerate(values)}
+    measurement = make_measurement(values, unit="proportion", clusters=clusters, detectable=tuple(values)[:23])
+    found = judge(make_claim(scale="proportion", theta0=0.5, delta=0.2), measurement, alpha=0.1)
+    known = interval({i: values[i] for i in list(values)[:23]}, clusters, "one-way", "proportion", alpha=0.1)
+    assert found.measured == {
+        "value": known.value,
+        "unit": "proportion",
+        "k": 20,
+        "n": 23,
+        "clusters": 12,
+        "ci": [known.low, known.high],
+        "ci_method": known.method,
+        "sided": "one-sided 90 %",
+    }
+    assert found.reason.endswith("; 1 items that could not tell are left aside")
+
+
 @pytest.mark.parametrize(("kind", "value", "null"), sorted({row[:3] for row in DECIDED}))
 def test_a_reason_names_only_what_was_measured_or_asked(kind, value, null):
     """Every number of a reason is the value, a bound, theta0 or delta; what was measured has its unit."""
@@ -183,7 +269,9 @@ def test_planted_values_without_variance_are_judged_as_points():
 def test_untested_carries_its_reason_and_no_numbers():
     """A claim without weights or data is untested, with what to get."""
     found = untested(make_claim(), "get google/gemma-2-2b, 5 GiB")
-    assert (found.verdict, found.measured, found.agrees) == ("untested", None, "cannot tell")
+    assert found == Verdict(
+        "untested", "get google/gemma-2-2b, 5 GiB", None, "cannot tell", "prompts like these", None, (), None
+    )
     assert found == judge(make_claim(), Untested("get google/gemma-2-2b, 5 GiB"))
     assert str(found) == "untested: get google/gemma-2-2b, 5 GiB"
 

@@ -145,3 +145,69 @@ def test_a_finding_stands_though_a_difference_of_delta_could_have_been_missed(ki
     found = judge(make_claim(kind=kind), make_measurement(values, {"null": null}))
     assert found.verdict == verdict
     assert found.reason.startswith("underpowered") == (verdict == "inconclusive")
+
+
+@pytest.mark.parametrize("control", [NULL, RIVAL, POSITIVE])
+def test_an_arm_counts_in_the_clusters_it_was_measured_in(control):
+    """A null, rival or positive control known in five of six clusters is too little, in all six it is enough."""
+    claim = make_claim(kind="exclusivity", controls=(NULL, RIVAL, POSITIVE))
+    clusters = {f"i{i}": (f"g{i % 6}",) for i in range(12)}
+    whole = replace(good(), clusters=clusters)
+    assert judge(claim, whole).verdict == "supported"
+    for left_out, verdict in [({"g5"}, "inconclusive"), (set(), "supported")]:
+        arm = {item: value for item, value in whole.arms[control.name].items() if clusters[item][0] not in left_out}
+        assert judge(claim, replace(whole, arms={**whole.arms, control.name: arm})).verdict == verdict
+    arm = {item: value for item, value in whole.arms[control.name].items() if item < "i6"}  # once in each cluster
+    found = judge(claim, replace(whole, arms={**whole.arms, control.name: {**arm, "i10": 0.0, "i11": 5.0}}))
+    assert "5 clusters" not in found.reason
+
+
+def test_a_positive_control_has_to_work_where_it_counts():
+    """One that was measured in items left aside only was not measured; one that just reaches its bound works."""
+    claim = make_claim(controls=(NULL, POSITIVE))
+    values, aside = spread(5), {f"aside {i}": 5.0 for i in range(6)}
+    clusters = {item: (item,) for item in {**values, **aside}}
+    null = dict.fromkeys(values, 0.0)
+
+    def found(positive):
+        arms = {"null": null, "positive": positive}
+        return judge(
+            claim,
+            make_measurement({**values, **aside}, arms, detectable=tuple(values), clusters=clusters),
+        )
+
+    assert found(aside).reason.startswith("all positions (positive) was not measured")
+    assert found(dict.fromkeys(values, POSITIVE.bound)).verdict == "supported"
+    assert found(dict.fromkeys(values, POSITIVE.bound - 0.01)).verdict == "inconclusive"
+
+
+def test_a_guard_and_a_positive_control_are_held_to_the_mean_of_their_items():
+    """Single items may lie beyond the bound as long as the mean, or its lower bound, does not."""
+    claim = make_claim(controls=(NULL, GUARD))
+    items = list(spread(0))
+    for worst, verdict in [(1.0, "supported"), (1.5, "inconclusive")]:
+        guard = {item: worst if item == items[0] else 0.0 for item in items}
+        found = judge(claim, make_measurement(spread(5), {"null": spread(0), "guard": guard}))
+        assert found.verdict == verdict
+
+
+def test_excluded_items_are_tried_at_their_best_as_well():
+    """A failure that one excluded item at its best would have undone is inconclusive, and says so."""
+    values = {**spread(0.93, 24), "top": 9.0}
+    clusters = {item: (item if item != "top" else "i0",) for item in values}
+    claim = make_claim(theta0=2.2, delta=5.0)
+    measurement = make_measurement(values, {"null": dict.fromkeys(values, -99.0)}, clusters=clusters)
+    assert judge(claim, measurement).verdict == "contradicted"
+    found = judge(claim, replace(measurement, excluded={f"x{i}": "no answer" for i in range(5)}))
+    assert found.reason == (
+        "the 5 excluded items decide: contradicted without them, inconclusive with them at their best"
+    )
+
+
+def test_everything_that_falls_short_is_named():
+    """Several shortfalls are given together, parted by semicolons."""
+    claim = make_claim(controls=ALL, kind="exclusivity")
+    measurement = replace(good(guard=0.5), excluded={f"x{i}": "no answer" for i in range(4)})
+    assert judge(claim, measurement).reason == (
+        "4 of 16 items were excluded, more than 20%; off-target damage: KL elsewhere is 0.50, allowed 0.10"
+    )

@@ -55,3 +55,15 @@ def test_one_impossible_item_contradicts_a_universal_claim_only():
     reach = {"rows": [{"name": "last", "item": "i0", "reachable": False, "why": "cut off"}]}
     assert judge(make_claim(kind="universal"), good(reach=reach)).verdict == "contradicted"
     assert judge(make_claim(), good(reach=reach)).verdict == "supported"
+
+
+@pytest.mark.parametrize(
+    ("whys", "said"),
+    [(["cut off"], "cut off"), (["cut off", "cut off"], "cut off"), (["cut off", "behind"], "cut off (and 1 more)")],
+)
+def test_each_way_in_which_the_wiring_decides_is_counted_once(whys, said):
+    """The reason gives why nothing can be reached, and how many other whys there are."""
+    reach = {"rows": [{"name": f"r{i}", "reachable": False, "why": why} for i, why in enumerate(whys)]}
+    found = judge(make_claim(), good(reach=reach))
+    assert found.reason == f"impossible: the wiring does not let the claimed outcome come out: {said}"
+    assert found.reach == {"answer": "impossible", "rows": reach["rows"]}
