@@ -190,6 +190,20 @@ def test_values_equal_up_to_forward_noise_have_the_point_as_interval(design, uni
     assert 0.7 - 3e-6 < found.low <= found.value <= found.high < 0.7 + 3e-6
 
 
+@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("size", [1e-3, 0.1, 5.0])
+def test_noise_is_told_from_scatter_at_a_hundred_thousandth(design, size):
+    """Deviations up to 1e-5 of the largest value, or of 0.1 where all are smaller, are noise; larger ones are not."""
+    clusters = layout(design, 12)
+    deviations = np.random.default_rng(1).normal(size=len(clusters))
+    deviations -= deviations.mean()
+    deviations /= np.abs(deviations).max()
+    for relative, point in [(0.97e-5, True), (1.03e-5, False)]:
+        x = size + deviations * relative * max(size, 0.1)
+        found = estimate(dict(zip(clusters, x, strict=True)), clusters, design, "nats")
+        assert (found.se == 0) == (found.method == "point, no variance") == point
+
+
 def test_a_single_value_is_a_point_with_its_tolerance():
     """Design single gives value ± the numerical tolerance, at any level, and refuses a second value."""
     found = estimate({"a": 3.0}, {}, "single", "nats", tolerance=0.01)

@@ -100,7 +100,8 @@ def test_disjoint_folds_and_reachable_movement_are_no_faults():
 def test_arithmetic_is_inconsistent_when_the_paper_disagrees_with_itself(disagreements, verdict, reason):
     """Any disagreement gives inconsistent, all of them are the reason; none gives supported, whatever the values."""
     claim = make_claim(kind="arithmetic", population="the paper", controls=(), tiers=("arithmetic",))
-    found = judge(claim, make_measurement({}, detail={"disagreements": disagreements}, design="single"))
+    detail = {"disagreements": disagreements}
+    found = judge(claim, make_measurement({}, detail=detail, design="single", unit="figures"))
     assert found == Verdict(verdict, reason, None, "cannot tell", "the paper", None, (), None)
 
 

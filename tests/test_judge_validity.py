@@ -191,6 +191,31 @@ def test_a_guard_and_a_positive_control_are_held_to_the_mean_of_their_items():
         assert found.verdict == verdict
 
 
+def test_a_positive_control_has_to_work_beyond_chance():
+    """A mean above the bound is not enough where its interval holds values below it."""
+    claim = make_claim(controls=(NULL, POSITIVE))
+    for above, verdict in [(0.01, "inconclusive"), (0.1, "supported")]:
+        measurement = make_measurement(spread(5), {"null": spread(0), "positive": spread(POSITIVE.bound + above)})
+        assert judge(claim, measurement).verdict == verdict
+
+
+@pytest.mark.parametrize(("control", "broken", "holds"), [(GUARD, 0.5, -0.5), (POSITIVE, -0.5, 0.5)])
+def test_a_bound_of_zero_is_a_bound(control, broken, holds):
+    """A guard that may not rise above 0, or a positive control that has to, is held to that."""
+    claim = make_claim(controls=(NULL, replace(control, bound=0.0)))
+    for level, verdict in [(broken, "inconclusive"), (holds, "supported")]:
+        arms = {"null": spread(0), control.name: dict.fromkeys(spread(0), level)}
+        assert judge(claim, make_measurement(spread(5), arms)).verdict == verdict
+
+
+def test_more_than_a_fifth_excluded_is_too_many():
+    """6 of 30 items may be missing from a claim that is contradicted by far, 6 of 29 may not."""
+    for size, verdict in [(24, "contradicted"), (23, "inconclusive")]:
+        values = dict.fromkeys(spread(0, size), -9.0)
+        measurement = make_measurement(values, {"null": values}, excluded={f"x{i}": "no answer" for i in range(6)})
+        assert judge(make_claim(), measurement).verdict == verdict
+
+
 def test_excluded_items_are_tried_at_their_best_as_well():
     """A failure that one excluded item at its best would have undone is inconclusive, and says so."""
     values = {**spread(0.93, 24), "top": 9.0}

@@ -67,3 +67,9 @@ def test_each_way_in_which_the_wiring_decides_is_counted_once(whys, said):
     found = judge(make_claim(), good(reach=reach))
     assert found.reason == f"impossible: the wiring does not let the claimed outcome come out: {said}"
     assert found.reach == {"answer": "impossible", "rows": reach["rows"]}
+
+
+def test_reach_that_says_nothing_leaves_all_open():
+    """A measurement whose reach has no rows is judged as one without reach, and reports none."""
+    found = judge(make_claim(), good(reach={}))
+    assert (found.verdict, found.reach) == ("supported", {"answer": "free", "rows": []})
