@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from prolepsis.clustered import interval
+from prolepsis.clustered import estimate, interval
 from prolepsis.judge import judge
 from tests.judging import ALL, GUARD, NULL, POSITIVE, RIVAL, SHAM, good, make_claim, make_measurement, spread
 
@@ -147,6 +147,36 @@ def test_a_finding_stands_though_a_difference_of_delta_could_have_been_missed(ki
     assert found.reason.startswith("underpowered") == (verdict == "inconclusive")
 
 
+def test_power_is_measured_at_the_threshold():
+    """A near miss stands if delta could just be seen, or if its distance could; wherever the threshold lies."""
+    values = spread(0.0, **SCATTER)
+    mde = estimate(values, {item: (item,) for item in values}, "one-way", "nats").mde
+    for theta0 in (0.0, 10.0, -10.0):
+        for below, delta, verdict in [
+            (BARELY, mde, "contradicted"),
+            (BARELY, 0.999 * mde, "inconclusive"),
+            (0.99 * mde, 1.0, "inconclusive"),
+            (1.01 * mde, 1.0, "contradicted"),
+        ]:
+            moved = {item: value + theta0 - below for item, value in values.items()}
+            found = judge(make_claim(theta0=theta0, delta=delta), make_measurement(moved, {"null": moved}))
+            assert found.verdict == verdict
+            assert found.reason.startswith("underpowered") == (verdict == "inconclusive")
+
+
+def test_an_open_question_is_called_underpowered_where_delta_could_not_be_seen():
+    """So it is at a level so small that even a distance that could be seen leaves both readings."""
+    far = make_measurement(spread(3.5, **SCATTER), {"null": spread(-30, 24)})
+    assert judge(make_claim(), far).verdict == "supported"
+    assert judge(make_claim(), far, alpha=1e-6).reason.startswith("underpowered: the smallest detectable effect is")
+
+
+def test_what_is_inconclusive_by_itself_keeps_its_reason():
+    """Excluded items are blamed only for what they would change."""
+    measurement = make_measurement(spread(1, 24), {"null": spread(0, 24)}, excluded={"x": "no answer"})
+    assert judge(make_claim(), measurement).reason.startswith("the interval holds both readings")
+
+
 @pytest.mark.parametrize("control", [NULL, RIVAL, POSITIVE])
 def test_an_arm_counts_in_the_clusters_it_was_measured_in(control):
     """A null, rival or positive control known in five of six clusters is too little, in all six it is enough."""
@@ -154,7 +184,11 @@ def test_an_arm_counts_in_the_clusters_it_was_measured_in(control):
     clusters = {f"i{i}": (f"g{i % 6}",) for i in range(12)}
     whole = replace(good(), clusters=clusters)
     assert judge(claim, whole).verdict == "supported"
-    for left_out, verdict in [({"g5"}, "inconclusive"), (set(), "supported")]:
+    for left_out, verdict in [
+        ({"g5"}, "inconclusive"),
+        ({"g1", "g2", "g3", "g4", "g5"}, "inconclusive"),
+        (set(), "supported"),
+    ]:
         arm = {item: value for item, value in whole.arms[control.name].items() if clusters[item][0] not in left_out}
         assert judge(claim, replace(whole, arms={**whole.arms, control.name: arm})).verdict == verdict
     arm = {item: value for item, value in whole.arms[control.name].items() if item < "i6"}  # once in each cluster
@@ -205,7 +239,8 @@ def test_a_bound_of_zero_is_a_bound(control, broken, holds):
     claim = make_claim(controls=(NULL, replace(control, bound=0.0)))
     for level, verdict in [(broken, "inconclusive"), (holds, "supported")]:
         arms = {"null": spread(0), control.name: dict.fromkeys(spread(0), level)}
-        assert judge(claim, make_measurement(spread(5), arms)).verdict == verdict
+        found = judge(claim, make_measurement(spread(5), arms))
+        assert (found.verdict, found.controls[1]["passed"]) == (verdict, level == holds)
 
 
 def test_more_than_a_fifth_excluded_is_too_many():
