@@ -2,14 +2,58 @@
 
 import pytest
 
+from prolepsis.clustered import estimate, paired_estimate
 from prolepsis.evidence import Evidence, overall_reach, reach_answer, reach_by_item
 from tests.clustering import DESIGNS, layout
-from tests.judging import ALL, NULL, RIVAL, make_claim, make_measurement, spread
+from tests.judging import ALL, NULL, POSITIVE, RIVAL, make_claim, make_measurement, spread
 
 
 def evidence_of(values, arms=None, *, claim=None, **changes):
     """The evidence of a measurement on a claim with every role of control."""
     return Evidence.of(claim or make_claim(controls=ALL), make_measurement(values, arms, **changes))
+
+
+@pytest.mark.parametrize(
+    ("population", "design"),
+    [
+        ("prompts like these", "two-way"),
+        ("models like these", "two-way"),
+        ("these prompts", "one-way"),
+        ("this prompt", "one-way"),
+    ],
+)
+def test_prompts_that_are_all_there_are_leave_features_as_the_sample(population, design):
+    """Of prompt × feature only the feature is a factor where the claim is about these prompts alone."""
+    clusters = layout("two-way", 6)
+    values = {item: float(len(item)) for item in clusters}
+    found = evidence_of(values, claim=make_claim(population=population), design="two-way", clusters=clusters)
+    assert found.design == design
+    labels = clusters if design == "two-way" else {item: (feature,) for item, (_, feature) in clusters.items()}
+    assert found.clusters == labels
+    assert found.theta == estimate(values, labels, design, "nats")
+    other = evidence_of(spread(5), claim=make_claim(population=population))
+    assert (other.design, other.theta.method) == ("one-way", "t on 12 cluster means")
+
+
+def test_arms_are_estimated_as_the_value_is():
+    """An arm and its contrast are taken in the claim's scale, clusters and numerical tolerance."""
+    values = {f"i{i}": float(i > 3) for i in range(12)}
+    null, positive = {item: 1 - value for item, value in values.items()}, dict.fromkeys(values, 1.0)
+    clusters = {item: (item,) for item in values}
+    claim = make_claim(controls=ALL, scale="proportion")
+    found = evidence_of(values, {"null": null, "positive": positive}, claim=claim, unit="proportion")
+    assert found.theta == estimate(values, clusters, "one-way", "proportion")
+    assert found.arm(POSITIVE) == estimate(positive, clusters, "one-way", "proportion")
+    assert found.contrast(NULL) == paired_estimate(values, null, clusters, "one-way", "proportion")
+    lacking = evidence_of(
+        values, {"null": null}, claim=make_claim(kind="absence", scale="proportion"), unit="proportion"
+    )
+    assert lacking.contrast(NULL) == paired_estimate(null, values, clusters, "one-way", "proportion")
+    single = evidence_of(
+        {"a": 3.0}, {"null": {"a": 1.0}}, design="single", clusters={}, parameters={"numerical_tolerance": 0.25}
+    )
+    bounds = [single.theta.bounds(0.05), single.arm(NULL).bounds(0.05), single.contrast(NULL).bounds(0.05)]
+    assert bounds == [(2.75, 3.25), (0.75, 1.25), (1.75, 2.25)]
 
 
 @pytest.mark.parametrize("favourable", [True, False])

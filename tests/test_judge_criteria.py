@@ -44,6 +44,7 @@ def test_each_kind_has_to_be_beyond_its_null(kind, value, gap, verdict):
     found = judge(make_claim(kind=kind), good(value, null))
     assert found.verdict == verdict
     assert "the untrained twin" in found.reason
+    assert (f"gives as {'little' if kind == 'absence' else 'much'} (" in found.reason) == (verdict == "vacuous")
 
 
 def test_an_equality_is_beyond_a_null_on_either_side():
@@ -102,6 +103,17 @@ def test_the_null_that_decides_is_named():
     """Of several nulls the reason names the one nearest to the measured value."""
     other = Control("other", "null", None, "the same-rhyme donor")
     claim = make_claim(controls=(NULL, other))
-    for gap, verdict in ((0.0, "vacuous"), (1.0, "inconclusive"), (2.0, "supported")):
-        found = judge(claim, make_measurement(spread(5), {"null": spread(0, seed=1), "other": spread(5 - gap, seed=2)}))
-        assert (found.verdict, "the same-rhyme donor" in found.reason) == (verdict, True)
+    for near, far in ((NULL, other), (other, NULL)):
+        for gap, verdict in ((0.0, "vacuous"), (1.0, "inconclusive"), (2.0, "supported")):
+            arms = {far.name: spread(0, seed=1), near.name: spread(5 - gap, seed=2)}
+            found = judge(claim, make_measurement(spread(5), arms))
+            assert (found.verdict, near.label in found.reason, far.label in found.reason) == (verdict, True, False)
+
+
+def test_the_null_that_is_least_surely_cleared_is_named():
+    """A null further off in the mean, but known less well, is the one the value is not separated from."""
+    other = Control("other", "null", None, "the same-rhyme donor")
+    arms = {"null": spread(3.97, 24, 0.01, 1), "other": spread(3.9, 24, 3.0, 2)}
+    for controls in ((NULL, other), (other, NULL)):
+        found = judge(make_claim(controls=controls), make_measurement(spread(5, 24, 0.01), arms))
+        assert "not separated from the same-rhyme donor" in found.reason

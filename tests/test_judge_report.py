@@ -1,6 +1,7 @@
 """What a verdict carries beside its word: numbers, controls, agreement, margin."""
 
 import json
+import math
 import re
 from dataclasses import asdict, replace
 
@@ -12,6 +13,7 @@ from prolepsis.clustered import interval
 from prolepsis.errors import Untested
 from prolepsis.judge import Verdict, judge, untested
 from prolepsis.ledger import Control
+from prolepsis.rules import number
 from tests.judging import (
     ALL,
     GUARD,
@@ -142,6 +144,7 @@ DECIDED = [
     ("effect", 5.0, 4.5, "vacuous", ("null", 1, 1)),
     ("ordering", 1.1, -9.0, "supported", ("value", 0, 1)),
     ("universal", 5.0, 3.5, "supported", ("null", 0, 1)),
+    ("universal", 1.5, -9.0, "supported", ("null", 0, 1)),  # its items are judged one by one, not by their mean
     ("absence", 0.5, 9.0, "supported", ("value", 1, 1)),
     ("absence", -9.0, -7.5, "supported", ("null", 0, 1)),
     ("absence", 0.99, 9.0, "inconclusive", ("value", 1, 1)),
@@ -169,15 +172,64 @@ def test_the_margin_is_that_of_the_bound_that_decided(kind, value, null, verdict
     assert found.margin == pytest.approx(abs(bounds[side] - threshold) / error)
 
 
-def test_an_exclusive_claim_has_the_margin_of_its_nearest_rival():
-    """A rival nearer than every null and than the criterion decides how safely a claim is supported."""
-    values, rival = spread(9.0), spread(7.5, seed=2)
-    measurement = make_measurement(values, {"null": spread(0, seed=1), "rival": rival})
-    found = judge(make_claim(kind="exclusivity", controls=(RIVAL, NULL)), measurement)
-    error, (low, _) = one_sided({item: x - rival[item] for item, x in values.items()})
+@pytest.mark.parametrize(
+    ("kind", "null", "rival", "nearest"),
+    [
+        ("exclusivity", 0.0, 7.5, RIVAL),
+        ("exclusivity", 7.5, 0.0, NULL),
+        ("effect", 0.0, 7.5, NULL),  # a rival counts against nothing but exclusivity
+    ],
+)
+def test_the_nearest_of_the_controls_that_count_gives_the_margin(kind, null, rival, nearest):
+    """Of nulls, and of rivals where they count, the nearest decides how safely a claim is supported; it is named."""
+    arms = {"null": spread(null, seed=1), "rival": spread(rival, seed=2), "positive": spread(9.0, seed=3)}
+    values = spread(12.0)
+    found = judge(make_claim(kind=kind, controls=(RIVAL, POSITIVE, NULL)), make_measurement(values, arms))
+    margins = {}
+    for name, arm in arms.items():
+        error, (low, _) = one_sided({item: x - arm[item] for item, x in values.items()})
+        margins[name] = (low - 1) / error
+    error, (low, _) = one_sided(values)
     assert found.verdict == "supported"
-    assert found.margin == pytest.approx((low - 1) / error)
-    assert f"nearest: {RIVAL.label}" in found.reason
+    assert found.margin == pytest.approx(min(margins[nearest.name], (low - 1) / error))
+    assert f"nearest: {nearest.label}, difference" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        ("effect", 5.0, "5.00 nats, at least 4."),
+        ("absence", -5.0, "-5.00 nats, at most -4."),
+        ("equality", 1.0, "1.00 nats, between 0."),
+    ],
+)
+def test_a_support_says_the_bound_its_kind_is_about(kind, value, said):
+    """An effect has at least, an absence at most, and an equality lies between."""
+    null = {"effect": -9.0}.get(kind, 9.0)
+    assert judge(make_claim(kind=kind), good(value, null)).reason.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (math.inf, "∞"),
+        (-math.inf, "−∞"),
+        (0.0, "0.00"),
+        (9e-16, "0.00"),
+        (-9e-16, "0.00"),
+        (1.1e-15, "1.1e-15"),
+        (0.00994, "0.0099"),
+        (0.01, "0.01"),
+        (-0.01, "-0.01"),
+        (0.5, "0.50"),
+        (999.994, "999.99"),
+        (1000.0, "1e+03"),
+    ],
+)
+def test_numbers_are_printed_to_two_decimals_or_digits(value, text):
+    """Two decimals where they show the size, else two digits; sums' rounding noise is 0; proportions have no unit."""
+    assert number(value) == number(value, "proportion") == number(value, "probability") == text
+    assert number(value, "nats") == f"{text} nats"
 
 
 def test_a_control_passes_on_its_bound_and_a_null_beyond_delta():

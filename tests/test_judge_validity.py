@@ -44,10 +44,12 @@ def test_a_declared_control_that_was_not_measured_never_counts_as_passed(missing
 def test_a_recording_without_its_null_or_rival_arms_is_never_supported():
     """A null or rival that was not measured leaves a clear effect inconclusive, but a failed criterion contradicted."""
     bare = make_measurement(spread(5))
-    assert judge(make_claim(), bare).reason == "the untrained twin (null) not measured"
-    assert judge(make_claim(controls=()), bare).reason == "no null was measured"
+    assert str(judge(make_claim(), bare)) == "inconclusive: the untrained twin (null) not measured"
+    assert str(judge(make_claim(controls=()), bare)) == "inconclusive: no null was measured"
     exclusive = make_claim(kind="exclusivity", controls=(RIVAL, NULL))
-    assert judge(exclusive, bare).reason == "the mean difference (rival) not measured"
+    assert str(judge(exclusive, bare)) == "inconclusive: the mean difference (rival) not measured"
+    two = make_claim(controls=(NULL, replace(NULL, name="other", label="shuffled labels")))
+    assert judge(two, bare).reason == "the untrained twin and shuffled labels (null) not measured"
     assert judge(make_claim(), make_measurement(spread(-5))).verdict == "contradicted"
 
 
