@@ -164,8 +164,8 @@ def grim(percentage: float, n: int, decimals: int) -> bool:
     Both roundings of a half are allowed.
     """
     slack = 0.5 * 10.0**-decimals + 1e-9
-    nearest = round(percentage / 100 * n)
-    return any(abs(100 * k / n - percentage) <= slack for k in (nearest - 1, nearest, nearest + 1) if 0 <= k <= n)
+    nearest = min(max(round(percentage / 100 * n), 0), n)
+    return abs(100 * nearest / n - percentage) <= slack
 
 
 def _check_count(k: float, n: float) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prolepsis import statistics
-from prolepsis.clustered import Interval, estimate, interval, paired_interval
+from prolepsis.clustered import Interval, count_clusters, estimate, interval, paired_interval
 from tests.clustering import DESIGNS, draw, layout, levels, plain, seeds
 
 
@@ -170,6 +170,73 @@ def test_counts_at_the_ends_rest_on_no_estimated_spread(design, value):
     found = estimate(dict.fromkeys(clusters, value), clusters, design, "proportion")
     assert (found.value, found.se, found.mde, found.clusters, found.n) == (value, 0, 0, 6, len(clusters))
     assert (found.k, found.method) == (value * len(clusters), "Clopper–Pearson on clusters")
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "lowest", "k"),
+    [
+        ((0, 1, 1, 1), "proportion", 0.0, 3),
+        ((1, 1, 1, 1), "proportion", 0.0, 4),
+        ((0, 0.5, 1, 1), "proportion", 0.0, None),  # shares, not hits
+        ((0, 1, 1, 1), "nats", 0.0, None),
+        ((0, 1, 1, 1), "proportion", -1.0, None),  # a difference of hits
+        ((-1, 0, 1, 1), "proportion", -1.0, None),
+    ],
+)
+def test_hits_are_counted_only_where_items_are_hits_or_misses(values, unit, lowest, k):
+    """A number of hits is given for yes/no outcomes of a proportion, and for nothing else."""
+    clusters = {f"i{i}": (f"g{i}",) for i in range(4)}
+    found = estimate(dict(zip(clusters, map(float, values), strict=True)), clusters, "one-way", unit, lowest=lowest)
+    assert (found.k, found.n, found.clusters) == (k, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("labels", "design", "count"),
+    [
+        ([("a",), ("b",), ("a",)], "one-way", 2),
+        ([("a", "x"), ("b", "x"), ("c", "y")], "two-way", 2),
+        ([("a", "x"), ("a", "y"), ("a", "z")], "two-way", 1),
+        ([("a", "x"), ("a", "y"), ("a", "z")], "pairs-of-groups", 4),
+        ([("a", "b"), ("b", "a")], "pairs-of-groups", 2),
+        ([(), ()], "single", 2),
+        ([], "one-way", 0),
+        ([], "two-way", 0),
+        ([], "pairs-of-groups", 0),
+    ],
+)
+def test_clusters_are_counted_as_the_design_says(labels, design, count):
+    """Labels, groups on either side of a pair, the smaller of two factors, or single values."""
+    assert count_clusters(labels, design) == count
+
+
+@pytest.mark.parametrize(("value", "low", "high"), [(0.0, 0, 0.95), (1.0, 0.05, 1)])
+def test_one_hit_or_miss_alone_is_one_trial(value, low, high):
+    """A single item bounds a rate as 0 or 1 of 1 does."""
+    found = interval({"a": value}, {"a": ("g",)}, "one-way", "proportion")
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("size", [2, 3, 8, 14])
+def test_the_smallest_detectable_effect_is_that_of_the_standard_error(design, size):
+    """(t.975 + t.80) standard errors, with a degree of freedom less than there are clusters."""
+    values, clusters = draw(design, 1, size)
+    found = estimate(values, clusters, design, "nats")
+    if design == "pairs-of-groups" and size == 2:
+        assert found.mde == math.inf
+    else:
+        t = scipy.stats.t(size - 1)
+        assert found.mde == pytest.approx((t.ppf(0.975) + t.ppf(0.8)) * found.se)
+        assert found.se > 0
+
+
+def test_differences_spread_evenly_over_clusters_are_still_bounded():
+    """One gain and one loss in every cluster have no variance between clusters, and are bounded as G/2 of G."""
+    clusters = {f"{g}{j}": (f"g{g}",) for g in range(8) for j in range(2)}
+    hits = {item: float(item[-1]) for item in clusters}
+    found = paired_interval(hits, {item: 1 - hit for item, hit in hits.items()}, clusters, "one-way", "proportion")
+    low, high = statistics.clopper_pearson(4, 8, 0.05, sided=1)
+    assert (found.low, found.high) == pytest.approx((2 * low - 1, 2 * high - 1))
 
 
 def test_hits_spread_evenly_over_clusters_are_still_bounded():

@@ -55,6 +55,14 @@ def test_clopper_pearson_p_values_have_closed_forms_near_the_ends(n, p0):
         assert every == pytest.approx((rate**n, 1 if theta0 <= 1 else 0))
 
 
+def test_intervals_and_levels_are_those_of_95_percent_unless_told():
+    """Without a level intervals are two-sided at 5 %, and a family of one is tested at 5 %."""
+    for interval_of in (statistics.clopper_pearson, statistics.wilson, statistics.wald):
+        assert interval_of(3, 9) == interval_of(3, 9, 0.05) == interval_of(3, 9, 0.05, sided=2)
+        assert interval_of(3, 9, 0.05, sided=1) == pytest.approx(interval_of(3, 9, 0.1))
+    assert statistics.holm([0.5]) == [0.05]
+
+
 @plain
 @given(counts, levels)
 def test_wilson_is_scipys_score_interval(count, alpha):
@@ -72,7 +80,7 @@ def test_wald_gives_the_interval_papers_print():
 
 
 @pytest.mark.parametrize("interval_of", [statistics.clopper_pearson, statistics.wilson, statistics.wald])
-@pytest.mark.parametrize(("k", "n"), [(1, 0), (-1, 5), (6, 5)])
+@pytest.mark.parametrize(("k", "n"), [(0, 0), (1, 0), (-1, 5), (6, 5)])
 def test_what_is_not_a_count_is_refused(interval_of, k, n):
     """K outside 0…n, or n of nothing, raises ValueError."""
     with pytest.raises(ValueError, match="not a count"):
@@ -112,6 +120,16 @@ def test_overlap_is_hypergeometric(data):
     known = scipy.stats.hypergeom(total, first, second)
     found = statistics.overlap_probability(overlap, first, second, total)
     assert found == pytest.approx((known.cdf(overlap), known.pmf(overlap), known.sf(overlap - 1)), abs=1e-9)
+
+
+@pytest.mark.parametrize("second", range(5))
+def test_a_set_of_all_or_none_leaves_the_overlap_no_choice(second):
+    """All members share every one of another set, and none share none, whichever of both is drawn first."""
+    for first, shared in ((0, 0), (4, second)):
+        for overlap in range(6):
+            certain = (float(overlap >= shared), float(overlap == shared), float(overlap <= shared))
+            assert statistics.overlap_probability(overlap, first, second, 4) == certain
+            assert statistics.overlap_probability(overlap, second, first, 4) == certain
 
 
 @pytest.mark.parametrize(("first", "second"), [(-1, 2), (5, 2), (2, -1), (2, 5)])
@@ -176,6 +194,7 @@ def test_minimal_detectable_effect_is_the_sum_of_two_t_quantiles(clusters):
 @plain
 @given(st.lists(st.integers(0, 15), min_size=1, max_size=8), levels)
 @example([8, 9], 0.05)
+@example([5, 10], 0.05)
 def test_holm_levels_reject_what_the_step_down_rejects(tenths, alpha):
     """Testing each p at its level gives exactly Holm's rejections, and levels lie between alpha/m and alpha."""
     p_values = [alpha * ratio / 10 for ratio in tenths]
@@ -206,6 +225,12 @@ def test_grim_accepts_exactly_the_percentages_a_count_can_give(n, decimals, data
     percentage = data.draw(st.integers(0, 100 * 10**decimals)) / 10**decimals
     possible = min(abs(100 * k / n - percentage) for k in range(n + 1)) <= 0.5 * 10**-decimals + 1e-9
     assert statistics.grim(percentage, n, decimals) == possible
+
+
+def test_grim_allows_both_roundings_of_a_half_and_nothing_beyond_all():
+    """1 of 8 is 12 % and 13 %, and neither 11 % nor 14 %; no count gives less than 0 % or more than 100 %."""
+    assert [statistics.grim(p, 8, 0) for p in (11, 12, 13, 14)] == [False, True, True, False]
+    assert [statistics.grim(p, 25, 0) for p in (-4, 0, 4, 96, 100, 104)] == [False, True, True, True, True, False]
 
 
 def test_grim_tells_a_possible_percentage_from_an_impossible_one():
