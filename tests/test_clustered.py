@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from prolepsis import statistics
-from prolepsis.clustered import Interval, count_clusters, estimate, interval, paired_interval
+from prolepsis.clustered import Interval, count_clusters, estimate, interval, paired_estimate, paired_interval
+from prolepsis.laws import Discordant
 from tests.clustering import DESIGNS, draw, layout, levels, plain, seeds
 
 
@@ -242,8 +243,42 @@ def test_differences_spread_evenly_over_clusters_are_still_bounded():
 def test_hits_spread_evenly_over_clusters_are_still_bounded():
     """One hit in two in every cluster has no variance between clusters, and is bounded as G/2 of G."""
     clusters = {f"{g}{j}": (f"g{g}",) for g in range(8) for j in range(2)}
-    found = interval({item: float(item[-1]) for item in clusters}, clusters, "one-way", "proportion")
-    assert (found.low, found.high) == pytest.approx(statistics.clopper_pearson(4, 8, 0.05, sided=1))
+    found = estimate({item: float(item[-1]) for item in clusters}, clusters, "one-way", "proportion")
+    assert found.bounds(0.05) == pytest.approx(statistics.clopper_pearson(4, 8, 0.05, sided=1))
+    assert (found.value, found.se, found.mde, found.clusters, found.n, found.k) == (0.5, 0, 0, 8, 16, 8)
+    pairs = layout("pairs-of-groups", 6)  # of each two groups the pair one way is a hit: G counts disjoint pairs
+    found = interval({item: float(a < b) for item, (a, b) in pairs.items()}, pairs, "pairs-of-groups", "proportion")
+    assert (found.low, found.high) == pytest.approx(statistics.clopper_pearson(1.5, 3, 0.05, sided=1))
+
+
+@plain
+@given(seeds, st.integers(12, 30), levels)
+def test_a_difference_of_hits_is_bounded_by_either_kind_of_discordance(seed, size, alpha):
+    """Bounds are the wider of t on cluster means and of gains and losses, each a share of G clusters."""
+    rng = np.random.default_rng(seed)
+    clusters = {f"i{g:02}.{j}": (f"g{g}",) for g in range(size) for j in range(2)}
+    rates = rng.uniform(0.05, 0.95, 2)
+    first, second = (dict(zip(clusters, (rng.random(2 * size) < rate).astype(float), strict=True)) for rate in rates)
+    found = paired_estimate(first, second, clusters, "one-way", "proportion")
+    x = np.array([first[item] - second[item] for item in clusters])
+    means = x.reshape(size, 2).mean(axis=1)
+    assume(np.ptp(means) > 0)
+    error = scipy.stats.sem(means)
+    reach = scipy.stats.t.ppf(1 - alpha, size - 1) * error
+    low, high = Discordant((x == 1).mean(), (x == -1).mean(), size).bounds(alpha)
+    assert found.bounds(alpha) == pytest.approx((min(low, means.mean() - reach), max(high, means.mean() + reach)))
+    assert found.mde == pytest.approx(statistics.minimal_detectable_effect(error, size - 1))
+    assert (found.value, found.se, found.k) == (pytest.approx(means.mean()), 0, None)
+    assert found.method == f"exact discordance, or t on {size} cluster means"
+
+
+def test_differences_of_hits_in_one_cluster_exclude_nothing():
+    """Discordance is no way around having too few clusters."""
+    found = paired_interval(
+        {"a": 1.0, "b": 0.0}, {"a": 0.0, "b": 0.0}, {"a": ("g",), "b": ("g",)}, "one-way", "proportion"
+    )
+    assert (found.low, found.high) == (-math.inf, math.inf)
+    assert found.method == "none: t on 1 cluster means needs more clusters"
 
 
 @pytest.mark.parametrize("design", DESIGNS)
@@ -295,7 +330,7 @@ def test_too_few_clusters_exclude_nothing(design):
 
 def test_no_values_are_refused():
     """An interval of nothing raises ValueError."""
-    with pytest.raises(ValueError, match="no values"):
+    with pytest.raises(ValueError, match="^no values to estimate from$"):
         interval({}, {}, "one-way", "nats")
 
 
