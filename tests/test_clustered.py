@@ -330,7 +330,7 @@ def test_too_few_clusters_exclude_nothing(design):
 
 def test_no_values_are_refused():
     """An interval of nothing raises ValueError."""
-    with pytest.raises(ValueError, match="^no values to estimate from$"):
+    with pytest.raises(ValueError, match=r"^no values to estimate from$"):
         interval({}, {}, "one-way", "nats")
 
 
