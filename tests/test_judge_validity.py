@@ -174,9 +174,16 @@ def test_an_open_question_is_called_underpowered_where_delta_could_not_be_seen()
 
 
 def test_what_is_inconclusive_by_itself_keeps_its_reason():
-    """Excluded items are blamed only for what they would change."""
-    measurement = make_measurement(spread(1, 24), {"null": spread(0, 24)}, excluded={"x": "no answer"})
+    """Excluded items are blamed only for a verdict that stands without them, not for one they would have made."""
+    excluded = {f"x{i}": "no answer" for i in range(5)}
+    measurement = make_measurement(spread(1.01, 24), {"null": spread(-9, 24)}, excluded=excluded)
     assert judge(make_claim(), measurement).reason.startswith("the interval holds both readings")
+    top = max(measurement.values.values())
+    best = make_measurement(
+        {**measurement.values, **dict.fromkeys(excluded, top)},
+        {"null": {**measurement.arms["null"], **dict.fromkeys(excluded, -9.0)}},
+    )
+    assert judge(make_claim(), best).verdict == "supported"
 
 
 @pytest.mark.parametrize("control", [NULL, RIVAL, POSITIVE])
@@ -192,7 +199,9 @@ def test_an_arm_counts_in_the_clusters_it_was_measured_in(control):
         (set(), "supported"),
     ]:
         arm = {item: value for item, value in whole.arms[control.name].items() if clusters[item][0] not in left_out}
-        assert judge(claim, replace(whole, arms={**whole.arms, control.name: arm})).verdict == verdict
+        found = judge(claim, replace(whole, arms={**whole.arms, control.name: arm}))
+        said = f"{control.label} was measured in {6 - len(left_out)} clusters, 6 are needed"
+        assert (found.verdict, said in found.reason) == (verdict, bool(left_out))
     arm = {item: value for item, value in whole.arms[control.name].items() if item < "i6"}  # once in each cluster
     found = judge(claim, replace(whole, arms={**whole.arms, control.name: {**arm, "i10": 0.0, "i11": 5.0}}))
     assert "5 clusters" not in found.reason
