@@ -73,8 +73,7 @@ def fisher_exact(k: int, n: int, other_k: int, other_n: int) -> float:
     _check_count(k, n)
     _check_count(other_k, other_n)
     total = k + other_k
-    splits = range(max(0, total - other_n), min(n, total) + 1)
-    ways = {i: math.comb(n, i) * math.comb(other_n, total - i) for i in splits}
+    ways = {i: math.comb(n, i) * math.comb(other_n, total - i) for i in range(min(n, total) + 1)}
     return sum(way for way in ways.values() if way <= ways[k]) / sum(ways.values())
 
 
