@@ -105,7 +105,7 @@ def test_bounds_move_with_the_values(design, seed, scale, shift):
 
 
 @pytest.mark.parametrize("design", DESIGNS)
-@pytest.mark.parametrize("size", [6, 12, 24])
+@pytest.mark.parametrize("size", [3, 6, 7, 12, 24])
 def test_proportions_at_the_ends_are_bounded_by_their_clusters(design, size):
     """All misses are bounded by 1 − α^(1/G), all hits by α^(1/G); G counts disjoint pairs for pairs of groups."""
     clusters = layout(design, size)
@@ -148,7 +148,7 @@ def test_a_proportion_is_bounded_as_a_count_of_its_effective_trials(seed, size, 
     """Bounds are the widest of t, of p(1 − p)/se² trials (at most one per item) and of all or no hits of G clusters."""
     rng = np.random.default_rng(seed)
     clusters = {f"i{g}.{j}": (f"g{g}",) for g in range(size) for j in range(2)}
-    rates = np.repeat(rng.beta(*rng.choice([(8, 1), (3, 3), (50, 50)]), size), 2)
+    rates = np.repeat(rng.beta(*rng.choice([(8, 1), (0.3, 0.1), (0.1, 0.2)]), size), 2)
     x = lowest + (1 - lowest) * np.clip(rates + rng.normal(0, 0.02, 2 * size), 0, 1)  # [n], from lowest to 1
     found = estimate(dict(zip(clusters, x, strict=True)), clusters, "one-way", "proportion", lowest=lowest)
     means = x.reshape(size, 2).mean(axis=1)
@@ -272,6 +272,23 @@ def test_a_difference_of_hits_is_bounded_by_either_kind_of_discordance(seed, siz
     assert found.method == f"exact discordance, or t on {size} cluster means"
 
 
+@plain
+@given(seeds, st.integers(4, 9))
+def test_discordance_of_pairs_counts_disjoint_pairs(seed, size):
+    """Each of two groups one pair: gains and losses are shares of G/2 trials, and all G groups are clusters."""
+    rng = np.random.default_rng(seed)
+    clusters = {item: pair for item, pair in layout("pairs-of-groups", size).items() if pair[0] < pair[1]}
+    first, second = ({item: float(rng.random() < rate) for item in sorted(clusters)} for rate in (0.8, 0.3))
+    differences = {item: first[item] - second[item] for item in clusters}
+    found = paired_estimate(first, second, clusters, "pairs-of-groups", "proportion")
+    jackknife = estimate(differences, clusters, "pairs-of-groups", "nats")
+    assume(jackknife.se > 0)
+    x = np.array(list(differences.values()))
+    exact, plain_t = Discordant((x > 0).mean(), (x < 0).mean(), size // 2).bounds(0.05), jackknife.bounds(0.05)
+    assert found.bounds(0.05) == pytest.approx((min(exact[0], plain_t[0]), max(exact[1], plain_t[1])))
+    assert found.clusters == jackknife.clusters == size
+
+
 def test_differences_of_hits_in_one_cluster_exclude_nothing():
     """Discordance is no way around having too few clusters."""
     found = paired_interval(
@@ -313,6 +330,9 @@ def test_a_single_value_is_a_point_with_its_tolerance():
     assert interval({"a": 3.0}, {}, "single", "nats") == Interval(
         3.0, pytest.approx(3 - 3e-5), pytest.approx(3 + 3e-5), 1, 1, "point, deterministic", None
     )
+    near_zero = estimate({"a": 0.0}, {}, "single", "nats")
+    assert near_zero.bounds(0.05) == pytest.approx((-1e-5, 1e-5))
+    assert (near_zero.se, near_zero.mde) == (0, 0)
     with pytest.raises(ValueError, match="one value"):
         interval({"a": 3.0, "b": 3.0}, {}, "single", "nats")
 
