@@ -7,13 +7,14 @@ ENV := .venv
 OLD := .venv-old
 RUN := $(ENV)/bin/python
 
-.PHONY: help claims test test-old lint truth truth-seeds benchmarks clean
+.PHONY: help claims test test-old lint mutants truth truth-seeds benchmarks clean
 
 help:
 	@echo "make claims      verify the claims on the bundled subjects; writes reports/"
 	@echo "make test        run the harness's own tests"
 	@echo "make test-old    the same with the oldest supported transformers"
 	@echo "make lint        ruff and mypy"
+	@echo "make mutants     change the judge, the statistics and the audit in small ways, and see whether tests notice (an hour)"
 	@echo "make truth       verify the claims, and compare with what must come out on subjects whose answer is known"
 	@echo "make truth-seeds the same on organisms trained anew from three fresh seeds (an hour)"
 	@echo "make benchmarks  measure speed and memory against plain code"
@@ -32,6 +33,10 @@ lint: $(ENV)/ready
 	$(ENV)/bin/ruff format --check .
 	$(ENV)/bin/mypy
 
+mutants: $(ENV)/ready
+	OMP_NUM_THREADS=1 $(ENV)/bin/mutmut run
+	$(RUN) -m benchmarks.mutation_score
+
 truth: $(ENV)/ready
 	-$(RUN) -m pytest claims -m "not gpu" -n 2
 	$(ENV)/bin/prolepsis truth reports/latest
@@ -44,7 +49,7 @@ benchmarks: $(ENV)/ready
 	$(RUN) benchmarks/bench_transcoder.py
 
 clean:
-	rm -rf $(ENV) $(OLD) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(ENV) $(OLD) build mutants *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(ENV)/ready: constraints.txt pyproject.toml
 $(OLD)/ready: constraints-old.txt pyproject.toml

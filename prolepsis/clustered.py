@@ -189,7 +189,8 @@ def _spread(x: FloatArray, labels: list[tuple[str, ...]], design: Design) -> tup
     if design == "one-way":
         names, where = np.unique([label for (label,) in labels], return_inverse=True)
         means = np.bincount(where, weights=x) / np.bincount(where)  # [G]
-        value, method = float(means.mean()), f"t on {len(names)} cluster means"
+        method = f"t on {len(names)} cluster means"
+        value = float(means.mean())
         se = float(means.std(ddof=1)) / math.sqrt(len(names)) if len(names) > 1 else math.inf
         df = len(names) - 1
     elif design == "two-way":

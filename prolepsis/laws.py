@@ -139,8 +139,6 @@ class Discordant:
 def _smallest_level(excludes: Callable[[float], bool]) -> float:
     """The smallest alpha at which a bound excludes something, by bisection; 1 when none does."""
     low, high = 0.0, 1.0
-    if not excludes(1.0 - 1e-12):
-        return 1.0
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (low, middle) if excludes(middle) else (middle, high)

@@ -73,8 +73,7 @@ def fisher_exact(k: int, n: int, other_k: int, other_n: int) -> float:
     _check_count(k, n)
     _check_count(other_k, other_n)
     total = k + other_k
-    splits = range(max(0, total - other_n), min(n, total) + 1)
-    ways = {i: math.comb(n, i) * math.comb(other_n, total - i) for i in splits}
+    ways = {i: math.comb(n, i) * math.comb(other_n, total - i) for i in range(min(n, total) + 1)}
     return sum(way for way in ways.values() if way <= ways[k]) / sum(ways.values())
 
 
@@ -164,8 +163,8 @@ def grim(percentage: float, n: int, decimals: int) -> bool:
     Both roundings of a half are allowed.
     """
     slack = 0.5 * 10.0**-decimals + 1e-9
-    nearest = round(percentage / 100 * n)
-    return any(abs(100 * k / n - percentage) <= slack for k in (nearest - 1, nearest, nearest + 1) if 0 <= k <= n)
+    nearest = min(max(round(percentage / 100 * n), 0), n)
+    return abs(100 * nearest / n - percentage) <= slack
 
 
 def _check_count(k: float, n: float) -> None:

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scipy import stats
 
 from prolepsis.cli import main
 from prolepsis.errors import UserError
 from prolepsis.report.comparison import Failure, compare
-from prolepsis.statistics import fisher_exact
 from tests.claims_project import ClaimsProject, output_of
 
 WORKERS = pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "n2"])
@@ -41,14 +39,6 @@ def counted(k: int, n: int) -> dict[str, Any]:
     found = row(k / n, (0, 1))
     found["measured"] |= {"k": k, "n": n}
     return found
-
-
-@pytest.mark.parametrize("counts", [(3, 10, 9, 12), (0, 5, 5, 5), (7, 20, 6, 20), (0, 8, 0, 3)])
-def test_fisher_exact_agrees_with_scipy(counts: tuple[int, int, int, int]) -> None:
-    """The exact test of two counts gives scipy's two-sided p-value."""
-    k, n, other_k, other_n = counts
-    expected = stats.fisher_exact([[k, n - k], [other_k, other_n - other_k]]).pvalue
-    assert fisher_exact(*counts) == pytest.approx(expected, rel=1e-9)
 
 
 def test_equal_reports_differ_in_nothing() -> None:
