@@ -15,7 +15,7 @@ help:
 	@echo "make test-old    the same with the oldest supported transformers"
 	@echo "make lint        ruff and mypy"
 	@echo "make truth       verify the claims, and compare with what must come out on subjects whose answer is known"
-	@echo "make truth-seeds the same on organisms trained anew from three fresh seeds (an hour)"
+	@echo "make truth-seeds the same on organisms and ladders trained anew from three fresh seeds (hours)"
 	@echo "make benchmarks  measure speed and memory against plain code"
 
 claims: $(ENV)/ready
