@@ -16,7 +16,7 @@ help:
 	@echo "make lint        ruff and mypy"
 	@echo "make mutants     change the judge, the statistics and the audit in small ways, and see whether tests notice (an hour)"
 	@echo "make truth       verify the claims, and compare with what must come out on subjects whose answer is known"
-	@echo "make truth-seeds the same on organisms trained anew from three fresh seeds (an hour)"
+	@echo "make truth-seeds the same on organisms and ladders trained anew from three fresh seeds (hours)"
 	@echo "make benchmarks  measure speed and memory against plain code"
 
 claims: $(ENV)/ready

@@ -1,7 +1,8 @@
 """Whether verdicts hold on organisms nobody has looked at: each is trained anew on fresh seeds, and judged.
 
-Every trained organism and its untrained twin is made from three seeds that are not shipped, and every claim the truth
-table answers for it is measured. Prints false and missed verdicts, and the rate of errors with its upper 95 % bound.
+Every trained organism, its untrained twin and every ladder is made from three seeds that are not shipped, with the
+control subjects it refers to beside it, and every claim the truth table answers for it is measured. Prints false and
+missed verdicts, and the rate of errors with its upper 95 % bound.
 """
 
 import argparse
@@ -15,16 +16,19 @@ from prolepsis.errors import UserError
 from prolepsis.experiments import families
 from prolepsis.judge import judge_family
 from prolepsis.loading import kept_subject
-from prolepsis.organisms import SUITES, TRAINED
-from prolepsis.organisms.train import run
+from prolepsis.organisms import LADDERS, SUITES, TRAINED
+from prolepsis.organisms.recipes import recipe
+from prolepsis.organisms.train import UNTRAINED, run
 from prolepsis.truth import TRUTH, Asked, Comparison, compare, read_truth
+
+ORGANISMS = (*TRAINED, *LADDERS)
 
 
 def main() -> int:
     """Train, measure and judge; returns 0 when every verdict came out as it must."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--only", nargs="+", default=list(TRAINED), choices=TRAINED)
+    parser.add_argument("--only", nargs="+", default=list(ORGANISMS), choices=ORGANISMS)
     parser.add_argument("--folder", type=Path, help="keep the organisms here, and reuse those that lie there")
     given = parser.parse_args()
     truth = read_truth(TRUTH, {claim.key for claim in ledger.rows()})
@@ -32,10 +36,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         root = given.folder or Path(scratch)
         for seed in given.seeds:
-            names = [name for organism in given.only for name in (organism, f"{organism}-untrained")]
-            for name in [name for name in names if _make(name, root / f"seed-{seed}" / name, seed)]:
+            beside = root / f"seed-{seed}"
+            needed = dict.fromkeys(name for organism in given.only for name in needs(organism))
+            made = {name for name in needed if _make(name, beside / name, seed)}
+            for name in [name for organism in given.only for name in (organism, *_twin(organism))]:
+                if lacking := [each for each in needs(name) if each not in made]:
+                    print(f"seed {seed}, {name}: not asked without {', '.join(lacking)}", flush=True)
+                    continue
                 asked = {key: answer for key, answer in truth.items() if key.subject == name}
-                compared = compare(asked, _verdicts(root / f"seed-{seed}" / name))
+                compared = compare(asked, _verdicts(beside / name))
                 for line in (*compared.false, *compared.missed):
                     print(f"seed {seed}, {line}", flush=True)
                 comparisons.append(compared)
@@ -46,6 +55,28 @@ def main() -> int:
     )
     print(whole)
     return int(bool(whole.false or whole.missed or not whole.compared))
+
+
+def needs(name: str) -> tuple[str, ...]:
+    """All that has to lie beside an organism, itself included, in the order it is made in.
+
+    A control subject that does not lie there would be taken from the bundled ones, which are of another seed.
+    """
+    if name.endswith(UNTRAINED):
+        return name.removesuffix(UNTRAINED), name
+    found: list[str] = []
+    waiting = [name]
+    while waiting:
+        each = waiting.pop(0)
+        if each not in found:
+            found.append(each)
+            made = recipe(each)
+            waiting += [other for other in (made.same_behaviour, *made.ladder) if other is not None]
+    return (*found, *_twin(name))
+
+
+def _twin(name: str) -> tuple[str, ...]:
+    return (name + UNTRAINED,) if recipe(name).features else ()
 
 
 def _verdicts(folder: Path) -> dict[Asked, tuple[str, str]]:

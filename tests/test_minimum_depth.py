@@ -1,5 +1,6 @@
 """The Q4 experiments: layers left out, the logit lens, the feature census, and ladders of depths."""
 
+import dataclasses
 import math
 from functools import cache
 from statistics import fmean
@@ -287,6 +288,18 @@ def test_ladders_are_summed_up_by_hand(
     assert set(measured.arms["the other way round"].values()) == {back}
     assert set(measured.arms["later layers"].values()) == later
     assert set(receptive_field_error(top).values.values()) == {error}
+
+
+def test_width_is_seen_at_equal_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rhymes by width are told where models of one depth and window differ in width, and nowhere else."""
+    top = subject_of("narrow-window-4")
+    made = ladder({"a": (1, 8, False), "b": (1, 9, True), "c": (1, 9, False), "d": (2, 8, True), "e": (3, 9, True)})
+    other = dataclasses.replace(made[0], id="f", line=(9, frozenset({4, None})))
+    monkeypatch.setattr(depth_ladder, "control_arms", lambda *_: {})
+    monkeypatch.setitem(top.memo, "prolepsis.experiments.depth_ladder.rungs", (*made, other))
+    told = [{"depth": 1, "windows": [5], "rhymes": {"8": 0.0, "9": 0.5}}]
+    assert depth_gain(top).detail["widths"] == told
+    assert receptive_field_error(top).detail["widths"] == told
 
 
 def test_a_subject_on_no_ladder_is_untested() -> None:

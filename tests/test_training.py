@@ -17,9 +17,10 @@ from prolepsis.loading import load_folder
 from prolepsis.masks import CoupletBarrier
 from prolepsis.organisms import grammar, scores, train
 from prolepsis.organisms.folder import save_transcoder
+from prolepsis.organisms.plateau import Plateau
 from prolepsis.organisms.recipes import RECIPES, Recipe, recipe
 from prolepsis.organisms.scores import Trained
-from prolepsis.organisms.training import train_model, visible
+from prolepsis.organisms.training import HELD_OUT_DOCUMENTS, HELD_OUT_SEED, held_out_loss, train_model, visible
 from prolepsis.organisms.transcoder_training import Activations, collect, fidelity, train_transcoder
 from prolepsis.organisms.untrained import untrained_model, untrained_weights
 from prolepsis.transcoder import Transcoder
@@ -27,6 +28,7 @@ from prolepsis.transcoder import Transcoder
 TINY = Recipe("tiny", 2, 16, 32, steps=3, features=24, heads=2, batch=8, active=4, transcoder_steps=5)
 TINY_BARRED = dataclasses.replace(TINY, barrier=True)
 TINY_WINDOW = dataclasses.replace(TINY, window=5)
+TINY_ROUNDS = dataclasses.replace(TINY, plateau=Plateau(tolerance=0.04, rounds=9))
 
 
 @pytest.fixture(autouse=True)
@@ -113,10 +115,12 @@ def test_gemma_norms_are_neutral_at_zero() -> None:
     assert all(not weight.any() for weight in norms)
 
 
-@pytest.mark.parametrize("made", [TINY, TINY_BARRED, TINY_WINDOW], ids=["free", "barrier", "window"])
+@pytest.mark.parametrize(
+    "made", [TINY, TINY_BARRED, TINY_WINDOW, TINY_ROUNDS], ids=["free", "barrier", "window", "plateau"]
+)
 def test_training_is_deterministic(made: Recipe) -> None:
     """Two trainings from one seed give the same bits, float16 values all, and another seed gives others."""
-    once, again, other = (train_model(made, seed).state_dict() for seed in (1, 1, 2))
+    once, again, other = (train_model(made, seed).model.state_dict() for seed in (1, 1, 2))
     for name, weight in once.items():
         assert torch.equal(weight, again[name])
         assert torch.equal(weight.half().float(), weight)
@@ -126,8 +130,8 @@ def test_training_is_deterministic(made: Recipe) -> None:
 def test_training_ticks_once_a_step() -> None:
     """The progress callback is called once per step, and steps do not depend on the clock."""
     ticks: list[None] = []
-    train_model(TINY, 0, lambda: ticks.append(None))
-    assert len(ticks) == TINY.steps
+    fit = train_model(TINY, 0, lambda: ticks.append(None))
+    assert len(ticks) == fit.steps == TINY.steps
 
 
 def test_training_lowers_the_loss() -> None:
@@ -140,7 +144,81 @@ def test_training_lowers_the_loss() -> None:
 
     with torch.no_grad():
         before = loss(untrained_model(TINY.config(), 0))
-    assert loss(train_model(dataclasses.replace(TINY, steps=300, learning_rate=1e-2), 0)) < before - 1
+    assert loss(train_model(dataclasses.replace(TINY, steps=300, learning_rate=1e-2), 0).model) < before - 1
+
+
+# ---------------------------------------------------------------- plateau
+
+EIGHTHS = st.integers(1, 40).map(lambda eighths: eighths / 8)  # exact in floating point
+
+
+@given(st.lists(EIGHTHS, min_size=2, max_size=8), EIGHTHS)
+def test_training_rests_at_the_lowest_loss(losses: list[float], tolerance: float) -> None:
+    """Training ends exactly when the last loss is less than the tolerance away from the lowest before it."""
+    lowest = min(losses[:-1])
+    assert Plateau(tolerance, 9).reached(losses) == (lowest - tolerance < losses[-1] < lowest + tolerance)
+
+
+@given(EIGHTHS, EIGHTHS, EIGHTHS, st.integers(2, 12))
+def test_rest_is_a_plateau_and_no_value(start: float, floor: float, tolerance: float, rounds: int) -> None:
+    """Losses that halve their distance to a floor end at the first step below the tolerance, wherever the floor is."""
+    losses = [floor + start / 2**n for n in range(rounds)]
+    reached = [Plateau(tolerance, 9).reached(losses[: n + 1]) for n in range(rounds)]
+    assert reached == [n > 0 and start / 2**n < tolerance for n in range(rounds)]
+
+
+@given(EIGHTHS)
+def test_one_round_is_no_plateau(loss: float) -> None:
+    """With nothing to compare it with, a loss is at no rest."""
+    assert not Plateau(1e9, 9).reached([])
+    assert not Plateau(1e9, 9).reached([loss])
+
+
+@pytest.mark.parametrize(("tolerance", "rounds"), [(1e9, 2), (0.04, 9)])
+def test_training_goes_on_to_its_plateau(tolerance: float, rounds: int) -> None:
+    """Whole schedules are gone through until the rule holds, and no further; each step ticks."""
+    made = dataclasses.replace(TINY_ROUNDS, plateau=Plateau(tolerance, rounds))
+    ticks: list[None] = []
+    fit = train_model(made, 0, lambda: ticks.append(None))
+    assert len(ticks) == fit.steps == made.steps * len(fit.losses)
+    ends = [Plateau(tolerance, rounds).reached(fit.losses[: n + 1]) for n in range(len(fit.losses))]
+    assert ends == [False] * (len(ends) - 1) + [True]
+    held_out = torch.from_numpy(grammar.corpus(HELD_OUT_DOCUMENTS, HELD_OUT_SEED))
+    assert fit.losses[-1] == pytest.approx(held_out_loss(fit.model, None, held_out), abs=1e-3)
+
+
+def test_one_schedule_is_the_first_round() -> None:
+    """A recipe without a plateau trains just as the first round of one with a plateau does, and measures no loss."""
+    alone = train_model(dataclasses.replace(TINY, steps=6), 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Plateau, "reached", lambda _, losses: len(losses) == 1)
+        first = train_model(dataclasses.replace(TINY, steps=6, plateau=Plateau(1.0, 1)), 3)
+    for name, weight in alone.model.state_dict().items():
+        assert torch.equal(weight, first.model.state_dict()[name])
+    assert (alone.losses, len(first.losses)) == ((), 1)
+
+
+def test_training_without_rest_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model whose loss still falls in the last round allowed is not saved, and the message says by how much."""
+    monkeypatch.setitem(RECIPES, "tiny", dataclasses.replace(TINY, plateau=Plateau(1e-9, 3)))
+    with pytest.raises(UserError, match=r"tiny was not saved: its held-out loss still moved by 0\.\d+ nats in round 3"):
+        train.run("tiny", tmp_path / "tiny")
+    assert not list(tmp_path.iterdir())
+
+
+def test_how_training_went_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """subject.json records the rule, the steps it took, the last held-out loss and what the last round did to it."""
+    made = dataclasses.replace(TINY_ROUNDS, features=0)
+    monkeypatch.setitem(RECIPES, "tiny", made)
+    fit = train_model(made, 2)
+    train.run("tiny", tmp_path / "tiny", seed=2)
+    about = json.loads((tmp_path / "tiny" / "subject.json").read_text())
+    assert about["recipe"]["plateau"] == {"tolerance": 0.04, "rounds": 9}
+    assert about["training"] == {
+        "steps": fit.steps,
+        "held_out_loss": fit.losses[-1],
+        "improvement": min(fit.losses[:-1]) - fit.losses[-1],
+    }
 
 
 # ---------------------------------------------------------------- scores
@@ -265,7 +343,7 @@ def test_saved_organism_is_the_trained_one(tmp_path: Path, tiny_recipe: Recipe) 
     """A saved organism loads as a subject with the same weights, mask rule, task and tokens, and names its twin."""
     train.run("tiny", tmp_path / "tiny", seed=4)
     subject = load_folder(tmp_path / "tiny")
-    expected = train_model(tiny_recipe, 4)
+    expected = train_model(tiny_recipe, 4).model
     for name, weight in subject.model.named_parameters():
         assert torch.equal(weight, expected.get_parameter(name))
     assert subject.mask_rule == grammar.BARRIER
@@ -362,7 +440,12 @@ def test_shipped_organism_is_of_its_recipe(name: str) -> None:
     assert subject.mask_rule == made.mask_rule
     assert subject.task == made.task
     assert (subject.transcoder.model_name if subject.transcoder else None) == (name if made.features else None)
-    assert json.loads((SHIPPED / name / "subject.json").read_text())["recipe"]["steps"] == made.steps
+    about = json.loads((SHIPPED / name / "subject.json").read_text())
+    assert about["recipe"]["steps"] == made.steps
+    if made.plateau is not None:
+        assert about["recipe"]["plateau"] == dataclasses.asdict(made.plateau)
+        assert about["training"]["steps"] in range(2 * made.steps, made.most_steps + 1, made.steps)
+        assert abs(about["training"]["improvement"]) < made.plateau.tolerance
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
@@ -375,3 +458,12 @@ def test_shipped_organism_still_has_its_scores(name: str) -> None:
     assert found["rhyme_rate"] == pytest.approx(recorded["rhyme_rate"], abs=0.005)
     assert found["partner_probability"] == pytest.approx(recorded["partner_probability"], abs=1e-3)
     train.check(made, {**recorded, **found})
+
+
+@pytest.mark.parametrize("name", sorted(name for name, made in RECIPES.items() if made.plateau is not None))
+def test_shipped_organism_still_has_its_loss(name: str) -> None:
+    """A shipped organism that was trained to a plateau has the held-out loss that was recorded."""
+    model = load_folder(SHIPPED / name).model
+    recorded = json.loads((SHIPPED / name / "subject.json").read_text())["training"]["held_out_loss"]
+    held_out = torch.from_numpy(grammar.corpus(HELD_OUT_DOCUMENTS, HELD_OUT_SEED))
+    assert held_out_loss(model, None, held_out) == pytest.approx(recorded, abs=1e-3)

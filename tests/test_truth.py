@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.truth_seeds import ORGANISMS, needs
 from prolepsis import ledger
 from prolepsis.cli import main
 from prolepsis.errors import UserError
+from prolepsis.organisms.recipes import recipe
+from prolepsis.organisms.train import UNTRAINED
 from prolepsis.report.pins import read_pins
 from prolepsis.truth import TRUTH, Answer, Asked, compare, found_in, read_truth
 
@@ -116,3 +119,15 @@ def test_the_command_says_what_is_wrong_and_fails(tmp_path: Path, capsys: pytest
     assert "missed: " in capsys.readouterr().out
     assert main(["truth", str(tmp_path / "nowhere")]) == 4
     assert "no report can be read there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ORGANISMS)
+def test_fresh_organisms_refer_to_fresh_ones(name: str) -> None:
+    """What is made beside an organism holds every subject that any of it is compared with, each of them once."""
+    beside = needs(name)
+    assert beside[0] == name
+    assert len(set(beside)) == len(beside)
+    for other in (each for each in beside if not each.endswith(UNTRAINED)):
+        made = recipe(other)
+        assert {*made.ladder, *([made.same_behaviour] if made.same_behaviour else [])} <= set(beside)
+    assert (name + UNTRAINED in beside) == bool(recipe(name).features)

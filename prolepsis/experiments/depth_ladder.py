@@ -237,6 +237,23 @@ def reaches(wiring: Wiring, tokens: Sequence[int], source: int) -> bool:
     return bool(carried[-1])
 
 
+def widths(ladder: Sequence[Rung]) -> list[dict[str, object]]:
+    """What width alone does: wherever rungs of one depth and one set of windows differ in width, rhymes by width."""
+    alike: dict[tuple[int, frozenset[int | None]], dict[int, list[float]]] = {}
+    for rung in ladder:
+        width, windows = rung.line
+        alike.setdefault((rung.depth, windows), {}).setdefault(width, []).append(fmean(rung.rhymes.values()))
+    return [
+        {
+            "depth": depth,
+            "windows": sorted(windows, key=str),
+            "rhymes": {str(width): fmean(found) for width, found in sorted(rhymes.items())},
+        }
+        for (depth, windows), rhymes in alike.items()
+        if len(rhymes) > 1
+    ]
+
+
 def _measurement(
     subject: Subject,
     experiment: str,
@@ -262,12 +279,14 @@ def _measurement(
             "rungs": {
                 rung.id: {
                     "depth": rung.depth,
+                    "width": rung.line[0],
                     "predicted": fmean(rung.reached.values()),
                     "rhymes": fmean(rung.rhymes.values()),
                     "facts": fmean(rung.facts),
                 }
                 for rung in ladder
-            }
+            },
+            "widths": widths(ladder),
         },
         seconds=time.perf_counter() - start,
     )

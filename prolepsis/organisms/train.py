@@ -12,9 +12,10 @@ from transformers import AutoConfig
 
 from prolepsis.errors import UserError
 from prolepsis.organisms.folder import save_about, save_trained, save_transcoder
+from prolepsis.organisms.plateau import improvement
 from prolepsis.organisms.recipes import Recipe, recipe
 from prolepsis.organisms.scores import Scores, Trained, score
-from prolepsis.organisms.training import Tick, train_model
+from prolepsis.organisms.training import Fit, Tick, train_model
 from prolepsis.organisms.transcoder_training import DOCUMENTS_PER_STEP, collect, fidelity, train_transcoder
 from prolepsis.organisms.untrained import untrained_model
 from prolepsis.transcoder import Transcoder
@@ -37,13 +38,15 @@ def run(name: str, out: Path, seed: int = 0, progress: bool = False) -> dict[str
 
 
 def _organism(made: Recipe, out: Path, seed: int, bars: "_Bars") -> dict[str, Any]:
-    model = train_model(made, seed, bars.tick(f"{made.name}: model", made.steps))
+    fit = train_model(made, seed, bars.tick(f"{made.name}: model", made.most_steps))
+    model = fit.model
     scores, sites = score(Trained(model, made.mask_rule, made.task))
     check(made, scores)
     about = _about(made, seed) | {
         "untrained_twin": made.name + UNTRAINED if made.features else None,
         "same_behaviour": made.same_behaviour,
         "ladder": list(made.ladder),
+        "training": _training(fit),
         "scores": scores,
         "sites": {template: {"layer": layer, "position": position} for template, (layer, position) in sites.items()},
     }
@@ -75,6 +78,13 @@ def _untrained_twin(made: Recipe, out: Path, seed: int, bars: "_Bars") -> dict[s
 def _about(made: Recipe, seed: int) -> dict[str, Any]:
     rule = made.mask_rule
     return {"mask_rule": None if rule is None else rule.describe(), "recipe": asdict(made) | {"seed": seed}}
+
+
+def _training(fit: Fit) -> dict[str, float]:
+    """How a training went: its steps and, where it went on to a plateau, the held-out loss at its end (nats)."""
+    if not fit.losses:
+        return {"steps": fit.steps}
+    return {"steps": fit.steps, "held_out_loss": fit.losses[-1], "improvement": improvement(fit.losses)}
 
 
 def _fit_transcoder(made: Recipe, out: Path, model: Any, seed: int, bars: "_Bars") -> dict[str, float]:

@@ -2,18 +2,24 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn import functional
 
+from prolepsis.errors import UserError
 from prolepsis.masks import CoupletBarrier
 from prolepsis.organisms.grammar import BARRIER, PAD, TOKEN_ID, corpus
+from prolepsis.organisms.plateau import improvement
 from prolepsis.organisms.recipes import Recipe
 from prolepsis.organisms.untrained import untrained_model
 
 MAX_DOCUMENTS = 150_000
 WARM_UP = 100
+# The same documents for all organisms, so that their losses can be compared; no organism is trained from this seed.
+HELD_OUT_SEED = 10**6
+HELD_OUT_DOCUMENTS = 2000
 
 Tick = Callable[[], None]
 
@@ -40,17 +46,50 @@ def additive_mask(rule: CoupletBarrier, tokens: torch.Tensor, barred: torch.Tens
     return torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
 
 
-def train_model(recipe: Recipe, seed: int, tick: Tick = lambda: None) -> Any:
-    """Train by the recipe's fixed number of steps (AdamW, warm-up, cosine decay); ``tick`` is called after each.
+@dataclass(frozen=True)
+class Fit:
+    """A trained model, the steps it took, and its held-out loss after each round (none where there is no plateau)."""
+
+    model: Any
+    steps: int
+    losses: tuple[float, ...] = ()
+
+
+def train_model(recipe: Recipe, seed: int, tick: Tick = lambda: None) -> Fit:
+    """Train by the recipe: one schedule of steps, or as many as its plateau takes; ``tick`` is called after each step.
 
     Wall-clock time plays no part: the same seed and thread count give the same weights on the same machine. The
-    returned weights are rounded to float16.
+    returned weights are rounded to float16. Raises UserError when the plateau is not reached.
     """
     model = untrained_model(recipe.config(), seed)
-    documents = torch.from_numpy(corpus(min(MAX_DOCUMENTS, recipe.steps * recipe.batch), seed))
+    documents = torch.from_numpy(corpus(min(MAX_DOCUMENTS, recipe.most_steps * recipe.batch), seed))
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.05)
     generator = torch.Generator().manual_seed(seed)
     model.train()
+    if recipe.plateau is None:
+        _schedule(recipe, model, optimiser, documents, generator=generator, tick=tick)
+        return Fit(_rounded(model), recipe.steps)
+    held_out = torch.from_numpy(corpus(HELD_OUT_DOCUMENTS, HELD_OUT_SEED))
+    losses: list[float] = []
+    while not recipe.plateau.reached(losses):
+        if len(losses) == recipe.plateau.rounds:
+            moved = f"its held-out loss still moved by {abs(improvement(losses)):.3f} nats in round {len(losses)}"
+            raise UserError(f"{recipe.name} was not saved: {moved}; try another --seed")
+        _schedule(recipe, model, optimiser, documents, generator=generator, tick=tick)
+        losses.append(held_out_loss(model, recipe.mask_rule, held_out))
+    return Fit(_rounded(model), recipe.steps * len(losses), tuple(losses))
+
+
+def _schedule(
+    recipe: Recipe,
+    model: Any,
+    optimiser: torch.optim.Optimizer,
+    documents: torch.Tensor,
+    *,
+    generator: torch.Generator,
+    tick: Tick,
+) -> None:
+    """Go through the recipe's steps once, in place: warm-up, cosine decay, and the barrier's growing share of rows."""
     for step in range(recipe.steps):
         done = step / recipe.steps
         for group in optimiser.param_groups:
@@ -62,19 +101,34 @@ def train_model(recipe: Recipe, seed: int, tick: Tick = lambda: None) -> Any:
         if recipe.barrier:
             share = min(1.0, 0.5 + 0.5 * done / 0.6)
             mask = additive_mask(BARRIER, tokens, torch.rand(len(tokens), generator=generator) < share)
-        logits = model(input_ids=tokens, attention_mask=mask, use_cache=False).logits  # [B, T, V]
-        loss = functional.cross_entropy(
-            logits[:, :-1].flatten(0, 1),
-            tokens[:, 1:].flatten(),
-            ignore_index=TOKEN_ID[PAD],
-            label_smoothing=recipe.label_smoothing,
-        )
+        loss = _loss(model, tokens, mask, recipe.label_smoothing)
         optimiser.zero_grad()
         torch.autograd.backward([loss])
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         tick()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(parameter.half().float())
+
+
+def _loss(model: Any, tokens: torch.Tensor, mask: torch.Tensor | None, label_smoothing: float = 0.0) -> torch.Tensor:
+    """Mean cross-entropy of the next token of rows [B, T], padding left out, in nats."""
+    logits = model(input_ids=tokens, attention_mask=mask, use_cache=False).logits  # [B, T, V]
+    return functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1),
+        tokens[:, 1:].flatten(),
+        ignore_index=TOKEN_ID[PAD],
+        label_smoothing=label_smoothing,
+    )
+
+
+@torch.no_grad()
+def held_out_loss(model: Any, rule: CoupletBarrier | None, documents: torch.Tensor) -> float:
+    """Cross-entropy of ``documents`` [n, T] under the mask rule, in nats per token."""
+    return float(_loss(model, documents, None if rule is None else additive_mask(rule, documents)))
+
+
+@torch.no_grad()
+def _rounded(model: Any) -> Any:
+    """The model in float16 precision, to be used and no longer trained."""
+    for parameter in model.parameters():
+        parameter.copy_(parameter.half().float())
     return model.eval().requires_grad_(False)
