@@ -13,6 +13,11 @@ XOR = ("planted-llama-xor", "planted-llama-xor-untrained")
 TRAINED = ("planner", "improviser", "window-relay", "window-1", "window-2")
 LADDERS = ("narrow-window-4", "free-4")
 """The deepest organism of each ladder; the shallower ones are reached through it."""
+REDIRECTS = (
+    *(name for name in PLANTED if not name.endswith(("dormant", "no-plan", "untrained"))),
+    "planner",
+)
+"""Subjects with a site from which a change of the plan redirects the answer, whatever is made of attention there."""
 _TRAINED_AND_TWINS = tuple(each for name in TRAINED for each in (name, f"{name}-untrained"))
 _WIDE = ("planner", "improviser", "window-relay")
 _WIDE_AND_TWINS = tuple(each for name in _WIDE for each in (name, f"{name}-untrained"))
@@ -25,6 +30,8 @@ SUITES = {
     "skipping": (*PLANTED, *SPOILED, *_TRAINED_AND_TWINS),
     "ladders": LADDERS,
     "routing": (*PLANTED, *CARRIERS, *_TRAINED_AND_TWINS),
+    "redirects": REDIRECTS,
+    "without twins": (*PLANTED, *TRAINED),
     "two tasks": (*TWO_TASKS, *_TRAINED_AND_TWINS),
     "attractor": (*PLANTED, ABSORBER, *_TRAINED_AND_TWINS),
     "steering": (*PLANTED, *XOR, *_TRAINED_AND_TWINS),
