@@ -14,6 +14,8 @@ Once = Callable[[Subject, str, Callable[[], Measurement]], Measurement]
 """Given subject, experiment and how to measure it: the measurement, made or known already."""
 
 MODULES = {
+    "layer_count": "architecture",
+    "stream_width": "architecture",
     "localisation_rate": "position_sweep",
     "strong_localisation": "position_sweep",
     "redirect_gain": "position_sweep",
