@@ -77,9 +77,10 @@ def reach_each(
     prompt, n_tokens = check_places(wiring, given + varied, readouts, tokens=tokens)
     heads = [place.head for place in (*given, *varied, *readouts) if isinstance(place, _OF_HEADS)]
     program = Program(wiring, prompt, n_tokens, given + varied, heads)
-    clean = Run(program, (), None)
-    before = Run(program, range(len(given)), clean)
-    after = Run(program, range(len(given) + len(varied)), clean)
+    from_clean = any(isinstance(edit, Frozen | StreamReplaced) for edit in given + varied)
+    clean = Run(program, (), None, len(prompt)) if from_clean else None
+    before = Run(program, range(len(given)), clean, n_tokens)
+    after = Run(program, range(len(given) + len(varied)), clean, n_tokens)
     comparison = _Comparison(program, len(given), before, after)
     return tuple(map(comparison.of, readouts))
 

@@ -72,14 +72,17 @@ class Program:
 
 
 class Run:
-    """One run: the numbers of its values under some of the program's edits.
+    """One run of the first ``length`` positions: the numbers of its values under some of the program's edits.
+
+    ``clean`` is the unedited run that frozen patterns and replaced streams take theirs from; without them it may be
+    None.
 
     ``resid_mid`` and ``resid_post`` map (layer, position), layer -1 being the embedding; ``pattern``, ``z`` and
     ``seen``, the keys a pattern is spread over, map (head, position) for the program's heads; ``logits`` maps
     positions.
     """
 
-    def __init__(self, program: Program, edits: Iterable[int], clean: "Run | None") -> None:
+    def __init__(self, program: Program, edits: Iterable[int], clean: "Run | None", length: int) -> None:
         self.program, self.clean = program, clean
         self.resid_post: dict[tuple[int, int], int] = {}
         self.resid_mid: dict[tuple[int, int], int] = {}
@@ -88,7 +91,7 @@ class Run:
         self.logits: dict[int, int] = {}
         self.seen: dict[tuple[Head, int], tuple[int, ...]] = {}
         self._sort(edits)
-        for position in range(program.n_tokens if clean else program.n_prompt):
+        for position in range(length):
             self._advance(position)
 
     def _sort(self, edits: Iterable[int]) -> None:

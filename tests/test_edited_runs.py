@@ -63,7 +63,7 @@ BROKEN = {
                        "run 1: wiring 'gpt' is neither"),
     "no tokens": ('tokens = 31, varied = ["L22', 'varied = ["L22', "run 2: the prompt is empty"),
     "no edit": ("L22@23", "L22", "run 2: edit 'L22' is none of"),
-    "no text": ('varied = ["L22@23"]', "varied = [22]", "run 2: varied is [22]; give texts"),
+    "no text": ('varied = ["L22@23"]', "varied = [22]", "run 2: varied holds 22; give texts"),
     "no readout": ('"L20:H6 30->23"', '"L20:H6"', "run 2: readout 'L20:H6' is none of"),
     "nothing varied": ('varied = ["L22@23"], ', "", "run 2: nothing is varied or nothing is read"),
     "nothing read": (', still = ["L20:H6 30->23"]', "", "run 2: nothing is varied or nothing is read"),

@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Generator, Sequence
 from datetime import UTC, datetime
@@ -118,6 +119,9 @@ class Reporting:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the report, or leave no trace of a run without claims; then set the exit code."""
+        if "hypothesis" not in sys.modules:
+            # Its plugin would import all of it, which takes longer than the audit, to say that it has nothing to say.
+            session.config.pluginmanager.unregister(name="hypothesispytest")
         if self.run.folder is None:
             return
         if not self.planned:
