@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from prolepsis import audit, ledger
 from prolepsis.audit.comparisons import equal_rates_p
+from prolepsis.audit.intervals import coverage as coverage_of
 from prolepsis.audit.intervals import intervals
 from prolepsis.clustered import interval
 from prolepsis.errors import UserError
@@ -33,10 +35,15 @@ def claim_of(rule: str, *published: dict[str, Any]) -> Claim:
     return replace(ledger.rows(family="intervals")[0], published=entries, experiment=rule)
 
 
+def details(rule: str, *published: dict[str, Any]) -> Mapping[str, Any]:
+    """Everything a rule says of a row with these entries."""
+    claim = claim_of(rule, *published)
+    return audit.measure([claim])[claim.key].detail
+
+
 def disagreements(rule: str, *published: dict[str, Any]) -> list[str]:
     """What a rule finds in a row with these entries."""
-    claim = claim_of(rule, *published)
-    found: list[str] = audit.measure([claim])[claim.key].detail["disagreements"]
+    found: list[str] = details(rule, *published)["disagreements"]
     return found
 
 
@@ -165,6 +172,17 @@ def test_only_clopper_pearson_keeps_its_promise_everywhere(n: int, rate: float) 
     assert coverage(clopper_pearson) >= 0.95
     assert coverage(wilson) > 0.85
     assert (coverage(wald) < 0.85) == (n * rate < 5)
+    shown = coverage_of(n, rate)
+    for name, method in (("Clopper–Pearson", clopper_pearson), ("Wilson", wilson), ("Wald", wald)):
+        assert shown[f"{name}, two-sided"] == pytest.approx(coverage(method), abs=1e-9)
+
+
+def test_what_a_method_is_worth_stands_beside_the_intervals() -> None:
+    """The row on all intervals shows the coverage of every method at each count, of a zero at one in n."""
+    found = details(
+        "one_interval_method", {"k": 7, "n": 10, "low": 0.4, "high": 0.9}, {"k": 0, "n": 10, "low": 0.0, "high": 0.26}
+    )
+    assert list(found["coverage"].values()) == [coverage_of(10, 0.7), coverage_of(10, 0.1)]
 
 
 def test_pairs_that_share_a_prompt_tell_less_than_their_number() -> None:

@@ -396,5 +396,5 @@ def test_instructions_and_subjects_of_different_length_are_measured_too(monkeypa
         places, fact = runs.align(pair, pair.donor), pair.recipient.subject.split()
         assert places.fact == tuple(range(1, 1 + len(fact)))
         assert set(sources(runs, pair).values()) <= set(range(len(runs.clean(pair.donor).tokens)))
-    claims = ledger.rows(family="q5")
+    claims = [claim for claim in ledger.rows(family="q5", tier="gpu") if not claim.untested]
     assert set(judge_family(claims, families.measure(claims, subject))) == {claim.key for claim in claims}

@@ -4,9 +4,13 @@ Every count gets its 95 % intervals by Clopper & Pearson, Wilson and Wald, two-s
 is given by those of them that agree with it to its last printed digit.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
+
+import numpy as np
+from scipy import special
 
 from prolepsis.audit.counts import Counted, audited, counts_of
 from prolepsis.errors import UserError
@@ -18,6 +22,7 @@ Bounds = tuple[float, float]
 Method = Callable[[int, int, float, Sided], Bounds]
 
 ALPHA = 0.05
+NEGLIGIBLE = 1e-12
 METHODS: Mapping[str, Method] = {"Clopper–Pearson": clopper_pearson, "Wilson": wilson, "Wald": wald}
 SIDES: Mapping[str, Sided] = {"two-sided": 2, "one-sided": 1}
 COARSEST_DIGIT = 2
@@ -58,6 +63,21 @@ def interval_table(counts: Sequence[Counted]) -> dict[str, dict[str, Bounds]]:
     return {str(count): intervals(count.k, count.n) for count in counts}
 
 
+def coverage(n: int, rate: float) -> dict[str, float]:
+    """How often each 95 % interval of a count of ``n`` holds a true ``rate`` between 0 and 1: exact, by its name.
+
+    Trials are taken for independent. Counts that come up less than once in 10¹² tries are left out.
+    """
+    counts = np.arange(n + 1)
+    ways = special.gammaln(n + 1) - special.gammaln(counts + 1.0) - special.gammaln(n - counts + 1.0)
+    weights = np.exp(ways + counts * math.log(rate) + (n - counts) * math.log1p(-rate))
+    held: dict[str, float] = {}
+    for k in counts[weights > NEGLIGIBLE].tolist():
+        for name, (low, high) in intervals(k, n).items():
+            held[name] = held.get(name, 0.0) + float(weights[k]) * (low <= rate <= high)
+    return held
+
+
 def given_by(printed: Printed) -> list[str]:
     """The names of the intervals that agree with a printed one."""
     k, n, _ = printed.counted
@@ -86,11 +106,16 @@ def one_sided_clopper_pearson(claim: Claim) -> Measurement:
 
 
 def one_interval_method(claim: Claim) -> Measurement:
-    """One method, on one side, gives every printed interval."""
+    """One method, on one side, gives every printed interval.
+
+    ``detail`` says beside it what each method is worth for such counts: its coverage at the printed rate, of a count
+    of zero at one in n.
+    """
     printed = _printed(claim)
     shared = set.intersection(*(set(given_by(one)) for one in printed))
     wrong = [] if shared else ["no one method and side gives all intervals", *map(_found, printed)]
-    return audited(claim, wrong, _detail(claim))
+    worth = {str(one): coverage(one.counted.n, max(one.counted.k, 1) / one.counted.n) for one in printed}
+    return audited(claim, wrong, {**_detail(claim), "coverage": worth})
 
 
 def zero_counts(claim: Claim) -> Measurement:
