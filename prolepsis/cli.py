@@ -9,12 +9,12 @@ from typing import NoReturn
 from prolepsis.commands.claims import CLAIMS
 from prolepsis.commands.command import INTERRUPTED, OUR_BUG, USER_ERROR
 from prolepsis.commands.reach import REACH
-from prolepsis.commands.runs import COMPARE, MERGE, TRUTH
+from prolepsis.commands.runs import COMPARE, JUDGE, MERGE, TRUTH
 from prolepsis.commands.train import TRAIN
 from prolepsis.commands.transcoder import TRANSCODER
 from prolepsis.errors import UserError
 
-COMMANDS = (CLAIMS, REACH, TRAIN, TRANSCODER, TRUTH, COMPARE, MERGE)
+COMMANDS = (CLAIMS, REACH, TRAIN, TRANSCODER, TRUTH, JUDGE, COMPARE, MERGE)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,4 +1,4 @@
-"""``prolepsis truth``, ``compare`` and ``merge``: what is done with the reports of runs (imports no torch)."""
+"""``prolepsis truth``, ``compare``, ``merge`` and ``judge``: what is done with runs (imports no torch)."""
 
 import argparse
 from pathlib import Path
@@ -8,6 +8,7 @@ from prolepsis.commands.command import DIFFERENT, OK, Command
 from prolepsis.report import comparison
 from prolepsis.report.comparison import Failure, read_report
 from prolepsis.report.merging import merge
+from prolepsis.report.rejudging import judge_again
 
 REPORTS = Path("reports")
 LATEST = REPORTS / "latest"
@@ -53,6 +54,19 @@ def _merge(chosen: argparse.Namespace) -> int:
     return OK
 
 
+def _judge_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", type=Path, default=LATEST, help=f"folder of a run (default {LATEST})")
+
+
+def _judge(chosen: argparse.Namespace) -> int:
+    found = judge_again(chosen.run, ledger.rows())
+    changed = [one for one in found if one.changed]
+    for one in changed:
+        print(one)
+    print(f"{len(found)} verdicts judged again, {len(changed)} changed")
+    return DIFFERENT if changed else OK
+
+
 TRUTH = Command(
     "truth",
     "Compare the verdicts of a run with what has to come out on subjects whose answer is known.",
@@ -75,4 +89,12 @@ MERGE = Command(
     "The parts must come from one environment, and no row may stand in two of them.",
     _merge_arguments,
     _merge,
+)
+JUDGE = Command(
+    "judge",
+    "Judge the stored measurements of a run again, by the ledger as it stands now; no model is loaded.",
+    "A run of another machine can be judged too: its folder holds everything a verdict is made of. When a verdict is\n"
+    "not the one that was stored, it is printed and the exit code is 1.",
+    _judge_arguments,
+    _judge,
 )

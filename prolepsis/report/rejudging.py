@@ -1,0 +1,68 @@
+"""Stored measurements judged again, by the ledger as it stands now and without any weights (imports no torch)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from prolepsis.errors import Untested, UserError
+from prolepsis.ledger import Claim
+from prolepsis.measurement import Measurement
+from prolepsis.report.comparison import read_report
+
+if TYPE_CHECKING:
+    from prolepsis.judge import Verdict
+
+Row = Mapping[str, Any]
+
+
+class Rejudged(NamedTuple):
+    """A row of a stored run, and the verdict its measurement gets now."""
+
+    row: Row
+    verdict: "Verdict"
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.row["verdict"] != self.verdict.verdict)
+
+    def __str__(self) -> str:
+        row = self.row
+        return f"{row['id']} {row['variant']} {row['subject']}: was {row['verdict']}, now {self.verdict}"
+
+
+def judge_again(run: Path, claims: Sequence[Claim]) -> tuple[Rejudged, ...]:
+    """The verdict of every stored row by its row of the ledger, each family and subject judged together.
+
+    What was not measured stays untested; rows of claims that are none any more are left out. Raises UserError for a run
+    that cannot be read, and for a measurement that is missing or damaged.
+    """
+    # Judging needs scipy, which takes longer to import than reading a report.
+    from prolepsis.judge import judge_family
+
+    by_key = {claim.key: claim for claim in claims}
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in read_report(run)["claims"]:
+        if (row["id"], row["variant"]) in by_key:
+            groups.setdefault((row["subject"], row["family"]), []).append(row)
+    found = []
+    for rows in groups.values():
+        asked = [by_key[row["id"], row["variant"]] for row in rows]
+        measured = {claim.key: _measurement(run, row) for claim, row in zip(asked, rows, strict=True)}
+        executable = [claim for claim in asked if not claim.untested]
+        verdicts = judge_family(executable, measured)
+        found += [
+            Rejudged(row, verdicts[claim.key]) for claim, row in zip(asked, rows, strict=True) if claim.key in verdicts
+        ]
+    return tuple(found)
+
+
+def _measurement(run: Path, row: Row) -> Measurement | Untested:
+    if row["measurement"] is None:
+        return Untested(row["reason"])
+    path = run / "measurements" / f"{row['measurement']}.json"
+    try:
+        return Measurement.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such measurement; name the folder of a whole run") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a measurement ({type(error).__name__}: {error}); run the claims anew") from None

@@ -1,0 +1,76 @@
+"""Stored measurements are judged again without weights, and only by what the ledger says now."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from prolepsis import cli, ledger
+from prolepsis.commands.command import DIFFERENT, OK, USER_ERROR
+from prolepsis.errors import UserError
+from prolepsis.ledger import Claim
+from prolepsis.report.rejudging import judge_again
+from tests.claims_project import ClaimsProject
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stored run of the paper against itself, by the project's own ledger."""
+    root = tmp_path_factory.mktemp("reports")
+    command = [sys.executable, "-m", "pytest", "claims", "-m", "arithmetic", "-q", "--claims-report", str(root)]
+    subprocess.run(command, cwd=ledger.LEDGER.parent.parent, capture_output=True, check=False)
+    return root / "latest"
+
+
+def test_the_same_ledger_gives_the_same_verdicts(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every stored verdict comes out again, and nothing is said to have changed."""
+    found = judge_again(run, ledger.rows())
+    assert len(found) == len(ledger.rows(tier="arithmetic"))
+    assert not any(one.changed for one in found)
+    assert all(one.verdict.reason == one.row["reason"] for one in found)
+    assert cli.main(["judge", str(run)]) == OK
+    assert capsys.readouterr().out == f"{len(found)} verdicts judged again, 0 changed\n"
+
+
+def test_a_changed_row_of_the_report_is_printed(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stored verdict that its measurement does not bear out is one line, and the exit code is 1."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    report = json.loads((run / "report.json").read_text())
+    (row,) = (row for row in report["claims"] if row["id"] == "B05")
+    row["verdict"] = "inconsistent"
+    (copy / "report.json").write_text(json.dumps(report))
+    (copy / "measurements").symlink_to((run / "measurements").resolve())
+    assert cli.main(["judge", str(copy)]) == DIFFERENT
+    assert "B05 published paper: was inconsistent, now supported: " in capsys.readouterr().out
+
+
+def test_a_subjects_rows_are_judged_again_with_their_family(project: ClaimsProject) -> None:
+    """Rows of one family and subject are judged together, as they were when they were measured; untested ones stay."""
+    project.want({"X01 planner": "vacuous", "X02 improviser": "untested"})
+    project.run()
+    stored, claims = project.report()["claims"], ledger.load(project.path / "claims/ledger.toml")
+    found = judge_again(project.path / "reports/latest", claims)
+    assert sorted(one.verdict.verdict for one in found) == sorted(row["verdict"] for row in stored)
+    assert {"supported", "vacuous", "untested"} == {row["verdict"] for row in stored}
+    assert not any(one.changed for one in found)
+    stricter = judge_again(project.path / "reports/latest", [replace(claim, theta0=100.0) for claim in claims])
+    assert {one.verdict.verdict for one in stricter} == {"contradicted", "untested"}
+
+
+def test_claims_that_are_none_any_more_are_left_out(run: Path) -> None:
+    """A row whose claim the ledger has dropped is not judged, and the others are judged as before."""
+    kept: list[Claim] = [claim for claim in ledger.rows() if claim.id != "B05"]
+    assert "B05" not in {one.row["id"] for one in judge_again(run, kept)}
+
+
+def test_what_cannot_be_judged_is_named(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder without a report, and a run without its measurements, are one line each."""
+    assert cli.main(["judge", str(tmp_path)]) == USER_ERROR
+    assert "no report can be read" in capsys.readouterr().err
+    (tmp_path / "report.json").write_text((run / "report.json").read_text())
+    with pytest.raises(UserError, match="no such measurement"):
+        judge_again(tmp_path, ledger.rows())
