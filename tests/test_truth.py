@@ -1,10 +1,12 @@
 """The truth table: how it is read, how verdicts are compared with it, and that what is pinned is what must come out."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks import truth_seeds
 from benchmarks.truth_seeds import ORGANISMS, needs
 from prolepsis import ledger
 from prolepsis.cli import main
@@ -131,3 +133,17 @@ def test_fresh_organisms_refer_to_fresh_ones(name: str) -> None:
         made = recipe(other)
         assert {*made.ladder, *([made.same_behaviour] if made.same_behaviour else [])} <= set(beside)
     assert (name + UNTRAINED in beside) == bool(recipe(name).features)
+
+
+def test_a_ladder_without_a_rung_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a rung missed its scores the ladder is left out and the rung named; no bundled one stands in for it."""
+    monkeypatch.setattr(truth_seeds, "_make", lambda name, *_: name != "free-3")
+    monkeypatch.setattr(truth_seeds, "_verdicts", lambda folder: pytest.fail(f"{folder} was asked"))
+    monkeypatch.setattr(sys, "argv", ["truth_seeds", "--seeds", "5", "--only", "narrow-window-4", "free-4"])
+    assert truth_seeds.main() == 1
+    first, second, whole = capsys.readouterr().out.splitlines()
+    assert first == "seed 5, narrow-window-4: not asked without free-3"
+    assert second == "seed 5, free-4: not asked without free-3"
+    assert whole.startswith("0 verdicts compared")
