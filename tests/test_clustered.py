@@ -228,7 +228,7 @@ def test_the_smallest_detectable_effect_is_that_of_the_standard_error(design, si
     else:
         t = scipy.stats.t(size - 1)
         assert found.mde == pytest.approx((t.ppf(0.975) + t.ppf(0.8)) * found.se)
-        assert found.se > 0
+        assert 0 < found.se < math.inf
 
 
 def test_differences_spread_evenly_over_clusters_are_still_bounded():
@@ -321,6 +321,36 @@ def test_noise_is_told_from_scatter_at_a_hundred_thousandth(design, size):
         x = size + deviations * relative * max(size, 0.1)
         found = estimate(dict(zip(clusters, x, strict=True)), clusters, design, "nats")
         assert (found.se == 0) == (found.method == "point, no variance") == point
+
+
+@pytest.mark.parametrize(
+    ("design", "size", "method"),
+    [
+        ("one-way", 1, "none: t on 1 cluster means needs more clusters"),
+        ("one-way", 11, "exact sign flips of 11 clusters"),
+        ("one-way", 12, "t on 12 cluster means"),
+        ("two-way", 1, "none: two-way clustered t needs more clusters"),
+        ("two-way", 2, "two-way clustered t"),
+        ("pairs-of-groups", 2, "none: delete-one-group jackknife needs more clusters"),
+        ("pairs-of-groups", 3, "delete-one-group jackknife"),
+    ],
+)
+def test_an_interval_says_how_it_was_made(design, size, method):
+    """The method is named for the reader, also where there are too few clusters for it."""
+    values, clusters = draw(design, 0, size)
+    assert interval(values, clusters, design, "nats").method == method
+
+
+def test_a_point_is_as_wide_as_its_noise():
+    """Noise about a value is its tolerance; means that are all the same, of whatever items, leave none."""
+    clusters = layout("one-way", 2)
+    noisy = {item: 5 + 1e-6 * i for i, item in enumerate(sorted(clusters))}  # 5 to 5 + 5e-6
+    found = estimate(noisy, clusters, "one-way", "nats")
+    assert found.bounds(0.05) == pytest.approx((5, 5 + 5e-6), abs=1e-9)
+    even = {item: float(item[-1]) for item in clusters}  # 0, 1 and 2 in each cluster
+    assert estimate(even, clusters, "one-way", "nats").bounds(0.05) == (1, 1)
+    alone = {item: 1.0 for item, (group,) in clusters.items() if group == "g0"}
+    assert estimate(alone, clusters, "one-way", "nats").bounds(0.05) == (-math.inf, math.inf)
 
 
 def test_a_single_value_is_a_point_with_its_tolerance():
