@@ -57,7 +57,25 @@ def test_jackknife_leaves_out_every_pair_a_group_touches(seed, size):
     values, clusters = draw("pairs-of-groups", seed, size)
     kept = [np.mean([v for i, v in values.items() if f"g{g}" not in clusters[i]]) for g in range(size)]
     known = math.sqrt((size - 1) / size * np.sum((kept - np.mean(kept)) ** 2))
-    assert estimate(values, clusters, "pairs-of-groups", "nats").se == pytest.approx(known)
+    found = estimate(values, clusters, "pairs-of-groups", "nats")
+    assert found.se == pytest.approx(known)
+    reach, mean = scipy.stats.t.ppf(0.95, size - 1) * known, np.mean(list(values.values()))
+    assert found.bounds(0.05) == pytest.approx((mean - reach, mean + reach))
+
+
+def test_a_group_that_is_in_every_pair_cannot_be_left_out():
+    """Pairs that all share one group say nothing of other groups: neither bound is finite."""
+    clusters = {f"i{i}": ("a", f"g{i}") for i in range(6)}
+    found = interval({item: float(i) for i, item in enumerate(clusters)}, clusters, "pairs-of-groups", "nats")
+    assert (found.low, found.high, found.clusters) == (-math.inf, math.inf, 7)
+
+
+def test_two_way_bounds_the_barest_table():
+    """Three of four cells leave two items that share no label, enough for an interval, as wide as its larger factor."""
+    clusters = {"i": ("a", "x"), "j": ("a", "y"), "k": ("b", "x")}
+    found = estimate({"i": 0.0, "j": 1.0, "k": 2.0}, clusters, "two-way", "nats")
+    # Sums of residuals: rows −1, 1; columns 0, 0; cells −1, 0, 1. So 2/9 · 2 of the rows, and (2/9 − 2/9) / (2/9).
+    assert found.se == pytest.approx(math.sqrt(4 / 9))
 
 
 @plain
