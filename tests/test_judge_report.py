@@ -185,6 +185,8 @@ def test_untested_carries_its_reason_and_no_numbers():
 
 def test_a_measurement_of_nothing_is_inconclusive():
     """When every item was excluded there is no number, and the verdict says why."""
-    found = judge(make_claim(), make_measurement({}, excluded={"a": "crashed"}))
-    assert (found.verdict, found.measured) == ("inconclusive", None)
+    entry = {"value": 5.0, "k": None, "n": None, "low": None, "high": None, "where": "§5"}
+    claim = make_claim(published=(entry,), tolerance=0.1)
+    found = judge(claim, make_measurement({}, excluded={"a": "crashed"}))
+    assert (found.verdict, found.measured, found.agrees) == ("inconclusive", None, "cannot tell")
     assert "1 of 1 items were excluded" in found.reason
