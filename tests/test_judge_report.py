@@ -189,4 +189,6 @@ def test_a_measurement_of_nothing_is_inconclusive():
     claim = make_claim(published=(entry,), tolerance=0.1)
     found = judge(claim, make_measurement({}, excluded={"a": "crashed"}))
     assert (found.verdict, found.measured, found.agrees) == ("inconclusive", None, "cannot tell")
+    alone = judge(make_claim(population="this prompt"), make_measurement({}, design="single"))
+    assert (alone.verdict, alone.measured) == ("inconclusive", None)
     assert "1 of 1 items were excluded" in found.reason
