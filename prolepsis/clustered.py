@@ -199,11 +199,11 @@ def _spread(x: FloatArray, labels: list[tuple[str, ...]], design: Design) -> tup
     else:
         value, se, df = _jackknife(x, labels)
         method = "delete-one-group jackknife"
-    noise = float(np.abs(x - value).max())
-    if df > 0 and (noise <= FORWARD_NOISE * max(float(np.abs(x).max()), 0.1) or se == 0):
-        return value, 0.0, Point(value, noise if se > 0 else 0.0), "point, no variance"
-    if not (df > 0 and math.isfinite(se)):
+    if not math.isfinite(se):
         return value, math.inf, Blind(), f"none: {method} needs more clusters"
+    noise = float(np.abs(x - value).max())
+    if noise <= FORWARD_NOISE * max(float(np.abs(x).max()), 0.1) or se == 0:
+        return value, 0.0, Point(value, noise if se > 0 else 0.0), "point, no variance"
     if design == "one-way" and len(names) < SIGN_FLIP_BELOW:
         return value, se, SignFlip(statistics.subset_means(means)), f"exact sign flips of {len(names)} clusters"
     return value, se, Student(value, se, df), method
@@ -225,10 +225,10 @@ def _two_way(x: FloatArray, labels: list[tuple[str, ...]]) -> tuple[float, float
             return value, math.inf, 0
         variances.append(float((np.bincount(where, weights=x - value) ** 2).sum()) / n**2)
         lost.append(float((np.bincount(where) ** 2).sum()) / n**2)
+    # What is kept is the share of pairs of items that share neither label: some, where both factors have two labels.
     (first, second, cells), kept = variances, 1 - lost[0] - lost[1] + lost[2]
     single = max(variance * size / (size - 1) for variance, size in zip(variances[:2], sizes[:2], strict=True))
-    both = (first + second - cells) / kept if kept > 0 else 0.0
-    return value, math.sqrt(max(both, single)), min(sizes[:2]) - 1
+    return value, math.sqrt(max((first + second - cells) / kept, single)), min(sizes[:2]) - 1
 
 
 def _jackknife(x: FloatArray, labels: list[tuple[str, ...]]) -> tuple[float, float, int]:

@@ -136,7 +136,7 @@ def overall_reach(claim: Claim, measurement: Measurement) -> Answer:
     """
     answers = reach_by_item(claim, measurement)
     whole = answers.pop(None, "free")
-    if whole != "free" or not answers:
+    if whole != "free":
         return whole
     for_items = [answers.get(item, "free") for item in _detectable(measurement)]
     if claim.kind == "universal" and "impossible" in for_items:

@@ -4,6 +4,7 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+import scipy.stats
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -74,6 +75,13 @@ def good(value=5.0, null=0.0, *, rival=0.0, positive=5.0, sham=0.0, guard=0.01, 
     arms = {"null": spread(null, seed=1), "rival": spread(rival, seed=2), "positive": spread(positive, seed=3)}
     constant = {"sham": dict.fromkeys(spread(0), sham), "guard": dict.fromkeys(spread(0), guard)}
     return make_measurement(spread(value), {**arms, **constant}, **changes)
+
+
+def one_sided(values):
+    """Standard error and the one-sided 95 % bounds of a mean, by scipy."""
+    x = np.array(list(values.values()))
+    error = scipy.stats.sem(x)
+    return error, (x.mean() - (reach := scipy.stats.t.ppf(0.95, len(x) - 1) * error), x.mean() + reach)
 
 
 def rows(claimed, other, **more):

@@ -120,7 +120,13 @@ def test_an_interval_is_given_by_a_method_up_to_half_of_its_last_digit(n: int, d
 def test_an_interval_is_read_to_whole_per_cent_at_least() -> None:
     """The finer of both bounds says how finely an interval is printed, and 0.7 is read as 0.70."""
     exact = intervals(95, 136)["Wald, two-sided"]  # .6214 to .7757
-    for low, high, agrees in [(0.62, 0.78, True), (0.621, 0.776, True), (0.62, 0.776, False), (0.6, 0.8, False)]:
+    for low, high, agrees in [
+        (0.62, 0.78, True),
+        (0.621, 0.776, True),
+        (0.62, 0.776, False),
+        (0.621, 0.78, False),
+        (0.6, 0.8, False),
+    ]:
         found = audit_of("standard_interval", entry("a", k=95, n=136, low=low, high=high)).detail
         assert (found["disagreements"] == []) == agrees, exact
     found = audit_of("standard_interval", entry("a", k=95, n=136, low=0.62, high=0.78)).detail
@@ -213,6 +219,11 @@ def test_comparisons_are_shown_with_their_p_values() -> None:
         ("equal_rates", [entry("a", k=1, n=2), entry("b", n=2)], "needs k and n in 2 published entries, 1 have them"),
         ("rates_unlike_the_first", [], "needs k and n in 2 published entries, 0 have them"),
         ("zero_counts", [entry("a", k=0, n=2), entry("b")], "needs k and n in 2 published entries, 1 have them"),
+        (
+            "standard_interval",
+            [entry("a", k=1, n=2, low=0.1, high=0.9), entry("b", low=0.1, high=0.9)],
+            "needs k and n in 2 published entries, 1 have them",
+        ),
         ("standard_interval", [entry("a", k=1, n=2, low=0.1)], "1 of 2 has no low and high; give the printed"),
         (
             "standard_interval",
