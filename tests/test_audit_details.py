@@ -244,3 +244,113 @@ def test_an_unknown_rule_is_refused() -> None:
     """A rule that is not here raises KeyError."""
     with pytest.raises(KeyError):
         audit.rule("no_such_rule")
+
+
+def test_an_order_that_is_broken_is_said_step_by_step_and_as_a_whole() -> None:
+    """Each step against the order is named with both figures, and so are the ends where they do not keep it."""
+    up, down = [entry("a", value=1.0), entry("b", value=4.0)], [entry("a", value=4.0), entry("b", value=1.0)]
+    rising, falling = audit_of("rising", *down, scale="nats").detail, audit_of("falling", *up, scale="nats").detail
+    assert rising["disagreements"] == ["1 (b) is below 4 (a)", "1 (b) is not above 4 (a)"]
+    assert falling["disagreements"] == ["4 (b) is above 1 (a)", "4 (b) is not below 1 (a)"]
+    assert rising["values"] == {"a": 4.0, "b": 1.0}
+    assert audit_of("rising", *up, scale="nats").detail["disagreements"] == []
+    assert audit_of("falling", *down, scale="nats").detail["disagreements"] == []
+
+
+@pytest.mark.parametrize("rule", ["rising", "falling"])
+def test_an_order_needs_its_ends_apart(rule: str) -> None:
+    """Figures that rounding cannot tell apart are in no order, and one figure alone is refused."""
+    same = [entry("a", value=1.5), entry("b", value=1.55), entry("c", value=1.5)]
+    (found,) = audit_of(rule, *same, scale="nats").detail["disagreements"]
+    assert found == f"1.5 (c) is not {'above' if rule == 'rising' else 'below'} 1.5 (a)"
+    with pytest.raises(UserError, match=f"rule {rule} needs two published figures or more"):
+        audit_of(rule, entry("a", value=1.0), scale="nats")
+
+
+def test_lists_beside_an_order_play_no_part_in_it() -> None:
+    """A list that other entries are made of is no step of the order."""
+    heads = entry("list", value=9.0, items=("L1:H0", "L3:H0"), name="heads")
+    steps = [entry("a", value=1.0, of="first_layer(heads)"), entry("b", value=3.0, of="last_layer(heads)")]
+    found = audit_of("rising", heads, *steps, scale="nats").detail
+    assert found["disagreements"] == []
+    assert found["values"] == {"a": 1.0, "b": 3.0}
+
+
+def test_bounds_are_shown_and_said_with_what_lies_beyond_them() -> None:
+    """A figure beyond a bound is named with it, one within is shown; bounds may be on one side alone."""
+    found = audit_of(
+        "bounded",
+        entry("a", value=3.0, low=4.0),
+        entry("b", value=3.0, high=2.0),
+        entry("c", value="few", low=0.0, high=9.0, of="1 + 2"),
+        scale="nats",
+    ).detail
+    assert found["disagreements"] == ["3 is below 4 (a)", "3 is above 2 (b)"]
+    assert found["within"] == {"a: 3": (4.0, None), "b: 3": (None, 2.0), "c: 1 + 2 = 3": (0.0, 9.0)}
+    with pytest.raises(UserError, match="has no low or high to lie within"):
+        audit_of("bounded", entry("a", value=3.0), scale="nats")
+
+
+def test_lists_that_differ_are_said_both_ways() -> None:
+    """What either list lacks of the other is named with both places; the order of a list does not matter."""
+    one, other = entry("a", value="all", items=("x", "y")), entry("b", value="all", items=("z", "y"))
+    found = audit_of("one_list", one, other).detail
+    assert found["disagreements"] == ["x (a) is not listed in b", "z (b) is not listed in a"]
+    assert found["lists"] == {"a": ("x", "y"), "b": ("z", "y")}
+    swapped = entry("c", value="all", items=("y", "x"))
+    assert audit_of("one_list", one, swapped).detail["disagreements"] == []
+    with pytest.raises(UserError, match="rule one_list needs items in two published entries or more"):
+        audit_of("one_list", one, entry("b", value="none"))
+
+
+def test_overlaps_are_shown_with_what_chance_gives() -> None:
+    """The p-value is the hypergeometric one on its side, and the length an empty intersection would need is given."""
+    sizes = [entry(where, value=float(n)) for where, n in (("a", 5), ("b", 10), ("shared", 0), ("all", 512))]
+    below = audit_of("overlap_below_chance", *sizes, scale="count").detail
+    chance = stats.hypergeom(512, 5, 10)
+    assert below["p"] == pytest.approx(float(chance.cdf(0)))
+    assert len(below["disagreements"]) == 1
+    needed = below["length needed"]
+    assert stats.hypergeom(512, needed, 10).cdf(0) <= 0.05 < stats.hypergeom(512, needed - 1, 10).cdf(0)
+    three = [*sizes[:2], entry("shared", value=3.0), sizes[3]]
+    within = audit_of("overlap_within_chance", *three, scale="count").detail
+    assert within["p"] == pytest.approx(float(chance.sf(2)))
+    assert len(within["disagreements"]) == 1
+    assert audit_of("overlap_within_chance", *sizes, scale="count").detail == {"disagreements": [], "p": 1.0}
+    with pytest.raises(UserError, match="needs whole numbers in 4 published entries"):
+        audit_of("overlap_within_chance", *sizes[:3], scale="count")
+
+
+def test_the_commonest_kind_is_held_against_blind_draws() -> None:
+    """Of two kinds of one member each, both drawn, some kind is named once for sure and twice never."""
+    drawn = [entry(where, value=float(n)) for where, n in (("drawn", 2), ("often", 1), ("kinds", 2), ("members", 1))]
+    found = audit_of("most_frequent_beyond_chance", *drawn, scale="count").detail
+    assert found["p"] == 1.0
+    assert len(found["disagreements"]) == 1
+    # Four drawn of 2 × 4: all of one kind in 2 of C(8, 4) = 70 ways.
+    four = [entry(where, value=float(n)) for where, n in (("drawn", 4), ("often", 4), ("kinds", 2), ("members", 4))]
+    found = audit_of("most_frequent_beyond_chance", *four, scale="count").detail
+    assert found == {"disagreements": [], "p": pytest.approx(2 / 70)}
+
+
+def test_rates_are_shown_with_the_fewest_trials_that_give_them() -> None:
+    """A rate without its number of trials is named with the least that could be; one with it is only shown."""
+    found = audit_of("share_of_something", entry("a", value=0.78), entry("b", value=0.5, n=10)).detail
+    assert found["fewest trials"] == {"0.78 (a)": 9, "0.5 (b)": 2}
+    assert found["disagreements"] == ["0.78 (a) has no number it is a share of; 9 trials would give it"]
+
+
+def test_a_median_is_held_between_the_ends_of_its_bin() -> None:
+    """The bin of the middle count bounds the median, two bins where the middle lies between them; ends may be open."""
+    bins = [entry("low", k=2, n=4, high=1.0), entry("high", k=2, n=4, low=1.0, high=2.0)]
+    found = audit_of("median_in_its_bin", entry("median", value=1.5), *bins, scale="nats").detail
+    assert found == {"disagreements": [], "median between": (float("-inf"), 2.0)}
+    one = [entry("low", k=1, n=4, high=1.0), entry("high", k=3, n=4, low=1.0, high=2.0)]
+    found = audit_of("median_in_its_bin", entry("median", value=0.5), *one, scale="nats").detail
+    assert found["median between"] == (1.0, 2.0)
+    assert found["disagreements"] == ["0.5 (median) is not between 1 and 2, where 4 counts have theirs"]
+    for edge in (1.0, 2.0):
+        found = audit_of("median_in_its_bin", entry("median", value=edge), *one, scale="nats").detail
+        assert found["disagreements"] == []
+    with pytest.raises(UserError, match="needs k in the entries after the first"):
+        audit_of("median_in_its_bin", entry("median", value=0.5), entry("low", high=1.0), scale="nats")
