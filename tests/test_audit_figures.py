@@ -50,7 +50,9 @@ def test_an_expression_has_the_value_python_gives_it(steps: list[tuple[str, int]
     assert evaluate(text) == eval(text)
 
 
-@pytest.mark.parametrize("text", ["__import__('os')", "2 ** 9", "x + 1", "1 / 0", "True + 1", "", "(1, 2)"])
+@pytest.mark.parametrize(
+    "text", ["__import__('os')", "2 ** 9", "x + 1", "1 / 0", "True + 1", "", "(1, 2)", "'12'", "1j"]
+)
 def test_an_expression_of_anything_else_is_refused(text: str) -> None:
     """Only numbers with + - * / are computed."""
     with pytest.raises(ValueError, match="is no expression of numbers"):
