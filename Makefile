@@ -14,7 +14,7 @@ help:
 	@echo "make test        run the harness's own tests"
 	@echo "make test-old    the same with the oldest supported transformers"
 	@echo "make lint        ruff and mypy"
-	@echo "make mutants     change the judge, the statistics and the audit in small ways, and see whether tests notice (an hour)"
+	@echo "make mutants     change the judge, the statistics and the audit in small ways, and see whether tests notice (15 minutes)"
 	@echo "make truth       verify the claims, and compare with what must come out on subjects whose answer is known"
 	@echo "make truth-seeds the same on organisms and ladders trained anew from three fresh seeds (hours)"
 	@echo "make benchmarks  measure speed and memory against plain code"

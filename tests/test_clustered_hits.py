@@ -101,6 +101,19 @@ def test_hits_are_counted_only_where_items_are_hits_or_misses(values, unit, lowe
     assert (found.k, found.n, found.clusters) == (k, 4, 4)
 
 
+def test_only_hits_are_bounded_as_hits():
+    """A share that is the same everywhere is a point, as are nats spread evenly; differences of nats have t alone."""
+    clusters = layout("one-way", 12)  # three items in each
+    shares = interval(dict.fromkeys(clusters, 0.5), clusters, "one-way", "proportion")
+    assert (shares.low, shares.high, shares.method) == (0.5, 0.5, "point, no variance")
+    even = {item: float(item.endswith("1")) for item in clusters}
+    found = interval(even, clusters, "one-way", "nats")
+    assert (found.low, found.high) == pytest.approx((1 / 3, 1 / 3))
+    steps = {item: float(i % 5 - 2 > 0) - float(i % 5 - 2 < 0) for i, item in enumerate(clusters)}
+    paired = paired_interval(steps, dict.fromkeys(clusters, 0.0), clusters, "one-way", "nats")
+    assert paired == interval(steps, clusters, "one-way", "nats")
+
+
 @pytest.mark.parametrize(("value", "low", "high"), [(0.0, 0, 0.95), (1.0, 0.05, 1)])
 def test_one_hit_or_miss_alone_is_one_trial(value, low, high):
     """A single item bounds a rate as 0 or 1 of 1 does."""
