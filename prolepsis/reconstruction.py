@@ -9,11 +9,12 @@ from torch.nn.functional import cosine_similarity
 from prolepsis.engine import clean_run
 from prolepsis.errors import UserError
 from prolepsis.hooks import Read
+from prolepsis.layouts.layout import INPUT_HOOKS
 from prolepsis.subject import Subject
 
 Tensor = torch.Tensor
 
-PLACES = ("hook_resid_mid", "mlp.hook_in", "hook_resid_pre")
+PLACES = (*INPUT_HOOKS, "hook_resid_pre")
 """Where a transcoder may read: the stream before the MLP's norm, behind that norm, and, as a place nobody means, the
 stream before the attention."""
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from prolepsis.engine import clean_run
-from prolepsis.errors import Untested, UserError
+from prolepsis.errors import Untested
 from prolepsis.hooks import Read
 from prolepsis.subject import Subject
 from prolepsis.task import Task
@@ -21,7 +21,7 @@ def screened(subject: Subject, task: Task) -> Task:
     log-odds over the templates. Groups of fewer than two words are left out, and the last one where their number is
     odd. Raises Untested when fewer than twelve groups are left, naming the words that are several tokens.
     """
-    one_token = {group: tuple(w for w in words if _is_one_token(subject, w)) for group, words in task.groups.items()}
+    one_token = {group: tuple(w for w in words if subject.is_one_token(w)) for group, words in task.groups.items()}
     groups = {group: words for group, words in one_token.items() if len(words) > 1}
     if len(groups) % 2:
         groups.popitem()
@@ -33,14 +33,6 @@ def screened(subject: Subject, task: Task) -> Task:
         )
     kept = replace(task, groups=groups)
     return kept if task.answers else replace(kept, answers=_answers(subject, kept))
-
-
-def _is_one_token(subject: Subject, word: str) -> bool:
-    try:
-        subject.word_id(word)
-    except UserError:
-        return False
-    return True
 
 
 @torch.no_grad()

@@ -149,10 +149,9 @@ class Subject:
 
         Raises Untested when the subject has no transcoder.
         """
-        if self.transcoder is None:
-            raise Untested(f"{self.id}: it has no transcoder; give one with --claims-transcoder or in a preset")
-        read = resid_mid if self.transcoder.input_hook == "hook_resid_mid" else self.part(layer, "mid_norm")(resid_mid)
-        return self.transcoder.encode(layer, read)
+        transcoder = transcoder_of(self)
+        read = resid_mid if transcoder.input_hook == "hook_resid_mid" else self.part(layer, "mid_norm")(resid_mid)
+        return transcoder.encode(layer, read)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text``, BOS first."""
@@ -163,6 +162,14 @@ class Subject:
         if word not in self._word_ids:
             self._word_ids[word] = self._one_token(word)
         return self._word_ids[word]
+
+    def is_one_token(self, word: str) -> bool:
+        """Whether ``word`` has an id by :meth:`word_id`."""
+        try:
+            self.word_id(word)
+        except UserError:
+            return False
+        return True
 
     def _one_token(self, word: str) -> int:
         for form in (f" {word}", word):
@@ -175,3 +182,10 @@ class Subject:
     def decode(self, tokens: list[int]) -> str:
         """The text of token ids."""
         return str(self.tokenizer.decode(tokens))
+
+
+def transcoder_of(subject: Subject) -> Transcoder:
+    """The subject's transcoder; raises Untested when it has none, since other claims can do without."""
+    if subject.transcoder is None:
+        raise Untested(f"{subject.id}: it has no transcoder; give one with --claims-transcoder or in a preset")
+    return subject.transcoder

@@ -39,7 +39,7 @@ class SweptPair:
 
     @property
     def log_odds(self) -> list[float]:
-        return [math.log(p) - math.log1p(-p) for p in self.probabilities]
+        return [log_odds(p) for p in self.probabilities]
 
     @property
     def floor(self) -> float:
@@ -50,6 +50,11 @@ class SweptPair:
     def layer(self) -> int:
         """The layer the feature is injected from."""
         return int(self.feature[1:].partition(":")[0])
+
+
+def log_odds(p: float) -> float:
+    """Log-odds of a probability, ln p/(1 − p)."""
+    return math.log(p) - math.log1p(-p)
 
 
 def best_redirect(pairs: Sequence[SweptPair]) -> float:

@@ -4,6 +4,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -98,14 +99,20 @@ def _windows(config: Mapping[str, Any], n_layers: int) -> tuple[int | None, ...]
     return tuple(window if kind == "sliding_attention" else None for kind in types)
 
 
+@cache
+def _paper_wirings() -> Mapping[str, Wiring]:
+    """The paper's models by name; every edited run of the ledger asks for one."""
+    return {name: wiring_from_config(config) for name, config in tomllib.loads(PAPER_WIRINGS.read_text()).items()}
+
+
 def open_wiring(name: str) -> Wiring:
     """The wiring of a model of the paper by name, or of a model folder or config.json by path.
 
     A subject.json beside the configuration gives the mask rule. Raises UserError naming what is missing or broken.
     """
-    known = tomllib.loads(PAPER_WIRINGS.read_text())
+    known = _paper_wirings()
     if name in known:
-        return wiring_from_config(known[name])
+        return known[name]
     path = Path(name)
     if path.is_dir():
         path = path / "config.json"

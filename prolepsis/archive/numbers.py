@@ -23,8 +23,3 @@ def whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"{value!r} is no whole number")
     return value
-
-
-def log_odds(p: float) -> float:
-    """Log-odds of a probability, ln p/(1 − p)."""
-    return math.log(p) - math.log1p(-p)

@@ -12,12 +12,12 @@ from typing import Any
 
 from prolepsis import swept_pairs
 from prolepsis.archive.files import Recording
-from prolepsis.archive.numbers import finite, log_odds, probability, whole
+from prolepsis.archive.numbers import finite, probability, whole
 from prolepsis.archive.single import single
 from prolepsis.errors import Untested
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
-from prolepsis.swept_pairs import NOISE, STRONG, SweptPair
+from prolepsis.swept_pairs import NOISE, STRONG, SweptPair, log_odds
 
 KIND = "pair sweep"
 DETECTABLE = 1.0

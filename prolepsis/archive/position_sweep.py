@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from prolepsis.archive.files import Recording
-from prolepsis.archive.numbers import log_odds, probability, whole
+from prolepsis.archive.numbers import probability, whole
 from prolepsis.archive.printed import check_injected
 from prolepsis.archive.single import single
 from prolepsis.errors import Untested
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
+from prolepsis.swept_pairs import log_odds
 
 KIND = "position sweep"
 

@@ -15,10 +15,9 @@ from prolepsis.edits import Add, BlockEdge, ReplaceRow, Row
 from prolepsis.engine import CleanRun
 from prolepsis.experiments.position_sweep import sweeps
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, first_turn, task_of
-from prolepsis.experiments.vocabulary_scan import transcoder_of
 from prolepsis.hooks import Read
 from prolepsis.names import Head
-from prolepsis.subject import Subject
+from prolepsis.subject import Subject, transcoder_of
 
 Tensor = torch.Tensor
 

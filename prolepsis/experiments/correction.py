@@ -17,12 +17,11 @@ from prolepsis.controls import once, reach_row
 from prolepsis.edits import Add, Row
 from prolepsis.experiments.position_sweep import DOSE, STRONG, Sweep, Writes, sweeps, typical_activation, word_features
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, first_turn, task_of
-from prolepsis.experiments.vocabulary_scan import transcoder_of
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature, Head
 from prolepsis.selection import Logits, Pattern
-from prolepsis.subject import Subject
+from prolepsis.subject import Subject, transcoder_of
 
 Tensor = torch.Tensor
 

@@ -8,9 +8,8 @@ import torch
 
 from prolepsis.engine import CleanRun
 from prolepsis.experiments.prompt_batch import resid_mid_of
-from prolepsis.experiments.vocabulary_scan import transcoder_of
 from prolepsis.names import Feature
-from prolepsis.subject import Subject
+from prolepsis.subject import Subject, transcoder_of
 
 Tensor = torch.Tensor
 Spot = tuple[tuple[int, ...], int]

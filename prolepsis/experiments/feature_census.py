@@ -12,11 +12,10 @@ from torch.nn.functional import normalize
 from prolepsis.controls import control_arms, once
 from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
-from prolepsis.experiments.vocabulary_scan import transcoder_of
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
-from prolepsis.subject import Subject
+from prolepsis.subject import Subject, transcoder_of
 
 Tensor = torch.Tensor
 Values = Mapping[str, float]

@@ -18,10 +18,9 @@ from prolepsis.experiments.interchange import find_sites
 from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads
 from prolepsis.experiments.position_sweep import Writes, strength_unit, sweeps, word_features
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, task_of
-from prolepsis.experiments.vocabulary_scan import transcoder_of
 from prolepsis.hooks import Read
 from prolepsis.names import Head
-from prolepsis.subject import Subject
+from prolepsis.subject import Subject, transcoder_of
 
 Values = Mapping[str, float]
 Changes = Mapping[Head, float]

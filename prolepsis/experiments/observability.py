@@ -25,10 +25,9 @@ from prolepsis.experiments.position_sweep import strength_unit, word_features
 from prolepsis.experiments.regeneration import last_word
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
 from prolepsis.experiments.steering import lumped_kl
-from prolepsis.experiments.vocabulary_scan import transcoder_of
 from prolepsis.generation import sample
 from prolepsis.names import Feature
-from prolepsis.subject import Subject
+from prolepsis.subject import Subject, transcoder_of
 from prolepsis.task import Prompt
 
 Tensor = torch.Tensor

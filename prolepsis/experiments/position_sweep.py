@@ -17,12 +17,12 @@ from prolepsis.edits import Add, Row
 from prolepsis.engine import Readings
 from prolepsis.errors import Untested, UserError
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
-from prolepsis.experiments.vocabulary_scan import transcoder_of, vocabulary_scan
+from prolepsis.experiments.vocabulary_scan import vocabulary_scan
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
 from prolepsis.selection import Logits
-from prolepsis.subject import Subject
+from prolepsis.subject import Subject, transcoder_of
 from prolepsis.task import Task
 
 Tensor = torch.Tensor

@@ -16,13 +16,13 @@ from prolepsis.engine import clean_run
 from prolepsis.errors import Untested, UserError
 from prolepsis.experiments.published_prompt import NULLS, Placed, at, noise, published_of, single
 from prolepsis.experiments.published_sweep import swept
-from prolepsis.experiments.vocabulary_scan import best_features, top_tokens, transcoder_of
+from prolepsis.experiments.vocabulary_scan import best_features, top_tokens
 from prolepsis.lexicon import clean_words, lexicon_of, rhyme_groups, spoken_endings
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
 from prolepsis.published import RhymePrompt
 from prolepsis.selection import Logits
-from prolepsis.subject import Subject
+from prolepsis.subject import Subject, transcoder_of
 from prolepsis.swept_pairs import SweptPair
 
 Figure = Callable[[Sequence[SweptPair]], float]
@@ -89,16 +89,8 @@ def injected(subject: Subject, group: str) -> str | None:
     Words that are not one token cannot be read and do not count; None where none is.
     """
     groups = once(subject, groups_of)
-    words = [word for word in groups.words[group] if _is_token(subject, word)]
+    words = [word for word in groups.words[group] if subject.is_one_token(word)]
     return min(words, key=lambda word: groups.features[word].layer, default=None)
-
-
-def _is_token(subject: Subject, word: str) -> bool:
-    try:
-        subject.word_id(word)
-    except UserError:
-        return False
-    return True
 
 
 def _ending(subject: Subject, rhyme: str) -> str:

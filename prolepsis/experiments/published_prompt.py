@@ -13,10 +13,9 @@ from prolepsis.controls import matched_random, unembedding_direction
 from prolepsis.edits import Add, Row
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.errors import Untested
-from prolepsis.experiments.vocabulary_scan import transcoder_of
 from prolepsis.measurement import Measurement
 from prolepsis.published import Published, Steering
-from prolepsis.subject import Subject
+from prolepsis.subject import Subject, transcoder_of
 
 Tensor = torch.Tensor
 Writes = Mapping[int, Tensor]

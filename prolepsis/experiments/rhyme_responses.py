@@ -18,10 +18,10 @@ from prolepsis.controls import control_arms, once
 from prolepsis.errors import UserError
 from prolepsis.experiments.prompt_batch import resid_mid_of
 from prolepsis.experiments.rhyme_pairs import task_of
-from prolepsis.experiments.vocabulary_scan import MIN_COSINE, chance_cosine, features_of, top_tokens, transcoder_of
+from prolepsis.experiments.vocabulary_scan import MIN_COSINE, chance_cosine, features_of, top_tokens
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
-from prolepsis.subject import Subject
+from prolepsis.subject import Subject, transcoder_of
 from prolepsis.task import Template
 
 Tensor = torch.Tensor

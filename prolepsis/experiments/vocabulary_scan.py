@@ -8,10 +8,8 @@ import torch
 from scipy import special
 from torch.nn.functional import normalize
 
-from prolepsis.errors import Untested
 from prolepsis.names import Feature
-from prolepsis.subject import Subject
-from prolepsis.transcoder import Transcoder
+from prolepsis.subject import Subject, transcoder_of
 
 Tensor = torch.Tensor
 
@@ -25,13 +23,6 @@ class TopTokens:
 
     token: Tensor
     cosine: Tensor
-
-
-def transcoder_of(subject: Subject) -> Transcoder:
-    """The subject's transcoder; raises Untested when it has none, since other claims can do without."""
-    if subject.transcoder is None:
-        raise Untested(f"{subject.id}: it has no transcoder; give one with --claims-transcoder or in a preset")
-    return subject.transcoder
 
 
 def top_tokens(subject: Subject) -> TopTokens:
