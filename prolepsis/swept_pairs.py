@@ -6,7 +6,7 @@ median over positions. Ratios are over that floor: the recorded baselines lack t
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prolepsis.errors import Untested
@@ -120,3 +120,18 @@ def layer_gradient(pairs: Sequence[SweptPair]) -> float:
         raise Untested("all injected features lie in one layer; there is no gradient to see")
     ratios = [pair.probabilities[-1] / pair.floor for pair in pairs]
     return float(spearmanr([-pair.layer for pair in pairs], ratios).statistic)
+
+
+FIGURES: Mapping[str, tuple[str, Callable[[Sequence[SweptPair]], float]]] = {
+    "published_best_redirect": ("probability", best_redirect),
+    "published_weakest_redirect": ("probability", weakest_redirect),
+    "published_median_redirect": ("probability", median_redirect),
+    "published_strong_pairs": ("count", strong_pairs),
+    "published_strong_groups": ("count", strong_groups),
+    "published_noise_pairs": ("proportion", noise_pairs),
+    "published_words_astray": ("count", words_astray),
+    "published_floor": ("probability", lowest_floor),
+    "published_best_ratio": ("fold", best_ratio),
+    "published_layer_gradient": ("rank correlation", layer_gradient),
+}
+"""Experiment → unit and figure; recorded sweeps and sweeps that are run are asked the same."""

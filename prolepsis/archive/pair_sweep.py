@@ -6,18 +6,17 @@ that. Ratios here are against the floor within the sweep: the same forward pass 
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from prolepsis import swept_pairs
 from prolepsis.archive.files import Recording
 from prolepsis.archive.numbers import finite, probability, whole
 from prolepsis.archive.single import single
 from prolepsis.errors import Untested
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
-from prolepsis.swept_pairs import NOISE, STRONG, SweptPair, log_odds
+from prolepsis.swept_pairs import FIGURES, NOISE, STRONG, SweptPair, log_odds
 
 KIND = "pair sweep"
 DETECTABLE = 1.0
@@ -143,7 +142,7 @@ def recorded_largest_group(recording: Recording) -> Measurement:
 
 def published_strong_pairs(recording: Recording) -> Measurement:
     """Number of pairs redirected to one in ten or more."""
-    return _figure(recording, "published_strong_pairs", "count", swept_pairs.strong_pairs)
+    return _figure(recording, "published_strong_pairs")
 
 
 def recorded_pairs_from_hundredth(recording: Recording) -> Measurement:
@@ -168,17 +167,17 @@ def recorded_pairs_in_noise(recording: Recording) -> Measurement:
 
 def published_best_redirect(recording: Recording) -> Measurement:
     """Largest P(inject word) of all pairs."""
-    return _figure(recording, "published_best_redirect", "probability", swept_pairs.best_redirect)
+    return _figure(recording, "published_best_redirect")
 
 
 def published_weakest_redirect(recording: Recording) -> Measurement:
     """P(inject word) of the pair in which it is least, at its best position."""
-    return _figure(recording, "published_weakest_redirect", "probability", swept_pairs.weakest_redirect)
+    return _figure(recording, "published_weakest_redirect")
 
 
 def published_median_redirect(recording: Recording) -> Measurement:
     """Median over pairs of P(inject word) at its best position."""
-    return _figure(recording, "published_median_redirect", "probability", swept_pairs.median_redirect)
+    return _figure(recording, "published_median_redirect")
 
 
 def ratio_of_best_redirect(recording: Recording) -> Measurement:
@@ -208,7 +207,7 @@ def published_best_ratio(recording: Recording) -> Measurement:
 
 def published_layer_gradient(recording: Recording) -> Measurement:
     """Rank correlation of how early a feature is injected from and the ratio at the last position."""
-    return _figure(recording, "published_layer_gradient", "rank correlation", swept_pairs.layer_gradient)
+    return _figure(recording, "published_layer_gradient")
 
 
 def recorded_strength(recording: Recording) -> Measurement:
@@ -219,23 +218,23 @@ def recorded_strength(recording: Recording) -> Measurement:
 def published_strong_groups(recording: Recording) -> Measurement:
     """How many rhyme groups the strong redirects inject words of."""
     groups = sorted({pair.group for pair in _pairs(recording) if pair.best >= STRONG})
-    return _figure(recording, "published_strong_groups", "count", swept_pairs.strong_groups, detail={"groups": groups})
+    return _figure(recording, "published_strong_groups", detail={"groups": groups})
 
 
 def published_noise_pairs(recording: Recording) -> Measurement:
     """Share of the pairs that do not localise whose best redirect lies where noise dominates."""
-    return _figure(recording, "published_noise_pairs", "proportion", swept_pairs.noise_pairs)
+    return _figure(recording, "published_noise_pairs")
 
 
 def published_words_astray(recording: Recording) -> Measurement:
     """How many words the pairs that do not localise inject."""
     words = sorted({pair.word for pair in _pairs(recording) if not pair.localises})
-    return _figure(recording, "published_words_astray", "count", swept_pairs.words_astray, detail={"words": words})
+    return _figure(recording, "published_words_astray", detail={"words": words})
 
 
 def published_floor(recording: Recording) -> Measurement:
     """The lowest in-sweep floor of any pair."""
-    return _figure(recording, "published_floor", "probability", swept_pairs.lowest_floor)
+    return _figure(recording, "published_floor")
 
 
 def _of_pairs(
@@ -262,13 +261,8 @@ def _of_pairs(
     )
 
 
-def _figure(
-    recording: Recording,
-    experiment: str,
-    unit: str,
-    figure: Callable[[Sequence[Pair]], float],
-    detail: dict[str, Any] | None = None,
-) -> Measurement:
+def _figure(recording: Recording, experiment: str, detail: dict[str, Any] | None = None) -> Measurement:
+    unit, figure = FIGURES[experiment]
     return single(recording, experiment, unit, figure(_pairs(recording)), detail=detail)
 
 

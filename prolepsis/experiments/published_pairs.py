@@ -7,10 +7,9 @@ words is one token are left out, and named.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from prolepsis import swept_pairs
 from prolepsis.controls import once, reach_row
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested, UserError
@@ -23,9 +22,7 @@ from prolepsis.names import Feature
 from prolepsis.published import RhymePrompt
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject, transcoder_of
-from prolepsis.swept_pairs import SweptPair
-
-Figure = Callable[[Sequence[SweptPair]], float]
+from prolepsis.swept_pairs import FIGURES, SweptPair
 
 
 @dataclass(frozen=True)
@@ -120,52 +117,52 @@ def published_best_redirect(subject: Subject) -> Measurement:
 
     Arms, here and below: ``matched random`` and ``unembedding``, the same figure of sweeps with these writes.
     """
-    return _figure(subject, "published_best_redirect", "probability", swept_pairs.best_redirect)
+    return _figure(subject, "published_best_redirect")
 
 
 def published_weakest_redirect(subject: Subject) -> Measurement:
     """P(inject word) of the pair in which it is least, at its best position."""
-    return _figure(subject, "published_weakest_redirect", "probability", swept_pairs.weakest_redirect)
+    return _figure(subject, "published_weakest_redirect")
 
 
 def published_median_redirect(subject: Subject) -> Measurement:
     """Median over pairs of P(inject word) at its best position."""
-    return _figure(subject, "published_median_redirect", "probability", swept_pairs.median_redirect)
+    return _figure(subject, "published_median_redirect")
 
 
 def published_strong_pairs(subject: Subject) -> Measurement:
     """How many pairs are strong redirects."""
-    return _figure(subject, "published_strong_pairs", "count", swept_pairs.strong_pairs)
+    return _figure(subject, "published_strong_pairs")
 
 
 def published_strong_groups(subject: Subject) -> Measurement:
     """How many rhyme groups the strong redirects inject words of."""
-    return _figure(subject, "published_strong_groups", "count", swept_pairs.strong_groups)
+    return _figure(subject, "published_strong_groups")
 
 
 def published_noise_pairs(subject: Subject) -> Measurement:
     """Share of the pairs that do not localise whose best redirect lies where noise dominates; no arms."""
-    return _figure(subject, "published_noise_pairs", "proportion", swept_pairs.noise_pairs, arms=())
+    return _figure(subject, "published_noise_pairs", arms=())
 
 
 def published_words_astray(subject: Subject) -> Measurement:
     """How many words the pairs that do not localise inject."""
-    return _figure(subject, "published_words_astray", "count", swept_pairs.words_astray)
+    return _figure(subject, "published_words_astray")
 
 
 def published_floor(subject: Subject) -> Measurement:
     """The lowest in-sweep floor of any pair."""
-    return _figure(subject, "published_floor", "probability", swept_pairs.lowest_floor)
+    return _figure(subject, "published_floor")
 
 
 def published_best_ratio(subject: Subject) -> Measurement:
     """The largest ratio of a best redirect to its in-sweep floor."""
-    return _figure(subject, "published_best_ratio", "fold", swept_pairs.best_ratio)
+    return _figure(subject, "published_best_ratio")
 
 
 def published_layer_gradient(subject: Subject) -> Measurement:
     """Rank correlation of how early a feature is injected from and the ratio at the last position."""
-    return _figure(subject, "published_layer_gradient", "rank correlation", swept_pairs.layer_gradient)
+    return _figure(subject, "published_layer_gradient")
 
 
 def clean_word_features(subject: Subject) -> Measurement:
@@ -182,8 +179,8 @@ def clean_word_features(subject: Subject) -> Measurement:
     )
 
 
-def _figure(subject: Subject, name: str, unit: str, figure: Figure, arms: tuple[str, ...] = NULLS) -> Measurement:
-    start, found = time.perf_counter(), once(subject, pair_sweeps)
+def _figure(subject: Subject, name: str, arms: tuple[str, ...] = NULLS) -> Measurement:
+    start, found, (unit, figure) = time.perf_counter(), once(subject, pair_sweeps), FIGURES[name]
     pairs, value = found["measured"], figure(found["measured"])
     exact = unit in ("count", "proportion", "rank correlation")
     return single(
