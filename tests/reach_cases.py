@@ -1,4 +1,52 @@
-"""What single edits reach in a model of four layers with two heads on seven tokens: varied, readout, given, answer."""
+"""Questions of reach about a model of four layers with two heads on seven tokens, drawn at random and written out."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from prolepsis.names import Head
+from prolepsis.reach import Wiring
+from prolepsis.selection import (
+    Added,
+    Blocked,
+    Frozen,
+    HeadReplaced,
+    Logits,
+    Pattern,
+    ResidMid,
+    ResidPost,
+    RowReplaced,
+    Skipped,
+    StreamReplaced,
+    Token,
+    Z,
+)
+
+LAYERS, HEADS, TOKENS = 4, 2, 7
+layers, positions = st.integers(0, LAYERS - 1), st.integers(0, TOKENS - 1)
+heads = st.builds(Head, layers, st.integers(0, HEADS - 1))
+edges = st.tuples(positions, positions).map(lambda edge: (max(edge), min(edge)))
+adds = st.builds(Added, layers, positions)
+readouts = st.one_of(
+    st.builds(Logits, positions),
+    st.builds(ResidPost, layers, positions),
+    st.builds(ResidMid, layers, positions),
+    st.builds(Pattern, heads, positions, positions),
+    st.builds(Z, heads, positions),
+    st.builds(Token, st.integers(1, 3)),
+)
+edits = st.one_of(
+    adds,
+    st.builds(RowReplaced, layers, positions),
+    st.builds(StreamReplaced, layers, positions),
+    st.builds(HeadReplaced, heads, positions),
+    st.builds(Frozen, heads),
+    st.builds(lambda head, edge: Blocked(head, *edge), heads, edges),
+    st.builds(Skipped, layers),
+)
+wirings = st.lists(st.none() | st.integers(1, 4), min_size=LAYERS, max_size=LAYERS).map(
+    lambda windows: Wiring(LAYERS, HEADS, tuple(windows))
+)
+few = settings(max_examples=60, deadline=None)
 
 CASES: list[tuple[str, str, tuple[str, ...], bool]] = [
     ("L1@3", "L2@5", ("replace L1@3",), True),
@@ -40,3 +88,4 @@ CASES: list[tuple[str, str, tuple[str, ...], bool]] = [
     ("L3@5", "token+3", (), False),
     ("L3@7", "token+2", (), True),
 ]
+"""What single edits reach: varied, readout, given, answer."""
