@@ -23,3 +23,11 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Claim
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     return ClaimsProject(pytester)
+
+
+@pytest.fixture
+def one_thread() -> None:
+    """Sums are taken in one order, so that training twice by one seed gives the same weights."""
+    import torch
+
+    torch.set_num_threads(1)
