@@ -6,6 +6,7 @@ A preset's ``published`` table holds it. Positions count from BOS, which is 0. F
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from prolepsis.errors import UserError
@@ -13,6 +14,9 @@ from prolepsis.names import Feature, Head
 from prolepsis.toml_tables import Fault, Table
 
 Name = TypeVar("Name", Feature, Head)
+
+PRESETS = Path(__file__).parent.parent / "fixtures" / "presets.toml"
+"""The paper's subjects, and those of other papers' claims."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import prolepsis.loading
 import prolepsis.organisms.planted  # noqa: F401
 from prolepsis import ledger
 from prolepsis.errors import Untested, UserError
+from prolepsis.published import PRESETS
 from prolepsis.report.devices import threads, visible_device
 from prolepsis.report.scheduler import claim_and_subject
-from prolepsis.report.subjects import PRESETS, open_subject, read_presets
+from prolepsis.report.subjects import open_subject, read_presets
 from tests.claims_project import ClaimsProject, output_of, pin
 
 WORKERS = pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "n2"])

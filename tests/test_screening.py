@@ -8,7 +8,8 @@ import pytest
 
 from prolepsis.errors import Untested
 from prolepsis.loading import load_subject
-from prolepsis.report.subjects import PRESETS, read_presets
+from prolepsis.published import PRESETS
+from prolepsis.report.subjects import read_presets
 from prolepsis.screening import screened
 from prolepsis.subject import Subject
 from prolepsis.task import Task

@@ -10,18 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import prolepsis
 from prolepsis import organisms
 from prolepsis.archive import asks
 from prolepsis.archive.files import Archive, Recording
 from prolepsis.errors import Untested, UserError
 from prolepsis.ledger import Claim
-from prolepsis.published import Published
+from prolepsis.published import PRESETS, Published
 
 if TYPE_CHECKING:
     from prolepsis.subject import Subject
-
-PRESETS = Path(prolepsis.__file__).parent.parent / "fixtures" / "presets.toml"
 
 
 @dataclass(frozen=True)
