@@ -1,16 +1,19 @@
-"""Which experiment measures which claim, on one subject at a time."""
+"""Which experiment measures which claim, on one subject at a time (imports no torch itself)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from prolepsis.errors import Untested
 from prolepsis.ledger import Claim
 from prolepsis.measurement import Measurement
-from prolepsis.subject import Subject
 
-Experiment = Callable[[Subject], Measurement]
-Once = Callable[[Subject, str, Callable[[], Measurement]], Measurement]
+if TYPE_CHECKING:
+    from prolepsis.subject import Subject
+
+Experiment = Callable[["Subject"], Measurement]
+Once = Callable[["Subject", str, Callable[[], Measurement]], Measurement]
 """Given subject, experiment and how to measure it: the measurement, made or known already."""
 
 MODULES = {
@@ -144,13 +147,13 @@ def experiment(name: str) -> Experiment:
     return found
 
 
-def always(_subject: Subject, _experiment: str, measure: Callable[[], Measurement]) -> Measurement:
+def always(_subject: "Subject", _experiment: str, measure: Callable[[], Measurement]) -> Measurement:
     """Make every measurement anew."""
     return measure()
 
 
 def measure(
-    claims: Sequence[Claim], subject: Subject, progress: Callable[[str], None] = lambda _: None, once: Once = always
+    claims: Sequence[Claim], subject: "Subject", progress: Callable[[str], None] = lambda _: None, once: Once = always
 ) -> dict[tuple[str, str], Measurement | Untested]:
     """Measure ``claims`` on ``subject``; (claim id, variant) → measurement, or what is missing to make it.
 

@@ -60,12 +60,12 @@ def point_latest(folder: Path) -> None:
     link.replace(folder.parent / "latest")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader finds the old text or the new one, never a part."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader finds the old content or the new one, never a part."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         # mkstemp makes files that only their owner may read.
         umask = os.umask(0)
         os.umask(umask)

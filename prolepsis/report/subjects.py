@@ -26,8 +26,9 @@ class SubjectSource:
     """A subject by name, before anything is loaded.
 
     ``model`` and ``transcoder`` are folders, relative to ``base``, or Hugging Face repositories; a bundled subject has
-    neither, and a ``recording`` stands for a model that is not there. Sizes are what a download takes, in GiB;
-    ``licence`` is the page where its terms are accepted, ``published`` what the paper ran on it.
+    neither, and a ``recording`` stands for a model that is not there. Revisions pin a branch, tag or commit of a
+    repository. Sizes are what a download takes, in GiB; ``licence`` is the page where its terms are accepted,
+    ``published`` what the paper ran on it.
     """
 
     id: str
@@ -38,6 +39,8 @@ class SubjectSource:
     licence: str | None = None
     model_gib: float | None = None
     transcoder_gib: float | None = None
+    revision: str | None = None
+    transcoder_revision: str | None = None
     base: Path = field(default_factory=Path)
     recording: Recording | None = None
     published: Published | None = None
@@ -120,8 +123,8 @@ def read_presets(path: Path) -> list[SubjectSource]:
 
 def _preset(path: Path, number: int, table: Mapping[str, Any]) -> SubjectSource:
     types = {
-        "id": str, "model": str, "transcoder": str, "task": str, "licence": str,
-        "model_gib": float, "transcoder_gib": float, "published": dict,
+        "id": str, "model": str, "transcoder": str, "task": str, "licence": str, "revision": str,
+        "transcoder_revision": str, "model_gib": float, "transcoder_gib": float, "published": dict,
     }  # fmt: skip
     for key, value in table.items():
         if key not in types:

@@ -1,0 +1,92 @@
+"""Which parts of a transcoder each experiment reads (imports no torch)."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from prolepsis.experiments.families import MODULES
+from prolepsis.names import Feature
+from prolepsis.published import Published, Steering
+
+
+@dataclass(frozen=True)
+class Needs:
+    """``encoders`` and ``decoders`` of all layers, and decoder rows of the features a preset publishes."""
+
+    encoders: bool = False
+    decoders: bool = False
+    published: bool = False
+
+    def __bool__(self) -> bool:
+        return self.encoders or self.decoders or self.published
+
+    def __or__(self, other: "Needs") -> "Needs":
+        return Needs(
+            self.encoders or other.encoders, self.decoders or other.decoders, self.published or other.published
+        )
+
+
+NOTHING = Needs()
+PUBLISHED = Needs(published=True)
+SCAN = Needs(decoders=True)
+"""The vocabulary scan reads the decoders of all layers, and the rows of any feature it finds."""
+ALL = Needs(encoders=True, decoders=True)
+
+READ_BY = {
+    "anchor_tokens": NOTHING,
+    "architecture": NOTHING,
+    "attention_ranking": NOTHING,
+    "block_patching": NOTHING,
+    "contraction": NOTHING,
+    "contrastive_steering": NOTHING,
+    "convergence": NOTHING,
+    "correction": ALL,
+    "correction_routing": ALL,
+    "depth_ladder": NOTHING,
+    "domain_words": SCAN,
+    "dose_response": ALL,
+    "elicitation": NOTHING,
+    "fact_interchange": NOTHING,
+    "fact_routing": NOTHING,
+    "feature_census": ALL,
+    "feature_discovery": SCAN,
+    "head_effects": NOTHING,
+    "head_overlap": NOTHING,
+    "interchange": NOTHING,
+    "layer_skipping": NOTHING,
+    "logit_lens": NOTHING,
+    "necessity": NOTHING,
+    "position_sweep": ALL,
+    "published_correction": PUBLISHED,
+    "published_pairs": SCAN,
+    "published_routing": PUBLISHED,
+    "published_sweep": PUBLISHED,
+    "recurring_heads": ALL,
+    "regeneration": NOTHING,
+    "rhyme_responses": ALL,
+    "routing_claims": ALL,
+    "routing_details": ALL,
+    "row_dose_ratio": NOTHING,
+    "steering": ALL,
+    "steering_methods": ALL,
+    "unedited_prompts": NOTHING,
+}
+"""Experiment, or else its module → what it reads, with all that it is built on."""
+
+
+def needs(experiments: Collection[str]) -> Needs:
+    """What any of ``experiments``, as the ledger calls them, reads of a transcoder."""
+    found = NOTHING
+    for experiment in experiments:
+        found |= READ_BY[experiment if experiment in READ_BY else MODULES[experiment]]
+    return found
+
+
+def published_features(published: Published | None) -> tuple[Feature, ...]:
+    """The features a preset's published protocol names, in order."""
+    if published is None:
+        return ()
+    steered: tuple[Steering, ...] = (published.sweep, *published.routing)
+    features = {feature for each in steered for feature in (*each.suppress, each.inject)}
+    if published.correction is not None:
+        features.add(published.correction.feature)
+    return tuple(sorted(features))

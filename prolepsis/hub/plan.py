@@ -1,0 +1,257 @@
+"""The named files that the claims of a run need of a subject's model and transcoder."""
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from prolepsis.errors import Untested, UserError
+from prolepsis.hub import ranges
+from prolepsis.hub.needs import Needs, needs, published_features
+from prolepsis.hub.repository import Repository, cached, listed
+
+if TYPE_CHECKING:
+    from prolepsis.names import Feature
+    from prolepsis.report.subjects import SubjectSource
+
+MAIN = "main"
+"""The branch that is read where no revision is pinned."""
+_BESIDE_WEIGHTS = re.compile(
+    r"(generation_)?config\.json|tokenizer.*|(special|added)_tokens.*\.json|vocab\..*|merges\.txt|chat_template\..*"
+)
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_PER_LAYER = re.compile(r"(?:.*layer_(\d+)\.safetensors|(?:.*/)?layer_(\d+)/(?:.*/)?params\.npz)")
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file that is needed, and whether it is here; ``size`` in bytes, None where the hub was never asked.
+
+    A ``name`` such as ``W_dec_22.safetensors row 10243`` is a single row, which alone is read of its file.
+    """
+
+    repo: str
+    revision: str
+    name: str
+    size: int | None
+    present: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """A subject's model or transcoder: a plain ``folder``, or a ``repository`` and the ``files`` needed of it."""
+
+    name: str
+    folder: Path | None = None
+    repository: Repository | None = None
+    files: tuple[RemoteFile, ...] = ()
+
+    @property
+    def missing(self) -> tuple[RemoteFile, ...]:
+        return tuple(file for file in self.files if not file.present)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The files a subject needs of repositories (none of plain folders), and what stands in the way.
+
+    Each problem is one line naming the thing and its cure; ``mistakes`` are those among them that the user has to mend.
+    ``model`` and ``transcoder`` are None where the subject names none, or where nothing of it is known.
+    """
+
+    files: tuple[RemoteFile, ...]
+    problems: tuple[str, ...]
+    mistakes: tuple[str, ...] = ()
+    model: Part | None = field(default=None, repr=False)
+    transcoder: Part | None = field(default=None, repr=False)
+
+    @property
+    def missing(self) -> tuple[RemoteFile, ...]:
+        return tuple(file for file in self.files if not file.present)
+
+    @property
+    def missing_bytes(self) -> int:
+        """What is to be downloaded, as far as sizes are known."""
+        return total(self.missing)
+
+
+def total(files: Collection[RemoteFile]) -> int:
+    """The bytes of ``files`` whose size is known."""
+    return sum(file.size or 0 for file in files)
+
+
+def plan(source: "SubjectSource", experiments: Collection[str], online: bool) -> Plan:
+    """What ``source`` needs for ``experiments``, as the ledger calls them.
+
+    The hub is asked only when ``online``, and only where something is missing in the cache.
+    """
+    wanted, features = needs(experiments), published_features(source.published)
+
+    def of_transcoder(repository: Repository) -> Iterator[RemoteFile]:
+        return _transcoder_files(repository, wanted, features, online)
+
+    model = _looked_for(source, source.model, source.revision, _model_files, online)
+    transcoder = _looked_for(
+        source, source.transcoder if wanted else None, source.transcoder_revision, of_transcoder, online
+    )
+    looked = (model, transcoder)
+    return Plan(
+        files=tuple(file for each in looked if each.part for file in each.part.files),
+        problems=tuple(str(each.problem) for each in looked if each.problem),
+        mistakes=tuple(str(each.problem) for each in looked if isinstance(each.problem, UserError)),
+        model=model.part,
+        transcoder=transcoder.part,
+    )
+
+
+class _Looked(NamedTuple):
+    part: Part | None = None
+    problem: Exception | None = None
+
+
+def _looked_for(
+    source: "SubjectSource",
+    name: str | None,
+    revision: str | None,
+    files_of: Callable[[Repository], Iterable[RemoteFile]],
+    online: bool,
+) -> _Looked:
+    """A model or transcoder as it lies here, else, if ``online``, as the hub has it."""
+    if name is None:
+        return _Looked()
+    if (source.base / name).is_dir():
+        return _Looked(Part(name, folder=source.base / name))
+    asked = revision or MAIN
+    part = None
+    try:
+        known = cached(name, asked)
+        if known is not None:
+            part = Part(name, None, known, tuple(files_of(known)))
+        if online and (part is None or part.missing):
+            known = listed(name, asked)
+            part = Part(name, None, known, tuple(files_of(known)))
+    except (Untested, UserError) as problem:
+        return _Looked(part, problem)
+    if part is None or (part.missing and not online):
+        return _Looked(part, Untested(_not_here(source, name, revision, part)))
+    return _Looked(part)
+
+
+def _not_here(source: "SubjectSource", name: str, revision: str | None, part: Part | None) -> str:
+    """What is not on this machine, how large it is and how to get it."""
+    gib = source.model_gib if name == source.model else source.transcoder_gib
+    size = "" if gib is None else f" ({gib:g} GiB)"
+    what = f"{name}{size}"
+    if part is not None and part.repository is not None:
+        size = f" ({in_words(total(part.missing))})" if total(part.missing) else ""
+        names = [file.name for file in part.missing]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        what = f"{part.repository}: {', '.join(names[:3])}{more}{size}"
+    pinned = "" if revision is None else f" --revision {revision}"
+    licence = f"; the licence is accepted at {source.licence}" if source.licence and name == source.model else ""
+    return f"not on this machine: {what}; get it with `hf download {name}{pinned}`{licence}"
+
+
+def in_words(size: int) -> str:
+    """A number of bytes in the largest binary unit that leaves one before the point."""
+    value, units = float(size), iter(("B", "KiB", "MiB", "GiB"))
+    unit = next(units)
+    for larger in units:
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
+
+
+def _file(repository: Repository, name: str) -> RemoteFile:
+    size = repository.entries[name].size if name in repository.entries else None
+    return RemoteFile(repository.id, repository.commit, name, size, present=repository.linked(name))
+
+
+def _model_files(repository: Repository) -> list[RemoteFile]:
+    """Configuration, tokenizer and weights; safetensors where there are any."""
+    names = [name for name in repository.entries if _BESIDE_WEIGHTS.fullmatch(name)]
+    return [_file(repository, name) for name in sorted({"config.json", *names, *_weights(repository)})]
+
+
+def _weights(repository: Repository) -> list[str]:
+    for whole in _WEIGHTS:
+        stem, suffix = whole.split(".")
+        index = f"{whole}.index.json"
+        if whole in repository.entries:
+            return [whole]
+        if index in repository.entries:
+            shards = re.compile(rf"{stem}-\d+-of-\d+\.{suffix}")
+            return [index, *_indexed(repository, index), *filter(shards.fullmatch, repository.entries)]
+    return [_WEIGHTS[0]]
+
+
+def _indexed(repository: Repository, index: str) -> list[str]:
+    """The shards an index names, as far as it is here: they are missing even where nothing else knows of them."""
+    path = repository.path(index)
+    if path is None:
+        return []
+    try:
+        return list(json.loads(path.read_text())["weight_map"].values())
+    except (ValueError, KeyError, AttributeError):
+        raise UserError(f"{path}: names no shards; remove it and fetch it again") from None
+
+
+def _transcoder_files(
+    repository: Repository, wanted: Needs, features: Collection["Feature"], online: bool
+) -> Iterator[RemoteFile]:
+    """Whole files where all of a layer is read, single rows where it is not."""
+    layers = _layers(repository)
+    whole = {"config.yaml"} & repository.entries.keys()
+    for encoder, decoder in layers.values():
+        archive = encoder.endswith(".npz")
+        whole |= {encoder} if wanted.encoders or archive else set()
+        whole |= {decoder} if wanted.decoders or archive else set()
+    rows = []
+    for feature in features if wanted.published else ():
+        if feature.layer not in layers:
+            raise UserError(f"{repository}: has no layer {feature.layer} to read {feature} of; choose another one")
+        encoder, decoder = layers[feature.layer]
+        if decoder in whole or repository.linked(decoder):
+            whole.add(decoder)
+            continue
+        try:
+            rows.append(_row(repository, decoder, feature, online))
+        except ranges.NoRangesError:
+            whole |= {encoder, decoder}
+    yield from (_file(repository, name) for name in sorted(whole))
+    yield from (row for row in rows if not row.name.startswith(tuple(whole)))
+
+
+def _row(repository: Repository, decoder: str, feature: "Feature", online: bool) -> RemoteFile:
+    about = ranges.header(repository, decoder) if online else ranges.kept_header(repository, decoder)
+    name = f"{decoder} row {feature.index}"
+    if about is None:
+        return RemoteFile(repository.id, repository.commit, name, None, present=False)
+    tensor = about.decoder()
+    if tensor is None or feature.index >= about.tensors[tensor]["shape"][0]:
+        raise UserError(f"{repository}/{decoder}: has no row for {feature}; choose another transcoder")
+    kept = ranges.kept_row(repository, decoder, tensor, feature.index)
+    return RemoteFile(repository.id, repository.commit, name, about.row_bytes(tensor), present=kept is not None)
+
+
+def _layers(repository: Repository) -> dict[int, tuple[str, str]]:
+    """Layer → its files of encoders and decoders, which may be one; raises UserError for names of no known layout."""
+    found = {}
+    for name in sorted(repository.entries):
+        if match := re.fullmatch(r"W_dec_(\d+)\.safetensors", name):
+            found[int(match[1])] = (f"W_enc_{match[1]}.safetensors", name)
+    for name in sorted(repository.entries) if not found else ():
+        if match := _PER_LAYER.fullmatch(name):
+            layer = int(match[1] or match[2])
+            if layer in found:
+                raise UserError(
+                    f"{repository}: holds layer {layer} more than once ({found[layer][0]}, {name}); get one of each "
+                    "layer into a folder, and give that"
+                )
+            found[layer] = (name, name)
+    if not found:
+        raise UserError(f"{repository}: holds no transcoder of a known layout; choose another repository")
+    return found

@@ -1,0 +1,146 @@
+"""Parts of a safetensors file that lies on the hub: its header and single rows, kept as whole small files.
+
+Such a file begins with eight bytes that give the length of its header, then the header as JSON, then the values.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from prolepsis.errors import UserError
+from prolepsis.hub.refusals import plainly
+from prolepsis.hub.repository import Repository
+from prolepsis.report.storage import write_atomically
+
+_FIRST = 4096
+"""Bytes that are read first: as a rule they hold the whole header."""
+_LONGEST = 100 << 20
+
+
+class NoRangesError(Exception):
+    """The server sends whole files only."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """Where the values of a file begin, and tensor → dtype, shape and data_offsets from there."""
+
+    start: int
+    tensors: dict[str, dict[str, Any]]
+
+    def decoder(self) -> str | None:
+        """The tensor whose rows are what features write, by its name; None where there is none."""
+        return next((name for name in self.tensors if re.fullmatch(r"(?i)w_dec(_\d+)?", name)), None)
+
+    def row_bytes(self, tensor: str) -> int:
+        """What one row along the first axis takes."""
+        first, last = self.tensors[tensor]["data_offsets"]
+        return int(last - first) // int(self.tensors[tensor]["shape"][0])
+
+
+def kept_header(repository: Repository, name: str) -> Header | None:
+    """The header of a file as it was once read, without any network; None when it never was."""
+    try:
+        return Header(**json.loads(_header_path(repository, name).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def header(repository: Repository, name: str) -> Header:
+    """The header of a file, as kept or else read from the hub.
+
+    Raises NoRangesError, UserError for a file that is no safetensors file, and what asking the hub raises.
+    """
+    found = kept_header(repository, name)
+    if found is None:
+        begin = _read(repository, name, 0, _FIRST)
+        length = int.from_bytes(begin[:8], "little")
+        if len(begin) < 8 or not 2 <= length <= _LONGEST:
+            raise UserError(f"{repository}/{name}: no safetensors file; choose another revision")
+        if 8 + length > len(begin):
+            begin += _read(repository, name, len(begin), 8 + length)
+        try:
+            tensors = json.loads(begin[8 : 8 + length])
+        except ValueError:
+            raise UserError(f"{repository}/{name}: no safetensors file; choose another revision") from None
+        tensors.pop("__metadata__", None)
+        found = Header(8 + length, tensors)
+        _keep(_header_path(repository, name), json.dumps({"start": found.start, "tensors": tensors}).encode())
+    return found
+
+
+def kept_row(repository: Repository, name: str, tensor: str, index: int) -> Path | None:
+    """Where row ``index`` of a tensor is kept; None when it never was read."""
+    path = _row_path(repository, name, tensor, index)
+    return path if path.is_file() else None
+
+
+def row(repository: Repository, name: str, tensor: str, index: int) -> Path:
+    """A safetensors file holding row ``index`` of a tensor under the tensor's name, as kept or else read from the hub.
+
+    Raises NoRangesError, and what asking the hub raises.
+    """
+    path = _row_path(repository, name, tensor, index)
+    if not path.is_file():
+        found = header(repository, name)
+        about, size = found.tensors[tensor], found.row_bytes(tensor)
+        begin = found.start + about["data_offsets"][0] + index * size
+        values = _read(repository, name, begin, begin + size)
+        if len(values) != size:
+            raise UserError(f"{repository}/{name}: truncated before row {index} of {tensor}; choose another revision")
+        small = {tensor: {"dtype": about["dtype"], "shape": about["shape"][1:], "data_offsets": [0, size]}}
+        text = json.dumps(small).encode()
+        _keep(path, len(text).to_bytes(8, "little") + text + values)
+    return path
+
+
+def _header_path(repository: Repository, name: str) -> Path:
+    return repository.kept / "headers" / f"{name}.json"
+
+
+def _row_path(repository: Repository, name: str, tensor: str, index: int) -> Path:
+    return repository.kept / "rows" / name / f"{tensor}-{index}.safetensors"
+
+
+def _keep(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content)
+
+
+def _read(repository: Repository, name: str, begin: int, end: int) -> bytes:
+    """Bytes [begin, end) of a file, fewer where the file ends before."""
+    from huggingface_hub import hf_hub_url
+
+    utils: Any = import_module("huggingface_hub.utils")
+    url = hf_hub_url(repository.id, name, revision=repository.commit)
+    # Without compression: a range of a compressed body would be bytes of that.
+    headers = {**utils.build_hf_headers(), "Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
+    with plainly(repository.id, repository.asked), _response(url, headers) as response:
+        utils.hf_raise_for_status(response)
+        if response.status_code != 206:
+            raise NoRangesError
+        content: bytes = response.content if hasattr(response, "raw") else response.read()
+        if not response.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
+            raise NoRangesError
+        return content
+
+
+@contextmanager
+def _response(url: str, headers: dict[str, str]) -> Iterator[Any]:
+    """The answer to a GET whose body is read only when it is asked for: a whole file can be gigabytes."""
+    from huggingface_hub import constants
+
+    session = import_module("huggingface_hub.utils").get_session()
+    timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+    # Up to 0.36 huggingface_hub speaks through requests, from 1.0 on through httpx.
+    if hasattr(session, "stream"):
+        with session.stream("GET", url, headers=headers, timeout=timeout) as response:
+            yield response
+    else:
+        with session.get(url, headers=headers, timeout=timeout, stream=True) as response:
+            yield response

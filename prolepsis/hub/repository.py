@@ -1,0 +1,127 @@
+"""One commit of a Hugging Face repository: which files it holds, and which of them lie in the cache."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from prolepsis.hub.refusals import plainly
+from prolepsis.report.storage import write_atomically
+
+LISTING = "listing.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of a repository: its size in bytes, and the etag by which the cache knows its content."""
+
+    size: int | None
+    etag: str | None = None
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository at one commit; ``asked`` is the branch, tag or commit it was asked for by.
+
+    ``entries`` are all its files where the hub was ever asked, else those that lie in the cache.
+    """
+
+    id: str
+    asked: str
+    commit: str
+    entries: Mapping[str, Entry]
+
+    def __str__(self) -> str:
+        return f"{self.id}@{self.commit[:8]}"
+
+    @cached_property
+    def snapshot(self) -> Path:
+        """The folder of this commit in the cache, whether it is there or not."""
+        return _folder(self.id) / "snapshots" / self.commit
+
+    @cached_property
+    def kept(self) -> Path:
+        """Where we keep what we know of this commit: its listing, headers and single rows."""
+        from huggingface_hub import cached_assets_path, constants
+
+        return cached_assets_path(
+            "prolepsis", namespace=self.id, subfolder=self.commit, assets_dir=constants.HF_ASSETS_CACHE
+        )
+
+    def path(self, name: str) -> Path | None:
+        """Where the file lies in the cache; None when it is not there, or not of the size the hub states."""
+        path = self.snapshot / name
+        entry = self.entries.get(name, Entry(None))
+        if not path.exists() and entry.etag is not None:
+            # Another commit has the same content; its name in this one is made when it is fetched.
+            path = _folder(self.id) / "blobs" / entry.etag
+        whole = path.is_file() and entry.size in (None, path.stat().st_size)
+        return path if whole else None
+
+    def linked(self, name: str) -> bool:
+        """Whether the file is whole and bears its name."""
+        return self.path(name) == self.snapshot / name
+
+
+def cached(name: str, revision: str) -> Repository | None:
+    """The commit of ``revision`` that the cache knows, without any network; None when it knows none.
+
+    Raises UserError for what cannot be the name of a repository.
+    """
+    utils: Any = import_module("huggingface_hub.utils")
+    with plainly(name, revision):
+        utils.validate_repo_id(name)
+    commit = revision if _is_commit(revision) else _reference(name, revision)
+    if commit is None:
+        return None
+    known = Repository(name, revision, commit, {})
+    try:
+        listed = json.loads((known.kept / LISTING).read_text())
+        entries = {file: Entry(size, etag) for file, (size, etag) in listed.items()}
+    except (OSError, ValueError):
+        found = (path for path in known.snapshot.rglob("*") if path.is_file())
+        entries = {path.relative_to(known.snapshot).as_posix(): Entry(None) for path in found}
+    return Repository(name, revision, commit, entries) if entries else None
+
+
+def listed(name: str, revision: str) -> Repository:
+    """The commit of ``revision`` and its files as the hub has them now, kept for later.
+
+    Raises Untested when the hub cannot be asked or does not let this account in, UserError for a revision or name that
+    does not exist.
+    """
+    from huggingface_hub import HfApi
+
+    with plainly(name, revision):
+        info = HfApi().model_info(name, revision=revision, files_metadata=True)
+        if info.gated:
+            HfApi().auth_check(name)
+    entries = {
+        file.rfilename: Entry(file.size, file.lfs.sha256 if file.lfs else file.blob_id) for file in info.siblings or ()
+    }
+    assert info.sha is not None
+    found = Repository(name, revision, info.sha, entries)
+    listing = {file: (entry.size, entry.etag) for file, entry in sorted(entries.items())}
+    write_atomically(found.kept / LISTING, json.dumps(listing))
+    return found
+
+
+def _folder(name: str) -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+
+
+def _reference(name: str, revision: str) -> str | None:
+    try:
+        return (_folder(name) / "refs" / revision).read_text().strip() or None
+    except OSError:
+        return None
+
+
+def _is_commit(revision: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
