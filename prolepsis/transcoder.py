@@ -14,6 +14,7 @@ from torch import Tensor
 
 from prolepsis.errors import UserError
 from prolepsis.layouts import cross_layer, open_layout
+from prolepsis.layouts.files import Files, Folder
 from prolepsis.layouts.layout import Activation, InputHook, Layout
 from prolepsis.names import Feature
 
@@ -36,29 +37,35 @@ class Transcoder:
     @classmethod
     def open(
         cls,
-        folder: str | Path,
+        source: str | Path | Files,
         n_layers: int | None = None,
         d_model: int | None = None,
         dtype: torch.dtype = torch.float32,
         input_hook: str | None = None,
     ) -> "Transcoder":
-        """Read and check every header in ``folder``; ``n_layers`` and ``d_model`` are those of the model it is for.
+        """Read and check every header in a folder, or of the files of one that is only partly here.
 
-        ``input_hook`` overrules the one its files declare, for transcoders known to read elsewhere. Raises UserError
-        for no known layout, another kind of config.yaml, missing layers, unknown files or tensors, wrong shapes, files
-        that are truncated, and a transcoder of another shape than the model.
+        ``n_layers`` and ``d_model`` are those of the model it is for; ``input_hook`` overrules the one its files
+        declare, for transcoders known to read elsewhere. Raises UserError for no known layout, another kind of
+        config.yaml, missing layers, unknown files or tensors, wrong shapes, files that are truncated, and a transcoder
+        of another shape than the model; Untested when too little is here to say what it is.
         """
-        layout = open_layout(Path(folder), dtype, input_hook)
+        files = source if isinstance(source, Files) else Folder(Path(source))
+        layout = open_layout(files, dtype, input_hook)
         for what, found, wanted in (("layers", layout.n_layers, n_layers), ("dimensions", layout.d_model, d_model)):
             if wanted is not None and found != wanted:
-                raise UserError(
-                    f"{folder}: this transcoder has {found} {what}, the model {wanted}; use one made for it"
-                )
+                raise UserError(f"{files}: this transcoder has {found} {what}, the model {wanted}; use one made for it")
         return cls(layout)
 
     @property
     def folder(self) -> Path:
-        return self.layout.folder
+        """Where its files lie, as far as they are here."""
+        return self.layout.files.folder
+
+    @property
+    def revision(self) -> str | None:
+        """The commit of the repository its files are from, None where they are from none."""
+        return self.layout.files.revision
 
     @property
     def model_name(self) -> str:
@@ -90,11 +97,15 @@ class Transcoder:
         """Identity of the content, wherever it lies: sha256 over what is declared and the files in layer order.
 
         Files up to 16 MiB enter whole. Larger ones enter with their header, size and 64 evenly spaced blocks of 4 KiB,
-        so there the digest tells transcoders apart that were trained apart, but not a patch between the blocks.
+        so there the digest tells transcoders apart that were trained apart, but not a patch between the blocks. One
+        that is from a repository is known by its commit, however much of it is here.
         """
         digest = hashlib.sha256(json.dumps([self.layout.name, self.model_name, self.input_hook]).encode())
-        for path in self.layout.paths():
-            _hash_file(digest, path)
+        if self.revision is not None:
+            digest.update(self.revision.encode())
+        else:
+            for path in self.layout.paths():
+                _hash_file(digest, path)
         return digest.hexdigest()[:16]
 
     def targets(self, layer: int) -> range:
@@ -216,12 +227,14 @@ def write_transcoder(
         encoder = {"W_enc": encoders[layer], "b_enc": biases[layer], "b_dec": decoder_biases[layer]}
         if thresholds is not None:
             encoder["threshold"] = thresholds[layer]
-        for path, tensors in zip(cross_layer.paths(folder, layer), (encoder, {"W_dec": decoders[layer]}), strict=True):
+        for file, tensors in zip(cross_layer.names(layer), (encoder, {"W_dec": decoders[layer]}), strict=True):
             stored = {f"{name}_{layer}": t.detach().cpu().to(dtype).contiguous() for name, t in tensors.items()}
             for name, tensor in stored.items():
                 if not bool(torch.isfinite(tensor).all()):
-                    raise UserError(f"{path}: {name} is not finite as {dtype}; nothing of this layer was written")
-            save_file(stored, path)
+                    raise UserError(
+                        f"{folder / file}: {name} is not finite as {dtype}; nothing of this layer was written"
+                    )
+            save_file(stored, folder / file)
     Transcoder.open(folder)
 
 

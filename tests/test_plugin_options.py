@@ -238,15 +238,16 @@ def test_what_is_missing_says_what_to_get(monkeypatch: pytest.MonkeyPatch, tmp_p
     with pytest.raises(Untested) as caught:
         open_subject(source, "cpu", "float32")
     message = str(caught.value)
-    assert "google/gemma-2-2b and mntss/clt-gemma-2-2b-426k (26.5 GiB)" in message
-    assert "`hf download google/gemma-2-2b` and `hf download mntss/clt-gemma-2-2b-426k`" in message
+    assert "google/gemma-2-2b; get it with `hf download google/gemma-2-2b`" in message
+    assert "mntss/clt-gemma-2-2b-426k (26.5 GiB); get it with `hf download mntss/clt-gemma-2-2b-426k`" in message
     assert "https://huggingface.co/google/gemma-2-2b" in message
+    assert "--claims-subject gemma-2-2b-426k downloads" in message
     snapshot = tmp_path / "models--google--gemma-2-2b" / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text("{}")
     (snapshot.parents[1] / "refs").mkdir()
     (snapshot.parents[1] / "refs" / "main").write_text("abc")
-    with pytest.raises(Untested, match=r"machine: mntss/clt-gemma-2-2b-426k \(26.5 GiB\); get it"):
+    with pytest.raises(Untested, match=r"machine: google/gemma-2-2b@abc: model.safetensors; get it"):
         open_subject(source, "cpu", "float32")
 
 

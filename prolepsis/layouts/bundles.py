@@ -8,14 +8,13 @@ its output as ``W_skip @ x``, and a JumpReLU's ``threshold`` [F]. A feature writ
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from prolepsis.errors import UserError
-from prolepsis.layouts.files import check_layers, check_shapes, configuration, header, read
+from prolepsis.layouts.files import Files, check_layers, check_shapes, configuration, known_headers
 from prolepsis.layouts.layout import Activation, Encoder, Layout, agreed, checked_hook
 
 FIXED = {"feature_output_hook": "hook_mlp_out"}
@@ -26,49 +25,53 @@ class Bundles(Layout):
     """One file per layer; a feature writes the layer it reads."""
 
     name: ClassVar[str] = "per-layer bundles"
-    files: ClassVar[str] = "config.yaml, layer_0.safetensors, …"
+    looks: ClassVar[str] = "config.yaml, layer_0.safetensors, …"
 
     skips: frozenset[int] = frozenset()
 
     @classmethod
-    def lies_in(cls, folder: Path) -> bool:
-        return bool(_layers(folder))
+    def lies_in(cls, files: Files) -> bool:
+        return bool(_layers(files))
 
     @classmethod
-    def open(cls, folder: Path, dtype: torch.dtype, input_hook: str | None) -> Self:
-        config = configuration(folder, FIXED)
-        hook = checked_hook(folder, config.get("feature_input_hook"), input_hook)
-        layers = _layers(folder)
-        check_layers(folder, layers)
-        strangers = sorted({path.name for path in folder.glob("*.safetensors")} - {_name(layer) for layer in layers})
+    def open(cls, files: Files, dtype: torch.dtype, input_hook: str | None) -> Self:
+        config = configuration(files, FIXED)
+        hook = checked_hook(files, config.get("feature_input_hook"), input_hook)
+        layers = _layers(files)
+        check_layers(files, layers)
+        stored = {name for name in files.names() if re.fullmatch(r"[^/]*\.safetensors", name)}
+        strangers = sorted(stored - {_name(layer) for layer in layers})
         if strangers:
-            raise UserError(f"{folder}: {', '.join(strangers)} do not belong to a per-layer transcoder; remove them")
-        shape = header(folder / _name(0)).get("W_enc", [])
+            raise UserError(f"{files}: {', '.join(strangers)} do not belong to a per-layer transcoder; remove them")
+        headers = known_headers(files, map(_name, layers))
+        first = next(iter(headers))
+        shape = headers[first].get("W_enc", [])
         if len(shape) != 2 or 0 in shape:
-            raise UserError(f"{folder / _name(0)}: has no tensor W_enc [features, width]; get it again")
+            raise UserError(f"{files.at(first)}: has no tensor W_enc [features, width]; get it again")
         n_features, d = shape
         found, skips = {}, set()
         for layer in layers:
-            shapes = header(folder / _name(layer))
-            found[layer] = _check(folder / _name(layer), shapes, n_features, d)
-            skips |= {layer} if "W_skip" in shapes else set()
-        activation = agreed(folder, found)
+            shapes = headers.get(_name(layer))
+            if shapes is not None:
+                found[layer] = _check(files.at(_name(layer)), shapes, n_features, d)
+                skips |= {layer} if "W_skip" in shapes else set()
+        activation = agreed(files, found)
         return cls(
-            folder, str(config["model_name"]), len(layers), n_features, d, activation, hook, dtype, frozenset(skips)
+            files, str(config["model_name"]), len(layers), n_features, d, activation, hook, dtype, frozenset(skips)
         )
 
     def targets(self, layer: int) -> range:
         return range(layer, layer + 1)
 
-    def paths(self) -> Iterator[Path]:
-        return (self.folder / _name(layer) for layer in range(self.n_layers))
+    def names(self) -> Iterator[str]:
+        return map(_name, range(self.n_layers))
 
     def encoder(self, layer: int) -> Encoder:
         threshold = self._read(layer, "threshold") if self.activation == "jumprelu" else None
         return Encoder(self._read(layer, "W_enc"), self._read(layer, "b_enc"), threshold)
 
     def rows(self, layer: int, index: int) -> Tensor:
-        return read(self.folder / _name(layer), "W_dec", self.dtype, index)[None]
+        return self.files.read(_name(layer), "W_dec", self.dtype, index)[None]
 
     def decoder(self, layer: int, target: int) -> Tensor:  # noqa: ARG002
         return self._read(layer, "W_dec")
@@ -84,19 +87,19 @@ class Bundles(Layout):
         return self._read(layer, "W_skip") if layer in self.skips else None
 
     def _read(self, layer: int, name: str) -> Tensor:
-        return read(self.folder / _name(layer), name, self.dtype)
+        return self.files.read(_name(layer), name, self.dtype)
 
 
 def _name(layer: int) -> str:
     return f"layer_{layer}.safetensors"
 
 
-def _layers(folder: Path) -> list[int]:
-    found = (re.fullmatch(r"layer_(\d+)\.safetensors", path.name) for path in folder.glob("layer_*.safetensors"))
+def _layers(files: Files) -> list[int]:
+    found = (re.fullmatch(r"layer_(\d+)\.safetensors", name) for name in files.names())
     return sorted(int(match[1]) for match in found if match)
 
 
-def _check(path: Path, shapes: dict[str, list[int]], n_features: int, d: int) -> Activation:
+def _check(path: str, shapes: dict[str, list[int]], n_features: int, d: int) -> Activation:
     wanted = {"W_enc": [n_features, d], "W_dec": [n_features, d], "b_enc": [n_features], "b_dec": [d]}
     optional = {"W_skip": [d, d], "threshold": [n_features]}
     check_shapes(path, shapes, wanted | {name: shape for name, shape in optional.items() if name in shapes})

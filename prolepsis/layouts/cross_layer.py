@@ -11,14 +11,13 @@ all layers; the files do not say how the norms enter, so its decoders can be use
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from prolepsis.errors import UserError
-from prolepsis.layouts.files import check_shapes, configuration, header, read
+from prolepsis.errors import Untested, UserError
+from prolepsis.layouts.files import Files, check_shapes, configuration
 from prolepsis.layouts.layout import Activation, Encoder, Layout, agreed, checked_hook
 
 FIXED = {"model_kind": "cross_layer_transcoder", "feature_output_hook": "hook_mlp_out"}
@@ -30,33 +29,33 @@ class CrossLayer(Layout):
     """A file of encoders and one of decoders per layer; a feature writes its own layer and all later ones."""
 
     name: ClassVar[str] = "cross-layer files"
-    files: ClassVar[str] = "config.yaml, W_enc_0.safetensors, W_dec_0.safetensors, …"
+    looks: ClassVar[str] = "config.yaml, W_enc_0.safetensors, W_dec_0.safetensors, …"
 
     @classmethod
-    def lies_in(cls, folder: Path) -> bool:
-        return any(folder.glob("W_*_*.safetensors"))
+    def lies_in(cls, files: Files) -> bool:
+        return any(re.fullmatch(r"W_.*_.*\.safetensors", name) for name in files.names())
 
     @classmethod
-    def open(cls, folder: Path, dtype: torch.dtype, input_hook: str | None) -> Self:
-        config = configuration(folder, FIXED)
-        hook = checked_hook(folder, config.get("feature_input_hook"), input_hook)
-        n_features, layers, d = _shape(folder)
-        _check_files(folder, layers)
-        found = {layer: _check_layer(folder, layer, layers, n_features, d) for layer in range(layers)}
-        activation = agreed(folder, found)
-        return cls(folder, str(config["model_name"]), layers, n_features, d, activation, hook, dtype)
+    def open(cls, files: Files, dtype: torch.dtype, input_hook: str | None) -> Self:
+        config = configuration(files, FIXED)
+        hook = checked_hook(files, config.get("feature_input_hook"), input_hook)
+        n_features, layers, d = _shape(files)
+        _check_files(files, layers)
+        found = {layer: _check_layer(files, layer, layers, n_features, d) for layer in range(layers)}
+        activation = agreed(files, {layer: each for layer, each in found.items() if each is not None})
+        return cls(files, str(config["model_name"]), layers, n_features, d, activation, hook, dtype)
 
     def targets(self, layer: int) -> range:
         return range(layer, self.n_layers)
 
-    def paths(self) -> Iterator[Path]:
+    def names(self) -> Iterator[str]:
         for layer in range(self.n_layers):
-            yield from paths(self.folder, layer)
+            yield from names(layer)
 
     def encoder(self, layer: int) -> Encoder:
         if self.activation == "top-k":
             raise UserError(
-                f"{self.folder}: its features compete for a top k over all layers by a rule its files do not state; "
+                f"{self.files}: its features compete for a top k over all layers by a rule its files do not state; "
                 "only its decoders can be used"
             )
         return Encoder(
@@ -66,7 +65,7 @@ class CrossLayer(Layout):
         )
 
     def rows(self, layer: int, index: int) -> Tensor:
-        return read(paths(self.folder, layer)[1], f"W_dec_{layer}", self.dtype, index)
+        return self.files.read(names(layer)[1], f"W_dec_{layer}", self.dtype, index)
 
     def decoder(self, layer: int, target: int) -> Tensor:
         out = torch.empty(self.n_features, self.d_model, dtype=self.dtype)
@@ -74,56 +73,75 @@ class CrossLayer(Layout):
         for start in range(0, self.n_features, step):
             # Opened anew for each part: a mapped page counts as memory until the file is closed.
             part = (slice(start, start + step), target - layer)
-            out[start : start + step] = read(paths(self.folder, layer)[1], f"W_dec_{layer}", self.dtype, part)
+            out[start : start + step] = self.files.read(names(layer)[1], f"W_dec_{layer}", self.dtype, part)
         return out
 
     def bias(self, target: int) -> Tensor | None:
         return None if self.activation == "top-k" else self._read(target, "b_dec")
 
     def _read(self, layer: int, kind: str) -> Tensor:
-        return read(paths(self.folder, layer)[0], f"{kind}_{layer}", self.dtype)
+        return self.files.read(names(layer)[0], f"{kind}_{layer}", self.dtype)
 
 
-def paths(folder: Path, layer: int) -> tuple[Path, Path]:
+def names(layer: int) -> tuple[str, str]:
     """The files of encoders and decoders of one layer."""
-    return folder / f"W_enc_{layer}.safetensors", folder / f"W_dec_{layer}.safetensors"
+    return f"W_enc_{layer}.safetensors", f"W_dec_{layer}.safetensors"
 
 
-def _shape(folder: Path) -> tuple[int, int, int]:
-    """F, L and d as W_dec_0 says; the other files are checked against it."""
-    shapes = header(paths(folder, 0)[1])
-    shape = shapes.get("W_dec_0", [])
-    if len(shape) != 3 or 0 in shape:
-        raise UserError(f"{paths(folder, 0)[1]}: has no tensor W_dec_0 [features, layers, width]; found {shapes}")
-    return shape[0], shape[1], shape[2]
+def _shape(files: Files) -> tuple[int, int, int]:
+    """F, L and d as the first decoders that are known say; the other files are checked against them."""
+    for layer in _layers(files):
+        name = names(layer)[1]
+        shapes = files.header(name)
+        shape = [] if shapes is None else shapes.get(f"W_dec_{layer}", [])
+        if shapes is not None and (len(shape) != 3 or 0 in shape):
+            raise UserError(f"{files.at(name)}: has no tensor W_dec_{layer} [features, layers, width]; found {shapes}")
+        if shapes is not None:
+            return shape[0], layer + shape[1], shape[2]
+    raise Untested(f"{files}: no file of decoders is here; fetch one")
 
 
-def _check_files(folder: Path, layers: int) -> None:
-    present = {path.name for path in folder.glob("*.safetensors")}
-    wanted = {path.name for layer in range(layers) for path in paths(folder, layer)}
+def _layers(files: Files) -> list[int]:
+    """The layers whose decoders might be here, all from 0 on in a folder that has to be whole."""
+    if files.whole:
+        return [0]
+    found = (re.fullmatch(r"W_dec_(\d+)\.safetensors", name) for name in files.names())
+    return sorted(int(match[1]) for match in found if match)
+
+
+def _check_files(files: Files, layers: int) -> None:
+    present = {name for name in files.names() if re.fullmatch(r"[^/]*\.safetensors", name)}
+    wanted = {name for layer in range(layers) for name in names(layer)}
     by_layer = sorted(wanted - present, key=lambda name: (int(re.findall(r"\d+", name)[0]), name))
-    if by_layer:
-        raise UserError(f"{folder}: {', '.join(by_layer)} missing of {layers} layers; download them")
+    if by_layer and files.whole:
+        raise UserError(f"{files}: {', '.join(by_layer)} missing of {layers} layers; download them")
     if present - wanted:
         named = ", ".join(sorted(present - wanted))
-        raise UserError(f"{folder}: {named} do not belong to a transcoder of {layers} layers; remove them")
+        raise UserError(f"{files}: {named} do not belong to a transcoder of {layers} layers; remove them")
 
 
-def _check_layer(folder: Path, layer: int, layers: int, n_features: int, d: int) -> Activation:
-    encoder, decoder = paths(folder, layer)
-    shapes, of_decoder = header(encoder), header(decoder)
+def _check_layer(files: Files, layer: int, layers: int, n_features: int, d: int) -> Activation | None:
+    """What activates the features of a layer, as far as its headers are known; raises UserError for another shape."""
+    encoder, decoder = names(layer)
+    shapes, of_decoder = files.header(encoder), files.header(decoder)
+    if shapes is None and of_decoder is None:
+        return None
     wanted = {f"W_enc_{layer}": [n_features, d]}
     wanted_of_decoder = {f"W_dec_{layer}": [n_features, layers - layer, d]}
     activation: Activation = "relu"
-    if f"W_dec_norm_{layer}" in shapes.keys() | of_decoder.keys():
+    norm = f"W_dec_norm_{layer}"
+    if norm in (shapes or {}) or norm in (of_decoder or {}):
         activation = "top-k"
-        beside = wanted if f"W_dec_norm_{layer}" in shapes else wanted_of_decoder
-        beside[f"W_dec_norm_{layer}"] = [n_features]
+        beside = wanted if norm in (shapes or {}) else wanted_of_decoder
+        beside[norm] = [n_features]
     else:
         wanted |= {f"b_enc_{layer}": [n_features], f"b_dec_{layer}": [d]}
-    if f"threshold_{layer}" in shapes:
+    if f"threshold_{layer}" in (shapes or {}):
         activation = "jumprelu"
         wanted[f"threshold_{layer}"] = [n_features]
-    check_shapes(encoder, shapes, wanted)
-    check_shapes(decoder, of_decoder, wanted_of_decoder)
+    if of_decoder is not None:
+        check_shapes(files.at(decoder), of_decoder, wanted_of_decoder)
+    if shapes is None:
+        return None
+    check_shapes(files.at(encoder), shapes, wanted)
     return activation

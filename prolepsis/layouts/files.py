@@ -1,7 +1,9 @@
-"""Safetensors files read by name and slice, and their headers checked."""
+"""The files of a transcoder: safetensors read by name and slice, and their headers checked."""
 
-from collections.abc import Collection, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,76 @@ import yaml
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from prolepsis.errors import UserError
+from prolepsis.errors import Untested, UserError
 
 Shapes = dict[str, list[int]]
 
 _DTYPES = ("F16", "BF16", "F32")
+
+
+class Files(ABC):
+    """The files of a transcoder by their names, wherever they lie; ``folder`` is where those on this machine do.
+
+    ``revision`` is the commit of the repository they are from, None where they are from none.
+    """
+
+    folder: Path
+    revision: str | None = None
+
+    @property
+    @abstractmethod
+    def whole(self) -> bool:
+        """Whether all there is of the transcoder is here, so that what is not here is missing."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """The names of all files, sorted, those in folders with slashes."""
+
+    @abstractmethod
+    def at(self, name: str) -> str:
+        """A file as messages name it."""
+
+    @abstractmethod
+    def path(self, name: str) -> Path:
+        """The file on this machine; raises Untested when it has to be fetched first."""
+
+    @abstractmethod
+    def header(self, name: str) -> Shapes | None:
+        """Shape of every tensor in a safetensors file; None when it cannot be known without fetching the file."""
+
+    @abstractmethod
+    def read(self, name: str, tensor: str, dtype: torch.dtype, index: Any = slice(None)) -> Tensor:
+        """A slice of a tensor, which only that part of the file is read for; raises Untested as :meth:`path` does."""
+
+
+@dataclass(frozen=True)
+class Folder(Files):
+    """A plain folder, which holds the whole transcoder."""
+
+    folder: Path
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    @property
+    def whole(self) -> bool:
+        return True
+
+    def names(self) -> list[str]:
+        found = [*self.folder.glob("*"), *self.folder.glob("layer_*/**/*")]
+        return sorted(path.relative_to(self.folder).as_posix() for path in found if path.is_file())
+
+    def at(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def header(self, name: str) -> Shapes:
+        return header(self.folder / name)
+
+    def read(self, name: str, tensor: str, dtype: torch.dtype, index: Any = slice(None)) -> Tensor:
+        return read(self.folder / name, tensor, dtype, index)
 
 
 @contextmanager
@@ -36,7 +103,7 @@ def read(path: Path, name: str, dtype: torch.dtype, index: Any = slice(None)) ->
         return finite(path, name, file.get_slice(name)[index].to(dtype, copy=True))
 
 
-def finite(path: Path, name: str, tensor: Tensor) -> Tensor:
+def finite(path: Path | str, name: str, tensor: Tensor) -> Tensor:
     """The tensor; raises UserError when it holds NaN or infinities."""
     if not bool(torch.isfinite(tensor).all()):
         raise UserError(f"{path}: {name} holds NaN or infinite values; download it again")
@@ -53,7 +120,16 @@ def header(path: Path) -> Shapes:
         return {name: part.get_shape() for name, part in slices.items()}
 
 
-def check_shapes(path: Path, found: Shapes, wanted: Shapes) -> None:
+def known_headers(files: Files, names: Iterable[str]) -> dict[str, Shapes]:
+    """Name → header, of those whose header is known; raises Untested when none is."""
+    headers = {name: files.header(name) for name in names}
+    known = {name: shapes for name, shapes in headers.items() if shapes is not None}
+    if not known:
+        raise Untested(f"{files}: none of its files is here; fetch one")
+    return known
+
+
+def check_shapes(path: str, found: Shapes, wanted: Shapes) -> None:
     """Raises UserError for a tensor that is unknown, missing or misshapen."""
     for name in sorted(found.keys() | wanted.keys()):
         if name not in wanted:
@@ -64,16 +140,16 @@ def check_shapes(path: Path, found: Shapes, wanted: Shapes) -> None:
             raise UserError(f"{path}: {name} has shape {found[name]}, expected {wanted[name]}")
 
 
-def check_layers(folder: Path, layers: Collection[int]) -> None:
+def check_layers(files: Files, layers: Collection[int]) -> None:
     """Raises UserError naming the layers missing between 0 and the last one that is there."""
     missing = sorted(set(range(max(layers) + 1)) - set(layers))
     if missing:
-        raise UserError(f"{folder}: no file of layer {', '.join(map(str, missing))}; download all layers")
+        raise UserError(f"{files}: no file of layer {', '.join(map(str, missing))}; download all layers")
 
 
-def configuration(folder: Path, fixed: Mapping[str, str]) -> dict[str, Any]:
+def configuration(files: Files, fixed: Mapping[str, str]) -> dict[str, Any]:
     """config.yaml, which has to name a model and say what ``fixed`` says; raises UserError naming the file."""
-    path = folder / "config.yaml"
+    path = files.path("config.yaml")
     try:
         config = yaml.safe_load(path.read_text())
     except FileNotFoundError:

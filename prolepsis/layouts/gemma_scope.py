@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from prolepsis.errors import UserError
-from prolepsis.layouts.files import check_layers, check_shapes, finite
+from prolepsis.layouts.files import Files, check_layers, check_shapes, finite
 from prolepsis.layouts.layout import Encoder, Layout, checked_hook
 
 PARAMS = "params.npz"
@@ -29,40 +29,34 @@ class GemmaScope(Layout):
     """One numpy archive per layer; a feature writes the layer it reads."""
 
     name: ClassVar[str] = "Gemma Scope archives"
-    files: ClassVar[str] = f"layer_0/…/{PARAMS}, …"
+    looks: ClassVar[str] = f"layer_0/…/{PARAMS}, …"
 
-    archives: tuple[Path, ...] = ()
-
-    @classmethod
-    def lies_in(cls, folder: Path) -> bool:
-        return any(folder.glob(f"layer_*/**/{PARAMS}"))
+    archives: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, folder: Path, dtype: torch.dtype, input_hook: str | None) -> Self:
-        hook = checked_hook(folder, "mlp.hook_in", input_hook)
-        by_layer: dict[int, list[Path]] = {}
-        for path in sorted(folder.glob(f"layer_*/**/{PARAMS}")):
-            match = re.fullmatch(r"layer_(\d+)", path.relative_to(folder).parts[0])
-            if match:
-                by_layer.setdefault(int(match[1]), []).append(path)
-        check_layers(folder, by_layer)
+    def lies_in(cls, files: Files) -> bool:
+        return bool(_archives(files))
+
+    @classmethod
+    def open(cls, files: Files, dtype: torch.dtype, input_hook: str | None) -> Self:
+        hook = checked_hook(files, "mlp.hook_in", input_hook)
+        by_layer = _archives(files)
+        check_layers(files, by_layer)
         for layer, found in by_layer.items():
             if len(found) > 1:
-                named = ", ".join(str(path.parent.relative_to(folder)) for path in found)
-                raise UserError(
-                    f"{folder}: layer {layer} is there {len(found)} times ({named}); keep one of each layer"
-                )
+                named = ", ".join(name.removesuffix(f"/{PARAMS}") for name in found)
+                raise UserError(f"{files}: layer {layer} is there {len(found)} times ({named}); keep one of each layer")
         archives = tuple(by_layer[layer][0] for layer in range(len(by_layer)))
-        d, n_features = (_shapes(archives[0]).get("W_enc") or [0, 0])[:2]
-        for path in archives:
+        d, n_features = (_shapes(files.path(archives[0])).get("W_enc") or [0, 0])[:2]
+        for name in archives:
             wanted = {"W_enc": [d, n_features], "W_dec": [n_features, d], "b_enc": [n_features], "b_dec": [d]}
-            check_shapes(path, _shapes(path), wanted | {"threshold": [n_features]})
-        return cls(folder, "", len(archives), n_features, d, "jumprelu", hook, dtype, archives)
+            check_shapes(files.at(name), _shapes(files.path(name)), wanted | {"threshold": [n_features]})
+        return cls(files, "", len(archives), n_features, d, "jumprelu", hook, dtype, archives)
 
     def targets(self, layer: int) -> range:
         return range(layer, layer + 1)
 
-    def paths(self) -> Iterator[Path]:
+    def names(self) -> Iterator[str]:
         return iter(self.archives)
 
     def encoder(self, layer: int) -> Encoder:
@@ -79,8 +73,18 @@ class GemmaScope(Layout):
 
     def _read(self, layer: int, name: str) -> Tensor:
         """A whole member: an archive cannot be read by rows."""
-        with _archive(self.archives[layer]) as archive:
-            return finite(self.archives[layer], name, torch.from_numpy(archive[name]).to(self.dtype))
+        path = self.files.path(self.archives[layer])
+        with _archive(path) as archive:
+            return finite(path, name, torch.from_numpy(archive[name]).to(self.dtype))
+
+
+def _archives(files: Files) -> dict[int, list[str]]:
+    """Layer → its archives."""
+    found: dict[int, list[str]] = {}
+    for name in files.names():
+        if match := re.fullmatch(rf"layer_(\d+)/(?:.*/)?{re.escape(PARAMS)}", name):
+            found.setdefault(int(match[1]), []).append(name)
+    return found
 
 
 @contextmanager

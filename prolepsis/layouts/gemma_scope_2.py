@@ -11,14 +11,13 @@ No file of this layout was at hand: names and orientation are as described, and 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from prolepsis.errors import UserError
-from prolepsis.layouts.files import Shapes, check_layers, check_shapes, header, read
+from prolepsis.layouts.files import Files, Shapes, check_layers, check_shapes, known_headers
 from prolepsis.layouts.layout import Encoder, Layout, checked_hook
 
 SKIP = "affine_skip_connection"
@@ -29,34 +28,36 @@ class GemmaScope2(Layout):
     """One file per layer with lower-case names; ``dense`` says that features write all layers from their own on."""
 
     name: ClassVar[str] = "Gemma Scope 2 files"
-    files: ClassVar[str] = "…layer_0.safetensors with w_enc, …"
+    looks: ClassVar[str] = "…layer_0.safetensors with w_enc, …"
 
-    by_layer: tuple[Path, ...] = ()
+    by_layer: tuple[str, ...] = ()
     dense: bool = False
     skips: bool = False
 
     @classmethod
-    def lies_in(cls, folder: Path) -> bool:
-        found = _layers(folder)
-        return bool(found) and "w_enc" in header(found[min(found)])
+    def lies_in(cls, files: Files) -> bool:
+        layers = _layers(files)
+        return bool(layers) and any("w_enc" in shapes for shapes in known_headers(files, layers.values()).values())
 
     @classmethod
-    def open(cls, folder: Path, dtype: torch.dtype, input_hook: str | None) -> Self:
-        hook, layers = checked_hook(folder, "mlp.hook_in", input_hook), _layers(folder)
-        check_layers(folder, layers)
+    def open(cls, files: Files, dtype: torch.dtype, input_hook: str | None) -> Self:
+        hook, layers = checked_hook(files, "mlp.hook_in", input_hook), _layers(files)
+        check_layers(files, layers)
         by_layer = tuple(layers[layer] for layer in range(len(layers)))
-        first = header(by_layer[0])
+        headers = known_headers(files, by_layer)
+        name = next(iter(headers))
+        first = headers[name]
         shape, dense, skips = first.get("w_enc", []), len(first.get("w_dec", [])) == 3, SKIP in first
         if len(shape) != 2 or 0 in shape:
-            raise UserError(f"{by_layer[0]}: has no tensor w_enc [width, features]; download it again")
-        for path in by_layer:
-            check_shapes(path, header(path), _wanted(shape, len(layers) if dense else None, skips))
-        return cls(folder, "", len(layers), shape[1], shape[0], "jumprelu", hook, dtype, by_layer, dense, skips)
+            raise UserError(f"{files.at(name)}: has no tensor w_enc [width, features]; download it again")
+        for name, shapes in headers.items():
+            check_shapes(files.at(name), shapes, _wanted(shape, len(layers) if dense else None, skips))
+        return cls(files, "", len(layers), shape[1], shape[0], "jumprelu", hook, dtype, by_layer, dense, skips)
 
     def targets(self, layer: int) -> range:
         return range(layer, self.n_layers if self.dense else layer + 1)
 
-    def paths(self) -> Iterator[Path]:
+    def names(self) -> Iterator[str]:
         return iter(self.by_layer)
 
     def encoder(self, layer: int) -> Encoder:
@@ -80,7 +81,7 @@ class GemmaScope2(Layout):
         return self._read(layer, SKIP).T if self.skips else None
 
     def _read(self, layer: int, name: str, index: object = slice(None)) -> Tensor:
-        return read(self.by_layer[layer], name, self.dtype, index)
+        return self.files.read(self.by_layer[layer], name, self.dtype, index)
 
 
 def _wanted(shape: list[int], n_targets: int | None, skips: bool) -> Shapes:
@@ -95,8 +96,6 @@ def _wanted(shape: list[int], n_targets: int | None, skips: bool) -> Shapes:
     }
 
 
-def _layers(folder: Path) -> dict[int, Path]:
-    found = (
-        (re.search(r"layer_(\d+)\.safetensors$", path.name), path) for path in sorted(folder.glob("*.safetensors"))
-    )
-    return {int(match[1]): path for match, path in found if match}
+def _layers(files: Files) -> dict[int, str]:
+    found = ((re.fullmatch(r"[^/]*layer_(\d+)\.safetensors", name), name) for name in files.names())
+    return {int(match[1]): name for match, name in found if match}

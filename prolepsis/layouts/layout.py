@@ -9,7 +9,8 @@ from typing import ClassVar, Literal, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from prolepsis.errors import UserError
+from prolepsis.errors import Untested, UserError
+from prolepsis.layouts.files import Files
 
 Activation = Literal["relu", "jumprelu", "top-k"]
 InputHook = Literal["hook_resid_mid", "mlp.hook_in"]
@@ -34,9 +35,9 @@ class Layout(ABC):
     """
 
     name: ClassVar[str]
-    files: ClassVar[str]
+    looks: ClassVar[str]
 
-    folder: Path
+    files: Files
     model_name: str
     n_layers: int
     n_features: int
@@ -47,12 +48,12 @@ class Layout(ABC):
 
     @classmethod
     @abstractmethod
-    def lies_in(cls, folder: Path) -> bool:
-        """Whether the names in ``folder`` are those of this layout."""
+    def lies_in(cls, files: Files) -> bool:
+        """Whether the names of ``files`` are those of this layout."""
 
     @classmethod
     @abstractmethod
-    def open(cls, folder: Path, dtype: torch.dtype, input_hook: str | None) -> Self:
+    def open(cls, files: Files, dtype: torch.dtype, input_hook: str | None) -> Self:
         """Read and check every header; raises UserError naming the file and what is wrong with it."""
 
     @abstractmethod
@@ -60,8 +61,12 @@ class Layout(ABC):
         """The layers that the features of ``layer`` write."""
 
     @abstractmethod
+    def names(self) -> Iterator[str]:
+        """The name of every file, in layer order."""
+
     def paths(self) -> Iterator[Path]:
-        """Every file, in layer order."""
+        """Every file on this machine, in layer order; raises Untested for one that has to be fetched first."""
+        return map(self.files.path, self.names())
 
     @abstractmethod
     def encoder(self, layer: int) -> Encoder:
@@ -89,19 +94,21 @@ class Layout(ABC):
         return None
 
 
-def checked_hook(folder: Path, declared: object, wanted: str | None) -> InputHook:
+def checked_hook(files: Files, declared: object, wanted: str | None) -> InputHook:
     """The input hook asked for, else the declared one; raises UserError when it is none of :data:`INPUT_HOOKS`."""
     hook = declared if wanted is None else wanted
     for known in INPUT_HOOKS:
         if hook == known:
             return known
-    raise UserError(f"{folder}: feature_input_hook is {hook!r}; supported: {' and '.join(map(repr, INPUT_HOOKS))}")
+    raise UserError(f"{files}: feature_input_hook is {hook!r}; supported: {' and '.join(map(repr, INPUT_HOOKS))}")
 
 
-def agreed(folder: Path, by_layer: dict[int, Activation]) -> Activation:
-    """The activation all layers share; raises UserError when they differ."""
+def agreed(files: Files, by_layer: dict[int, Activation]) -> Activation:
+    """The activation all known layers share; raises UserError when they differ, Untested when none is known."""
+    if not by_layer:
+        raise Untested(f"{files}: no file of encoders is here; fetch one")
     first = by_layer[min(by_layer)]
     for layer, found in by_layer.items():
         if found != first:
-            raise UserError(f"{folder}: layer {min(by_layer)} is {first}, layer {layer} {found}; they must agree")
+            raise UserError(f"{files}: layer {min(by_layer)} is {first}, layer {layer} {found}; they must agree")
     return first

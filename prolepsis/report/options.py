@@ -9,6 +9,7 @@ import pytest
 
 from prolepsis.archive.files import open_archive
 from prolepsis.errors import UserError
+from prolepsis.published import PRESETS
 from prolepsis.report.comparison import Failure
 from prolepsis.report.subjects import SubjectSource, known_subjects, select_subjects
 
@@ -23,6 +24,7 @@ class Settings:
     ``asked`` is the option by which something was asked for that has to be measured, None without one; ``named`` are
     the ids of the subjects it names, if it names any.
     ``skipped`` names the files of an archive that were passed over.
+    ``fetched`` are the ids of the subjects whose missing files may be downloaded.
     ``repeat`` are the options a command needs to meet the same subjects under the same conditions.
     """
 
@@ -39,6 +41,7 @@ class Settings:
     named: frozenset[str]
     repeat: tuple[str, ...]
     skipped: tuple[str, ...]
+    fetched: frozenset[str]
 
     @classmethod
     def of(cls, config: pytest.Config) -> "Settings":
@@ -71,6 +74,7 @@ class Settings:
             named=frozenset(Path(ref).name for ref in named),
             repeat=_repeat(option, here),
             skipped=archive.skipped if archive else (),
+            fetched=frozenset(source.id for source in subjects if _may_fetch(source, option)),
         )
 
 
@@ -130,9 +134,20 @@ def _asked(option: argparse.Namespace) -> str | None:
     """Why an empty run would be a failure, None when it would not."""
     asking = ("claims_subject", "claims_model", "claims_archive")
     given = [_flag(name) for name in asking if getattr(option, name)]
-    if re.search(r"(?<!not )\bgpu\b", getattr(option, "markexpr", "")):
+    if _asks_gpu(option):
         given.append("-m gpu")
     return given[0] if given else None
+
+
+def _asks_gpu(option: argparse.Namespace) -> bool:
+    return re.search(r"(?<!not )\bgpu\b", getattr(option, "markexpr", "")) is not None
+
+
+def _may_fetch(source: SubjectSource, option: argparse.Namespace) -> bool:
+    """Whether the user asked for this very subject, or for real models and it is the paper's or of his own preset."""
+    if source.tier != "gpu" or source.id in option.claims_subject:
+        return source.tier == "gpu"
+    return _asks_gpu(option) and (source.published is not None or source.base != PRESETS.parent)
 
 
 def _repeat(option: argparse.Namespace, here: Path) -> tuple[str, ...]:

@@ -1,4 +1,7 @@
-"""One line that says what a long measurement is doing, on a terminal only."""
+"""What a long measurement is doing: one line on a terminal, and lines that stay."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -9,6 +12,7 @@ class Progress:
     def __init__(self, config: pytest.Config) -> None:
         reporter = config.pluginmanager.getplugin("terminalreporter")
         # Only pytest's own reporter knows the true terminal: standard output is captured while a test runs.
+        self._reporter = reporter
         self._terminal = reporter if reporter is not None and reporter.isatty else None
         self._capture = config.pluginmanager.getplugin("capturemanager")
         self._shown = False
@@ -16,7 +20,7 @@ class Progress:
     def __call__(self, text: str) -> None:
         if self._terminal is None:
             return
-        with self._capture.global_and_fixture_disabled():
+        with self.uncaptured():
             if not self._shown:
                 self._terminal.ensure_newline()
                 self._shown = True
@@ -27,7 +31,22 @@ class Progress:
     def clear(self) -> None:
         """Take the line away again."""
         if self._terminal is not None and self._shown:
-            with self._capture.global_and_fixture_disabled():
+            with self.uncaptured():
                 self._terminal.rewrite("", erase=True)
                 self._terminal.rewrite("")
             self._shown = False
+
+    def say(self, text: str) -> None:
+        """Leave a line standing, on a terminal or not; a worker has nobody to say it to."""
+        self.clear()
+        if self._reporter is not None:
+            with self.uncaptured():
+                self._reporter.ensure_newline()
+                self._reporter.write_line(text)
+                self._reporter.flush()
+
+    @contextmanager
+    def uncaptured(self) -> Iterator[None]:
+        """While active, what a library shows of its progress is seen."""
+        with self._capture.global_and_fixture_disabled():
+            yield

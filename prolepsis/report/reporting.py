@@ -137,7 +137,12 @@ class Reporting:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         elif self.run.settings.asked and not self._measured_what_was_asked():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-            self.notes.append(f"nothing was measured although {self.run.settings.asked} was asked for")
+            self.notes.append(f"nothing was measured although {self.run.settings.asked} was asked for{self._cure()}")
+
+    def _cure(self) -> str:
+        """What helps where a real model was to be measured."""
+        real = [source.id for source in self.run.settings.subjects if source.tier == "gpu"]
+        return f"; `prolepsis doctor{f' {real[0]}' if len(real) == 1 else ''}` says what is missing" if real else ""
 
     def _measured_what_was_asked(self) -> bool:
         named = self.run.settings.named

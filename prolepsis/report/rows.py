@@ -8,16 +8,16 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from prolepsis.measurement import Measurement
-from prolepsis.report.subjects import SubjectSource
 
 if TYPE_CHECKING:
     from prolepsis.judge import Verdict
     from prolepsis.ledger import Claim
+    from prolepsis.report.subjects import SubjectSource
     from prolepsis.subject import Subject
 
 
 def claim_row(
-    claim: "Claim", source: SubjectSource, verdict: "Verdict", measurement: Measurement | None, expected: str | None
+    claim: "Claim", source: "SubjectSource", verdict: "Verdict", measurement: Measurement | None, expected: str | None
 ) -> dict[str, Any]:
     """The report's row of one claim on one subject; ``expected`` is the pinned verdict."""
     return {
@@ -51,7 +51,7 @@ def measurement_key(claim: str, variant: str, subject: str) -> str:
     return f"{claim}-{variant}-{subject}".replace("/", "_")
 
 
-def subject_row(source: SubjectSource, subject: "Subject | None") -> dict[str, Any]:
+def subject_row(source: "SubjectSource", subject: "Subject | None") -> dict[str, Any]:
     """The report's row of one subject, with nulls where it could not be loaded."""
     transcoder = None if subject is None else subject.transcoder
     return {
@@ -59,7 +59,7 @@ def subject_row(source: SubjectSource, subject: "Subject | None") -> dict[str, A
         "model": source.model or source.id,
         "revision": subject and subject.revision,
         "transcoder": source.transcoder or (transcoder and transcoder.model_name),
-        "transcoder_revision": transcoder and transcoder.digest,
+        "transcoder_revision": transcoder and (transcoder.revision or transcoder.digest),
         "layers": subject and subject.n_layers,
         "heads": subject and subject.n_heads,
         "d_model": subject and subject.d_model,

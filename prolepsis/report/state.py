@@ -1,7 +1,7 @@
 """What one claims run knows about itself, in every process that takes part in it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,11 @@ class ClaimsRun:
     def family(self, case: Case) -> list[Claim]:
         """Every row judged together with ``case``: those of its family that its subject is asked."""
         return [row for row in self.claims if row.family == case.claim.family and is_asked(row, case.source)]
+
+    def experiments(self, cases: Iterable[Case]) -> set[str]:
+        """What is measured to meet ``cases``: the experiments of every row of their families that can be run."""
+        rows = [row for family in {case.claim.family: case for case in cases}.values() for row in self.family(family)]
+        return {row.experiment for row in rows if not row.untested}
 
     def record(self, item: pytest.Item, case: Case, outcome: "Outcome") -> None:
         """Keep the outcome of ``case`` with its test, and write it down at once."""

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from prolepsis import organisms
 from prolepsis.archive import asks
 from prolepsis.archive.files import Archive, Recording
-from prolepsis.errors import Untested, UserError
+from prolepsis.errors import UserError
+from prolepsis.experiments.families import MODULES
+from prolepsis.hub import Gathered, gather
 from prolepsis.ledger import Claim
 from prolepsis.published import PRESETS, Published
 
 if TYPE_CHECKING:
     from prolepsis.subject import Subject
+    from prolepsis.transcoder import Transcoder
 
 
 @dataclass(frozen=True)
@@ -159,61 +162,47 @@ def _recorded(recording: Recording) -> SubjectSource:
     )
 
 
-def open_subject(source: SubjectSource, device: str, dtype: str) -> "Subject":
-    """Load a subject; raises Untested when its weights are not on this machine, UserError when they are broken."""
-    model, transcoder = _folders(source)
+def open_subject(source: SubjectSource, device: str, dtype: str, gathered: Gathered | None = None) -> "Subject":
+    """Load a subject whose files are ``gathered``, by default for all experiments and without any network.
+
+    Raises Untested when its weights are not on this machine, UserError when they are broken.
+    """
+    if gathered is None and source.model is not None:
+        gathered = gather(source, MODULES)
     import torch
 
     from prolepsis.loading import kept_subject, load_subject
     from prolepsis.screening import screened
     from prolepsis.task import Task
-    from prolepsis.transcoder import Transcoder
     from prolepsis.twins import IN_PLACE
 
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--claims-device {device} cannot be used: {str(error).splitlines()[0]}") from None
-    if model is None:
+    if gathered is None:
         return kept_subject(source.id, device, getattr(torch, dtype))
-    subject = load_subject(str(model), device, getattr(torch, dtype))
+    subject = load_subject(str(gathered.model_folder), device, getattr(torch, dtype))
     changes: dict[str, Any] = {"id": source.id, "published": source.published}
     if source.tier == "gpu":
         changes["twin"] = IN_PLACE
-    if model.parent.name == "snapshots":
-        changes["revision"] = model.name
-    if transcoder is not None:
-        changes["transcoder"] = Transcoder.open(transcoder, subject.n_layers, subject.d_model)
+    if gathered.model.repository is not None:
+        changes["revision"] = gathered.model.repository.commit
+    if gathered.transcoder is not None:
+        changes["transcoder"] = _transcoder(gathered, subject)
     if source.task is not None:
         changes["task"] = screened(subject, Task.load(source.base / source.task))
     return dataclasses.replace(subject, **changes)
 
 
-def _folders(source: SubjectSource) -> tuple[Path | None, Path | None]:
-    """Where model and transcoder lie, None for what the subject does not name.
+def _transcoder(gathered: Gathered, subject: "Subject") -> "Transcoder":
+    from prolepsis.hub.files import HubFiles
+    from prolepsis.transcoder import Transcoder
 
-    Raises Untested naming all that is missing, how large it is and how to get it.
-    """
-    parts = [(source.model, "config.json", source.model_gib), (source.transcoder, "config.yaml", source.transcoder_gib)]
-    found = [name and _find(source, name, marker) for name, marker, _ in parts]
-    missing = [(name, gib) for (name, _, gib), folder in zip(parts, found, strict=True) if name and not folder]
-    if missing:
-        names = " and ".join(name if gib is None else f"{name} ({gib:g} GiB)" for name, gib in missing)
-        commands = " and ".join(f"`hf download {name}`" for name, _ in missing)
-        licence = "" if source.licence is None else f"; the licence is accepted at {source.licence}"
-        raise Untested(f"not on this machine: {names}; get it with {commands}{licence}")
-    return found[0] or None, found[1] or None
-
-
-def _find(source: SubjectSource, name: str, marker: str) -> Path | None:
-    """The folder ``name``, or that repository's files in the Hugging Face cache; None where neither is there."""
-    if (source.base / name).is_dir():
-        return source.base / name
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(name, marker)
-    except HFValidationError:
-        raise UserError(f"subject {source.id}: {name} is neither a folder nor a Hugging Face repository") from None
-    return Path(found).parent if isinstance(found, str) else None
+    part = gathered.transcoder
+    assert part is not None
+    if part.repository is None:
+        assert part.folder is not None
+        return Transcoder.open(part.folder, subject.n_layers, subject.d_model)
+    files = HubFiles(part.repository, online=gathered.online, lacking=gathered.lacking)
+    return Transcoder.open(files, subject.n_layers, subject.d_model)

@@ -167,7 +167,7 @@ def in_words(size: int) -> str:
 
 def _file(repository: Repository, name: str) -> RemoteFile:
     size = repository.entries[name].size if name in repository.entries else None
-    return RemoteFile(repository.id, repository.commit, name, size, present=repository.linked(name))
+    return RemoteFile(repository.id, repository.commit, name, size, present=repository.path(name) is not None)
 
 
 def _model_files(repository: Repository) -> list[RemoteFile]:
