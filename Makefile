@@ -2,12 +2,14 @@
 # wheel, or `none` to use the one PYTHON already has.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+# What to rehearse: another preset or size, and where. REHEARSAL="--device cuda" is the real thing.
+REHEARSAL ?= --scale 0.01
 
 ENV := .venv
 OLD := .venv-old
 RUN := $(ENV)/bin/python
 
-.PHONY: help claims test test-old lint mutants truth truth-seeds benchmarks clean
+.PHONY: help claims test test-old lint mutants truth truth-seeds rehearsal benchmarks clean
 
 help:
 	@echo "make claims      verify the claims on the bundled subjects; writes reports/"
@@ -17,6 +19,7 @@ help:
 	@echo "make mutants     change the judge, the statistics and the audit in small ways, and see whether tests notice (15 minutes)"
 	@echo "make truth       verify the claims, and compare with what must come out on subjects whose answer is known"
 	@echo "make truth-seeds the same on organisms and ladders trained anew from three fresh seeds (hours)"
+	@echo "make rehearsal   run the gpu tier on random checkpoints, scaled down; REHEARSAL=\"--device cuda\" for the real shapes"
 	@echo "make benchmarks  measure speed and memory against plain code"
 
 claims: $(ENV)/ready
@@ -43,6 +46,9 @@ truth: $(ENV)/ready
 
 truth-seeds: $(ENV)/ready
 	$(RUN) -m benchmarks.truth_seeds
+
+rehearsal: $(ENV)/ready
+	$(RUN) -m prolepsis.rehearsal $(REHEARSAL)
 
 benchmarks: $(ENV)/ready
 	$(RUN) benchmarks/bench_sweep.py

@@ -72,11 +72,13 @@ def known_subjects(
 ) -> Mapping[str, SubjectSource]:
     """Every subject that can be asked for by id: what the user brings, presets, the paper, random ones, bundled ones.
 
-    Raises UserError when two have the same id.
+    A subject of the user's preset file stands in the place of the bundled preset of its id, so that claims about that
+    model can be asked of another revision. Raises UserError when two have the same id.
     """
     sources = [_brought(model, transcoder, here)] if model else []
-    sources += read_presets(here / preset) if preset else []
-    sources += [*read_presets(PRESETS), PAPER, RANDOM]
+    given = read_presets(here / preset) if preset else []
+    replaced = {source.id for source in given}
+    sources += [*given, *(source for source in read_presets(PRESETS) if source.id not in replaced), PAPER, RANDOM]
     sources += [_recorded(recording) for recording in (archive.recordings if archive else ())]
     sources += [SubjectSource(id=name, tier="organism") for name in organisms.BUNDLED]
     known: dict[str, SubjectSource] = {}

@@ -1,0 +1,135 @@
+"""A pytest plugin that measures the time and the peak memory each family of claims takes, and loading before it.
+
+    python -m pytest claims --claims-subject planner -p prolepsis.rehearsal.meter --meter FILE
+
+A family is measured in the test that asks for it first, so what its tests take together is what the family takes.
+"""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from prolepsis.report.recording import case_of
+from prolepsis.report.storage import write_json
+
+if TYPE_CHECKING:
+    from prolepsis.report.measuring import LoadSubject
+    from prolepsis.report.subjects import SubjectSource
+    from prolepsis.subject import Subject
+
+LOADING = "loading"
+
+
+@dataclass
+class Taken:
+    """Seconds, and the largest number of bytes the process held in main memory and of tensors on the GPU."""
+
+    seconds: float = 0.0
+    host_bytes: int | None = None
+    gpu_bytes: int | None = None
+
+    def add(self, other: "Taken") -> None:
+        """Take in a further stretch of the same family."""
+        self.seconds += other.seconds
+        self.host_bytes = _larger(self.host_bytes, other.host_bytes)
+        self.gpu_bytes = _larger(self.gpu_bytes, other.gpu_bytes)
+
+
+class Meter:
+    """Adds up what is taken under each name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.taken: dict[str, Taken] = {}
+        self.inner = 0.0
+
+    @contextmanager
+    def measuring(self, name: str) -> Iterator[None]:
+        """Count what happens inside for ``name``, less what is counted for another name within."""
+        outer, self.inner = self.inner, 0.0
+        _reset_peaks()
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - start
+            self.taken.setdefault(name, Taken()).add(Taken(seconds - self.inner, _host_peak(), _gpu_peak()))
+            self.inner = outer + seconds
+            # What surrounds this has peaks of its own from here on.
+            _reset_peaks()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None]:
+        case = case_of(item)
+        if case is None:
+            return (yield)
+        with self.measuring(case.claim.family):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+        """Loading happens within the first family's first test, and is counted by itself."""
+        made = yield
+        return self._measured(made) if fixturedef.argname == "load_subject" else made
+
+    def _measured(self, load: "LoadSubject") -> "LoadSubject":
+        def loaded(source: "SubjectSource") -> "Subject":
+            with self.measuring(LOADING):
+                return load(source)
+
+        return loaded
+
+    def pytest_sessionfinish(self) -> None:
+        write_json(self.path, {name: asdict(taken) for name, taken in self.taken.items()})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register ``--meter``."""
+    parser.addoption("--meter", metavar="FILE", help="where to write what each family took")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure where a file is named to write to."""
+    if config.option.meter:
+        config.pluginmanager.register(Meter(config.invocation_params.dir / config.option.meter), "meter")
+
+
+def read_meter(path: Path) -> dict[str, Taken]:
+    """Family, or :data:`LOADING`, → what it took."""
+    return {name: Taken(**taken) for name, taken in json.loads(path.read_text()).items()}
+
+
+def _larger(first: int | None, second: int | None) -> int | None:
+    return max(first, second) if first is not None and second is not None else first or second
+
+
+def _reset_peaks() -> None:
+    if sys.platform == "linux":
+        # The kernel's own high-water mark, which would otherwise stay at the largest of all families.
+        Path("/proc/self/clear_refs").write_text("5")
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _host_peak() -> int | None:
+    """Peak resident bytes since the last reset; None where the system does not say."""
+    if sys.platform != "linux":
+        return None
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return None if found is None else int(found[1]) * 1024
+
+
+def _gpu_peak() -> int | None:
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    return int(torch.cuda.max_memory_allocated())
