@@ -38,7 +38,7 @@ class Asked:
 def first_words(subject: Subject, asked: Mapping[str, Asked]) -> dict[str, str]:
     """Item → the first word of the greedy continuation, in lower case; empty where it holds no word."""
     tokens = {item: subject.encode(one.text) for item, one in asked.items()}
-    length = 1 if listed_endings(subject) else TOKENS_PER_WORD
+    length = 1 if once(subject, listed_endings) else TOKENS_PER_WORD
     by_length: dict[int, list[str]] = {}
     for item, prompt in tokens.items():
         by_length.setdefault(len(prompt), []).append(item)
@@ -58,7 +58,8 @@ def outcomes(subject: Subject, asked: Mapping[str, Asked]) -> dict[str, Outcome]
     Endings are those of the first pronunciation.
     """
     written = first_words(subject, asked)
-    endings = listed_endings(subject) or spoken_endings({*written.values(), *(one.word for one in asked.values())})
+    words = {*written.values(), *(one.word for one in asked.values())}
+    endings = once(subject, listed_endings) or spoken_endings(words)
 
     def outcome(word: str, other: str) -> Outcome:
         if word == other:

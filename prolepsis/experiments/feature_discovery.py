@@ -44,7 +44,7 @@ def dedicated_features(subject: Subject) -> Measurement:
     start = time.perf_counter()
     tops, groups = once(subject, top_tokens), _groups(subject)
     cut = chance_cosine(subject.d_model, tops.token.numel())
-    names = clean_words(subject)
+    names = once(subject, clean_words)
     words = [names[token] for token in tops.token.flatten().tolist() if token in names]
     return Measurement(
         experiment="dedicated_features",

@@ -133,7 +133,7 @@ class _Features:
 
 
 def _writes(subject: Subject, pair: Pair) -> _Features:
-    task, features, unit = task_of(subject), word_features(subject), once(subject, strength_unit)
+    task, features, unit = task_of(subject), once(subject, word_features), once(subject, strength_unit)
     sweep, transcoder = once(subject, sweeps)[pair.id], transcoder_of(subject)
     natural = [features[word] for word in task.groups[pair.recipient.group] if word in features]
     return _Features(sweep.word, transcoder.writes(natural, -unit), transcoder.writes([sweep.feature], unit))

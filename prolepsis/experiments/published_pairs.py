@@ -167,7 +167,7 @@ def published_layer_gradient(subject: Subject) -> Measurement:
 
 def clean_word_features(subject: Subject) -> Measurement:
     """How many words have a feature: its top token is the word, with a cosine of at least 0.3 (appendix B.1)."""
-    start, found = time.perf_counter(), best_features(once(subject, top_tokens), clean_words(subject))
+    start, found = time.perf_counter(), best_features(once(subject, top_tokens), once(subject, clean_words))
     return single(
         subject,
         "clean_word_features",

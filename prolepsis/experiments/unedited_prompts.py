@@ -106,7 +106,7 @@ def _gap(logits: Tensor, words: Sequence[int]) -> float:
 def _other_words(subject: Subject) -> list[int]:
     """As many words that are in no rhyme group as there are rhyme words, each as common as one of them; or all."""
     rhymes = sorted({subject.word_id(word) for words in task_of(subject).groups.values() for word in words})
-    left, chosen = [token for token in clean_words(subject) if token not in rhymes], []
+    left, chosen = [token for token in once(subject, clean_words) if token not in rhymes], []
     for token in rhymes:
         if left:
             chosen.append(min(left, key=lambda other: abs(other - token)))

@@ -8,6 +8,7 @@ import torch
 from scipy import special
 from torch.nn.functional import normalize
 
+from prolepsis.controls import once
 from prolepsis.names import Feature
 from prolepsis.subject import Subject, transcoder_of
 
@@ -43,12 +44,19 @@ def _scan(subject: Subject, shuffle: torch.Generator | None) -> TopTokens:
     tokens, cosines = [], []
     for layer in range(subject.n_layers):
         rows = transcoder.last_decoder(layer)  # [F, d]
-        if shuffle is not None:
-            rows = rows.gather(1, torch.rand(rows.shape, generator=shuffle).argsort(1))
-        found = [(normalize(part.to(embedding), dim=-1) @ embedding.T).max(-1) for part in torch.split(rows, step)]
+        parts = (_shuffled(part.to(embedding), shuffle) for part in torch.split(rows, step))
+        found = [(normalize(part, dim=-1) @ embedding.T).max(-1) for part in parts]
         cosines.append(torch.cat([cosine for cosine, _ in found]).cpu())
         tokens.append(torch.cat([token for _, token in found]).cpu())
     return TopTokens(torch.stack(tokens), torch.stack(cosines))
+
+
+def _shuffled(rows: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Every row [n, d] with its coordinates in an order of its own; as they are without a generator."""
+    if generator is None:
+        return rows
+    # Drawn on the CPU, so that the orders are the same on every device, and sorted where that is fast.
+    return rows.gather(1, torch.rand(rows.shape, generator=generator).to(rows.device).argsort(1))
 
 
 def features_of(tops: TopTokens, words: Mapping[int, str], cut: float = MIN_COSINE) -> dict[str, dict[Feature, float]]:
@@ -75,7 +83,7 @@ def vocabulary_scan(subject: Subject, words: Mapping[str, int]) -> dict[str, Fea
     A feature belongs to its top token when their cosine is at least 0.3; a word keeps its feature of largest cosine.
     ``words`` maps the words that count → token id.
     """
-    return best_features(top_tokens(subject), {token: word for word, token in words.items()})
+    return best_features(once(subject, top_tokens), {token: word for word, token in words.items()})
 
 
 def chance_cosine(d: int, comparisons: int, alpha: float = 0.05) -> float:
