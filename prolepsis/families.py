@@ -1,6 +1,6 @@
 """Where the parts of each model family are; a new family is one more row of ``FAMILIES``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prolepsis.errors import UserError
@@ -15,6 +15,8 @@ class Family:
     ``attention_out`` is z, the heads' outputs side by side; ``values`` gives each key-value head's values, or where
     they are ``fused`` each head's queries, keys and values in this order. ``parallel`` is the configuration's field
     that says whether attention and MLP both read resid_pre; resid_mid, what the MLP reads, is then resid_pre itself.
+    Where there are ``sinks`` attention keeps a part of its weight to itself, so that its rows sum to less than 1;
+    where there are ``experts`` the MLP is a mixture of them.
     """
 
     mid_norm: str
@@ -26,6 +28,8 @@ class Family:
     final_norm: str = "model.norm"
     fused: bool = False
     parallel: str | None = None
+    sinks: bool = False
+    experts: bool = False
 
 
 _LLAMA_LIKE = Family(mid_norm="post_attention_layernorm", mlp_out="mlp")
@@ -37,6 +41,9 @@ FAMILIES = {
     "qwen3": _LLAMA_LIKE,
     "gemma2": _GEMMA_LIKE,
     "gemma3_text": _GEMMA_LIKE,
+    # The larger models of Gemma 3 see pictures too; what is modelled is their language model.
+    "gemma3": replace(_GEMMA_LIKE, layers="model.language_model.layers", final_norm="model.language_model.norm"),
+    "gpt_oss": replace(_LLAMA_LIKE, sinks=True, experts=True),
     "gpt_neox": Family(
         mid_norm="post_attention_layernorm",
         mlp_out="mlp",

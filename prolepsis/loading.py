@@ -59,7 +59,8 @@ def load_folder(folder: Path, device: str = "cpu", dtype: torch.dtype = torch.fl
     model = _untrained(like, about["weights"]["seed"]) if "weights" in about else _trained(folder)
     transcoder = None
     if (folder / "transcoder").is_dir():
-        transcoder = Transcoder.open(folder / "transcoder", model.config.num_hidden_layers, model.config.hidden_size)
+        config = model.config.get_text_config()
+        transcoder = Transcoder.open(folder / "transcoder", config.num_hidden_layers, config.hidden_size)
     return Subject(
         id=folder.resolve().name,
         model=model.to(device=device, dtype=dtype),

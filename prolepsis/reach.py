@@ -247,7 +247,7 @@ class _Comparison:
                     return f"freeze {head} holds that pattern"
                 if key not in seen:
                     return f"query {query} of {head} does not see key {key}"
-                if len(seen) == 1:
+                if len(seen) == 1 and not self.program.wiring.sinks:
                     return f"query {query} of {head} sees no key but {key}, whose weight is then 1"
             case Z(head, position) if HeadReplaced(head, position) in given:
                 return f"head {head}@{position} replaces it in both runs"

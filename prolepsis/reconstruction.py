@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn.functional import cosine_similarity
@@ -62,10 +63,12 @@ def _inputs_and_outputs(subject: Subject, tokens: Sequence[int]) -> tuple[dict[s
     """What could be read at each place, and the MLP outputs; each [L, T - 1, d]."""
     layers = range(subject.n_layers)
     clean, outputs = clean_run(subject, tokens), []
-    handles = [
-        subject.part(layer, "mlp_out").register_forward_hook(lambda _, __, out: outputs.append(out[0, 1:]))
-        for layer in layers
-    ]
+
+    def keep(_: Any, __: Any, out: Any) -> None:
+        # A mixture of experts returns its routing beside its output.
+        outputs.append((out[0] if isinstance(out, tuple) else out)[0, 1:])
+
+    handles = [subject.part(layer, "mlp_out").register_forward_hook(keep) for layer in layers]
     try:
         mid = clean.read(Read(logits=(), resid_mid=tuple(layers))).resid_mid
     finally:

@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import linear
 
 from prolepsis.errors import Untested, UserError
+from prolepsis.experts import evaluate_densely
 from prolepsis.families import Family, family_of
 from prolepsis.masks import MaskRule
 from prolepsis.published import Published
@@ -50,7 +51,7 @@ class Subject:
 
     def __post_init__(self) -> None:
         """Raises UserError for a model whose wiring is not modelled, that is not eager, or that holds NaN."""
-        object.__setattr__(self, "family", family_of(self.config))
+        object.__setattr__(self, "family", family_of(self.model.config))
         if self.config._attn_implementation != "eager":
             found = self.config._attn_implementation
             raise UserError(f"{self.id}: attention is {found!r}; load the model with attn_implementation='eager'")
@@ -58,10 +59,16 @@ class Subject:
             if not bool(torch.isfinite(weight).all()):
                 raise UserError(f"{self.id}: weight {name} holds NaN or infinity; get the file again")
         self.model.eval().requires_grad_(requires_grad=False)
+        for layer in range(self.n_layers if self.family.experts else 0):
+            try:
+                evaluate_densely(self.layer(layer).mlp)
+            except UserError as error:
+                raise UserError(f"{self.id}: {error}") from None
 
     @property
     def config(self) -> Any:
-        return self.model.config
+        """The configuration of the language model, which may be a part of the whole."""
+        return self.model.config.get_text_config()
 
     @cached_property
     def n_layers(self) -> int:
@@ -100,7 +107,7 @@ class Subject:
     @cached_property
     def wiring(self) -> Wiring:
         """Who can see whom in which layer, as far as the configuration and the mask rule say."""
-        return wiring_from_config(self.config.to_dict(), self.mask_rule)
+        return wiring_from_config(self.model.config.to_dict(), self.mask_rule)
 
     @cached_property
     def digest(self) -> str:

@@ -173,9 +173,10 @@ class Run:
         return self.z.setdefault((head, position), self.program.number(z))
 
     def _pattern(self, head: Head, position: int) -> tuple[tuple[int, ...], int]:
-        """The keys a head sees and the number of its pattern; a single key gets weight 1 whatever it holds.
+        """The keys a head sees and the number of its pattern.
 
-        A pattern is frozen for the prompt only: generated tokens have no clean run.
+        A single key gets weight 1 whatever it holds, unless there is a sink to share with. A pattern is frozen for the
+        prompt only: generated tokens have no clean run.
         """
         visible = self.program.keys(head.layer, position)
         blocked = self._blocked.get((head, position), {})
@@ -184,7 +185,8 @@ class Run:
             raise UserError(f"every key of {head} at query {position} is blocked; leave it at least one")
         if self.clean and head in self._frozen and position < self.program.n_prompt:
             return self.clean.seen[head, position], self.clean.pattern[head, position]
-        compared = self._rows(head.layer, (position, *keys)) if len(keys) > 1 else []
+        alone = len(keys) == 1 and not self.program.wiring.sinks
+        compared = [] if alone else self._rows(head.layer, (position, *keys))
         edits = tuple(sorted(blocked[key] for key in blocked if key in visible))
         return keys, self.program.number(Value("pattern", head.layer, head.index, position, tuple(compared), edits))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from prolepsis.organisms.untrained import untrained_constant
 from prolepsis.subject import Subject
 
 IN_PLACE = "untrained in place"
@@ -20,8 +21,8 @@ def untrained_in_place(subject: Subject) -> Iterator[Subject]:
     """While active, the subject's model is an untrained one; its trained weights come back bit for bit, also on error.
 
     Yields the twin, a subject of its own with the same configuration, task and transcoder (which was trained on the
-    trained model, there being none for this one); what has been measured on it is kept with the subject. Matrices and
-    embeddings are normal with the configuration's ``initializer_range``, norms neutral and biases 0, drawn on the
+    trained model, there being none for this one); what has been measured on it is kept with the subject. What
+    :func:`untrained_constant` gives no value is normal with the configuration's ``initializer_range``, drawn on the
     model's own device. The device never holds two models: the trained weights wait in the host's memory.
     """
     parameters = dict(subject.model.named_parameters())
@@ -45,16 +46,16 @@ def _twin(subject: Subject) -> Subject:
 
 @torch.no_grad()
 def _draw(parameters: dict[str, Any], config: Any) -> None:
-    neutral = 0.0 if config.model_type.startswith("gemma") else 1.0
     generator = None
     for name in sorted(parameters):
         parameter = parameters[name]
         if generator is None:
             generator = torch.Generator(parameter.device).manual_seed(SEED)
-        if parameter.dim() > 1:
+        constant = untrained_constant(name, parameter.dim(), config.model_type)
+        if constant is None:
             parameter.normal_(0.0, config.initializer_range, generator=generator)
         else:
-            parameter.fill_(0.0 if name.endswith("bias") else neutral)
+            parameter.fill_(constant)
 
 
 @torch.no_grad()

@@ -24,7 +24,8 @@ class Wiring:
 
     ``windows`` has one entry per layer, None where attention is global. ``mask_rule`` hides further keys in every
     layer. In a ``parallel`` decoder attention and MLP of a layer both read resid_pre, so that resid_mid is resid_pre.
-    Attention sinks and keys shared between layers are not modelled.
+    With ``sinks`` a pattern is spread over its keys and a sink, so that even a single key's weight follows from what
+    it holds. Keys shared between layers are not modelled.
     """
 
     n_layers: int
@@ -32,6 +33,7 @@ class Wiring:
     windows: tuple[int | None, ...]
     mask_rule: MaskRule | None = None
     parallel: bool = False
+    sinks: bool = False
 
     def __post_init__(self) -> None:
         """Raises UserError for counts below 1 and for windows that do not fit the layers."""
@@ -62,8 +64,8 @@ def wiring_from_config(config: Mapping[str, Any], rule: MaskRule | None = None) 
 
     Raises UserError for a model type whose wiring is not modelled, and for a field that is missing or not understood.
     """
-    model_type = config.get("model_type")
-    family = family_of(SimpleNamespace(model_type=model_type))
+    family = family_of(SimpleNamespace(model_type=config.get("model_type")))
+    config = config.get("text_config") or config
     if config.get("use_bidirectional_attention"):
         raise UserError("use_bidirectional_attention is set: only causal attention is modelled")
     for name in ("num_hidden_layers", "num_attention_heads"):
@@ -72,19 +74,19 @@ def wiring_from_config(config: Mapping[str, Any], rule: MaskRule | None = None) 
     n_layers = config["num_hidden_layers"]
     # transformers takes residuals to be parallel where a configuration does not say.
     parallel = family.parallel is not None and config.get(family.parallel, True)
-    return Wiring(n_layers, config["num_attention_heads"], _windows(config, n_layers), rule, parallel)
+    return Wiring(n_layers, config["num_attention_heads"], _windows(config, n_layers), rule, parallel, family.sinks)
 
 
 def _windows(config: Mapping[str, Any], n_layers: int) -> tuple[int | None, ...]:
     """Llama and GPT-NeoX have no window, Mistral slides in every layer, the others in those their layer types name.
 
-    Without layer types Gemma 2 slides in every other layer, Gemma 3 in all but every sixth, and Qwen 3, if asked to
-    slide at all, from layer ``max_window_layers`` on.
+    Without layer types Gemma 2 and GPT-OSS slide in every other layer, Gemma 3 in all but every sixth, and Qwen 3, if
+    asked to slide at all, from layer ``max_window_layers`` on.
     """
     model_type = config["model_type"]
     if model_type in ("llama", "gpt_neox") or (model_type == "qwen3" and not config.get("use_sliding_window")):
         return (None,) * n_layers
-    window = config.get("sliding_window", 4096)
+    window = config.get("sliding_window", 128 if model_type == "gpt_oss" else 4096)
     if model_type == "mistral" or window is None:
         return (window,) * n_layers
     if model_type == "qwen3":

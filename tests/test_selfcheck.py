@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from prolepsis import selfcheck
 from prolepsis.errors import UserError
@@ -18,6 +19,25 @@ from tests.tiny import FAMILIES, tiny_subject
 def test_every_family_passes(family: str, rule: CoupletBarrier | None) -> None:
     """Random models of every family pass, with and without a mask rule."""
     selfcheck.check(tiny_subject(family, mask_rule=rule, dtype=torch.float32))
+
+
+def test_the_language_model_of_one_that_sees_is_checked() -> None:
+    """Of a Gemma 3 with a vision tower the language model is the subject, wired like one that stands alone."""
+    text = {
+        "vocab_size": 23, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 3, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "head_dim": 4, "max_position_embeddings": 64, "initializer_range": 0.5,
+        "pad_token_id": 0, "sliding_window": 3, "query_pre_attn_scalar": 4,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 8,
+        "patch_size": 4,
+    }  # fmt: skip
+    config = AutoConfig.for_model("gemma3", text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    subject = Subject("sees", AutoModelForCausalLM.from_config(config, attn_implementation="eager"), None)
+    selfcheck.check(subject)
+    assert (subject.n_layers, subject.n_heads, subject.d_model, subject.n_vocab) == (3, 2, 8, 23)
+    assert subject.wiring == tiny_subject("gemma3").wiring
 
 
 def with_family(subject: Subject, **parts: str) -> Subject:
@@ -63,5 +83,17 @@ def test_attention_that_leaks_is_noticed() -> None:
         return (output[0], output[1] / 2)
 
     subject.part(0, "attention").register_forward_hook(half)
-    with pytest.raises(UserError, match="do not sum to 1"):
+    with pytest.raises(UserError, match="do not sum to 1;"):
+        selfcheck.check(subject)
+
+
+def test_sinks_take_and_do_not_give() -> None:
+    """Where sinks keep a part of every row, rows that sum to more than one are refused."""
+    subject = tiny_subject("gpt_oss", dtype=torch.float32)
+
+    def double(_: Any, __: Any, output: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (output[0], output[1] * 2)
+
+    subject.part(0, "attention").register_forward_hook(double)
+    with pytest.raises(UserError, match="do not sum to 1 or less;"):
         selfcheck.check(subject)

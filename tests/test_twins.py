@@ -39,7 +39,8 @@ def test_the_trained_weights_come_back_bit_for_bit(family: str, seed: int) -> No
                     raise ZeroDivisionError
         except ZeroDivisionError:
             pass
-        assert not any(torch.equal(drawn[name], trained[name]) for name in trained if trained[name].dim() > 1)
+        matrices = [name for name in trained if trained[name].dim() > 1 and not name.endswith("bias")]
+        assert not any(torch.equal(drawn[name], trained[name]) for name in matrices)
         assert all(torch.equal(found, trained[name]) for name, found in weights(subject).items())
 
 

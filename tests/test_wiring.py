@@ -47,6 +47,7 @@ PLAIN = {"model_type": "gemma2", "num_hidden_layers": 3, "num_attention_heads": 
         ({"model_type": "gpt_neox"}, (None, None, None)),
         ({"model_type": "gemma3_text", "sliding_window_pattern": 3}, (5, 5, None)),
         ({"model_type": "gemma3_text"}, (5, 5, 5)),
+        ({"model_type": "gpt_oss"}, (5, None, 5)),
         ({"model_type": "qwen3"}, (None, None, None)),
         ({"model_type": "qwen3", "use_sliding_window": True, "max_window_layers": 1}, (None, 5, 5)),
         ({"model_type": "qwen3", "use_sliding_window": True}, (None, None, None)),
@@ -70,11 +71,25 @@ def test_a_parallel_decoder_has_no_mid_stream_of_its_own(parallel: bool) -> None
     assert reach(wiring, head, parse_readout("L1@3"), tokens=5).answer
 
 
+def test_a_sink_leaves_a_single_key_less_than_all() -> None:
+    """What a query's only key holds moves its own weight where there is a sink, and nowhere else."""
+    edits, readout = parse_edits("L0@0"), parse_readout("L1:H0 0->0")
+    for model_type in ("gpt_oss", "gemma2"):
+        found = reach(wiring_from_config(PLAIN | {"model_type": model_type}), edits, readout, tokens=3)
+        assert found.answer is (model_type == "gpt_oss")
+
+
+def test_the_wiring_of_a_larger_model_is_that_of_its_language_model() -> None:
+    """A configuration that holds one of a language model beside that of another part is wired like the former."""
+    inner = PLAIN | {"model_type": "gemma3_text"}
+    assert wiring_from_config({"model_type": "gemma3", "text_config": inner}) == wiring_from_config(inner)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "gemma3n"}, "'gemma3n'.*known: gemma2, gemma3_text"),
-        ({"model_type": None}, "known: gemma2, gemma3_text"),
+        ({"model_type": "gemma3n"}, "'gemma3n'.*known: gemma2, gemma3, gemma3_text"),
+        ({"model_type": None}, "known: gemma2, gemma3, gemma3_text"),
         ({"num_attention_heads": None}, "no whole number num_attention_heads"),
         (
             {"layer_types": ["full_attention", "chunked_attention", "full_attention"]},

@@ -8,9 +8,18 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from prolepsis.masks import MaskRule
 from prolepsis.subject import Subject
 
-FAMILIES = ("llama", "gemma2", "mistral", "qwen3", "gemma3", "gpt_neox")
+FAMILIES = ("llama", "gemma2", "mistral", "qwen3", "gemma3", "gpt_neox", "gpt_oss")
 MODEL_TYPES = {"gemma3": "gemma3_text"}
 N_VOCAB = 23
+EXPERTS: dict[str, Any] = {
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+    # Positions are scaled for the length the model is made for, which is longer in the default configuration.
+    "rope_scaling": {
+        "rope_type": "yarn", "factor": 2.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False,
+        "original_max_position_embeddings": 32,
+    },
+}  # fmt: skip
 
 
 def tiny_subject(
@@ -47,6 +56,7 @@ def tiny_subject(
         "gemma2": {"sliding_window": window, "query_pre_attn_scalar": d_head, "final_logit_softcapping": 30.0},
         "gemma3": {"sliding_window": window, "query_pre_attn_scalar": d_head, "layer_types": every_other},
         "gpt_neox": {},
+        "gpt_oss": {"sliding_window": window, "layer_types": every_other, **EXPERTS},
     }
     torch.manual_seed(seed)
     config = AutoConfig.for_model(MODEL_TYPES.get(family, family), **common, **of_family[family])

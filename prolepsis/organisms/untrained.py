@@ -12,22 +12,35 @@ Weights = dict[str, torch.Tensor]
 def untrained_weights(config: PretrainedConfig, seed: int) -> Weights:
     """Parameter name → float32 tensor of a freshly initialised model of ``config``.
 
-    Matrices and embeddings are normal with the config's ``initializer_range``, drawn from PCG64 in the order of the
-    parameters' names; norms are neutral (1, or 0 where the family multiplies by 1 + weight) and biases 0. All values
-    are rounded to float16, the precision organisms are stored in. Tied parameters appear once.
+    What :func:`untrained_constant` gives no value is normal with the config's ``initializer_range``, drawn from PCG64
+    in the order of the parameters' names. All values are rounded to float16, the precision organisms are stored in.
+    Tied parameters appear once.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
-    neutral = 0.0 if config.model_type.startswith("gemma") else 1.0
     with torch.device("meta"):
         shapes = {name: tuple(p.shape) for name, p in _from_config(config).named_parameters()}
     weights: Weights = {}
     for name in sorted(shapes):
-        if len(shapes[name]) > 1:
+        constant = untrained_constant(name, len(shapes[name]), config.model_type)
+        if constant is None:
             draw = rng.standard_normal(shapes[name], dtype=np.float32) * np.float32(config.initializer_range)
             weights[name] = torch.from_numpy(draw).half().float()
         else:
-            weights[name] = torch.full(shapes[name], 0.0 if name.endswith("bias") else neutral)
+            weights[name] = torch.full(shapes[name], constant)
     return weights
+
+
+def untrained_constant(name: str, n_axes: int, model_type: str) -> float | None:
+    """What every number of a parameter is before training, None where they are drawn.
+
+    Matrices, embeddings and attention sinks are drawn. Norms are neutral (1, or 0 where the family multiplies by
+    1 + weight) and biases 0, those of all experts together too.
+    """
+    if name.endswith("bias"):
+        return 0.0
+    if n_axes > 1 or name.endswith("sinks"):
+        return None
+    return 0.0 if model_type.startswith("gemma") else 1.0
 
 
 def untrained_model(config: PretrainedConfig, seed: int) -> Any:
