@@ -27,10 +27,7 @@ def check(subject: Subject) -> None:
     for holds, what in (
         (_edit_moves_logits(clean, generator), "an edit of the last position does not change the logits"),
         (_z_is_attention(clean, tolerance), "z times the output matrix is not what attention adds"),
-        (
-            _rows_sum_to_one(clean, tolerance),
-            f"attention rows do not sum to 1{at_most}",
-        ),
+        (_rows_sum_to_one(clean, tolerance), f"attention rows do not sum to 1{at_most}"),
         (_lens_is_logits(clean, tolerance), "the lens of the last layer is not the model's logits"),
     ):
         if not holds:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
+from prolepsis.counterfactual import Counterfactuals
 from prolepsis.errors import Untested, UserError
 from prolepsis.experts import evaluate_densely
 from prolepsis.families import Family, family_of
@@ -30,7 +31,8 @@ class Subject:
 
     ``twin`` refers to the untrained subject of the same configuration, ``same_behaviour`` to one that behaves alike by
     another mechanism; both by the id or the folder of a control subject. ``ladder`` refers likewise to the subjects, of
-    several depths and this one among them, that were made alike. ``published`` is what the paper ran on this model.
+    several depths and this one among them, that were made alike. ``published`` is what the paper ran on this model,
+    ``pairs`` a data set of facts it is asked in place of those of its task.
     ``memo`` keeps what has been measured on this subject for as long as it is held.
     """
 
@@ -45,6 +47,7 @@ class Subject:
     ladder: tuple[str, ...] = ()
     revision: str | None = None
     published: Published | None = None
+    pairs: Counterfactuals | None = None
     family: Family = field(init=False)
     memo: dict[str, Any] = field(init=False, default_factory=dict)
     _word_ids: dict[str, int] = field(init=False, default_factory=dict)
@@ -111,7 +114,7 @@ class Subject:
 
     @cached_property
     def digest(self) -> str:
-        """Identity of what is measured: weights, configuration, mask rule, task, transcoder and published protocol."""
+        """Identity of what is measured: weights, configuration, mask rule, task, transcoder, protocol and pairs."""
         digest = hashlib.sha256()
         for name, weight in sorted(self.model.state_dict().items()):
             digest.update(f"{name} {list(weight.shape)} {weight.dtype}".encode())
@@ -122,6 +125,8 @@ class Subject:
         digest.update(json.dumps([self.config.model_type, rule, task, transcoder], sort_keys=True).encode())
         if self.published is not None:
             digest.update(repr(self.published).encode())
+        if self.pairs is not None:
+            digest.update(self.pairs.digest.encode())
         return digest.hexdigest()[:16]
 
     def layer(self, layer: int) -> Any:

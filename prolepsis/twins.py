@@ -14,6 +14,7 @@ IN_PLACE = "untrained in place"
 """What a subject names as its twin when the twin is to be made of itself."""
 SEED = 1000
 _KEPT = "trained weights"
+_TWIN = f"-untrained-{SEED}"
 
 
 @contextmanager
@@ -37,10 +38,15 @@ def untrained_in_place(subject: Subject) -> Iterator[Subject]:
         _load(parameters, subject.memo[_KEPT])
 
 
+def is_twin(subject: Subject) -> bool:
+    """Whether a subject was made in place of another."""
+    return subject.digest.endswith(_TWIN)
+
+
 def _twin(subject: Subject) -> Subject:
     twin = replace(subject, id=f"{subject.id}-untrained", twin=None, same_behaviour=None, ladder=())
     # Hashing the weights of a large model takes longer than drawing them; these follow from subject and seed.
-    twin.__dict__["digest"] = f"{subject.digest}-untrained-{SEED}"
+    twin.__dict__["digest"] = f"{subject.digest}{_TWIN}"
     return twin
 
 

@@ -29,8 +29,9 @@ from prolepsis.experiments.block_patching import (
     sources,
 )
 from prolepsis.experiments.fact_interchange import Curves, fact_hand_off, fact_held, interchanges, subject_rows
-from prolepsis.experiments.fact_pairs import FactPair, FactRuns, align, fact_pairs, facts_of, slot
+from prolepsis.experiments.fact_pairs import FactPair, FactRuns, align, fact_pairs, slot
 from prolepsis.experiments.fact_routing import Routing, dominant, n_listed, routings
+from prolepsis.experiments.facts_asked import facts_of
 from prolepsis.hooks import Read
 from prolepsis.judge import judge_family
 from prolepsis.loading import load_subject
@@ -296,7 +297,7 @@ def test_an_answer_that_could_be_copied_is_left_aside(monkeypatch: pytest.Monkey
     measured = fact_hand_off(subject)
     assert measured.detectable is not None
     assert set(measured.values) - set(measured.detectable) == marked
-    assert measured.detail["answer in the prompt"]["exact flips"]
+    assert measured.detail["answer in the fact"]["exact flips"]
 
 
 # ---------------------------------------------------------------- routing
@@ -380,7 +381,7 @@ def test_instructions_and_subjects_of_different_length_are_measured_too(monkeypa
 
     There are no third subjects here: the arms that need one stay away.
     """
-    monkeypatch.setattr("prolepsis.experiments.fact_pairs.MIN_COUPLES", 2)
+    monkeypatch.setattr("prolepsis.experiments.facts_asked.MIN_COUPLES", 2)
     facts = [{"the home of a b is": "Paris", "the home of c is": "Rome"}, {"d e f in": "Rome", "d in": "Paris"}]
     question = "\n\nPick Paris or Rome :"
     relations = tuple(

@@ -8,7 +8,7 @@ another token becomes the most likely one, and is *exact* when that is the count
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -19,7 +19,8 @@ from prolepsis.controls import control_arms, once, random_row, reach_row
 from prolepsis.edits import ReplaceStream
 from prolepsis.engine import CleanRun
 from prolepsis.errors import Untested
-from prolepsis.experiments.fact_pairs import FactPair, FactRuns, accuracy, facts_of
+from prolepsis.experiments.fact_pairs import FactPair, FactRuns
+from prolepsis.experiments.facts_asked import accuracy, facts_of, pairs_asked, without_doubtful
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.selection import Logits
@@ -322,12 +323,24 @@ def _measurement(
 
 
 def _detail(subject: Subject) -> dict[str, object]:
-    """Pooled over pairs as the paper counts them."""
-    found = [patch for of in once(subject, patches).values() for patch in of.measured]
-    fact, changed = [patch for patch in found if patch.fact], [patch for patch in found if patch.changed]
-    by_block = [[patch for patch in fact if patch.block == number] for number in range(len(blocks(subject.n_layers)))]
+    """Pooled over pairs as the paper counts them, and without the doubtful ones."""
+    found, n_blocks = once(subject, patches), len(blocks(subject.n_layers))
+
+    def pooled(pairs: Iterable[str]) -> dict[str, object]:
+        return _pooled([patch for pair in pairs for patch in found[pair].measured], n_blocks)
+
     return {
         "accuracy": once(subject, accuracy),
+        **pooled(found),
+        "pairs": pairs_asked(subject),
+        **without_doubtful(subject, pooled),
+    }
+
+
+def _pooled(found: Sequence[Patch], n_blocks: int) -> dict[str, object]:
+    fact, changed = [patch for patch in found if patch.fact], [patch for patch in found if patch.changed]
+    by_block = [[patch for patch in fact if patch.block == number] for number in range(n_blocks)]
+    return {
         "fact tokens changed": changed_rate(fact),
         "fact tokens changed, by block": [changed_rate(block) for block in by_block],
         "template tokens changed": changed_rate(patch for patch in found if not patch.fact),

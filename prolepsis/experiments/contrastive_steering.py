@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from prolepsis.controls import control_arms, once, random_row, reach_row
 from prolepsis.edits import Add, Row
 from prolepsis.engine import CleanRun
-from prolepsis.experiments.fact_pairs import FactRuns, facts_of
+from prolepsis.experiments.fact_pairs import FactRuns
+from prolepsis.experiments.facts_asked import own_facts
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, rhyme_pairs, task_of
 from prolepsis.measurement import Measurement
 from prolepsis.selection import Logits
@@ -76,7 +77,7 @@ class Contrasts:
 
 def fact_contrasts(subject: Subject) -> Contrasts:
     """Contrasts of pairs of facts that differ in their subject and answer."""
-    pairs, runs = facts_of(subject)[: 2 * N_PAIRS : 2], once(subject, FactRuns)
+    pairs, runs = once(subject, own_facts)[: 2 * N_PAIRS : 2], once(subject, FactRuns)
     found = {}
     for seed, pair in enumerate(pairs):
         own, other = runs.clean(pair.recipient), runs.clean(pair.donor)
@@ -139,7 +140,7 @@ def fact_steering(subject: Subject) -> Measurement:
 def _of_facts(subject: Subject, name: str, sign: str) -> Measurement:
     start = time.perf_counter()
     of_subject = {"away": facts_away, "towards": facts_towards}[sign]
-    found, runs, pairs = once(subject, fact_contrasts), once(subject, FactRuns), facts_of(subject)
+    found, runs, pairs = once(subject, fact_contrasts), once(subject, FactRuns), once(subject, own_facts)
     pair = pairs[0]
     own, other = runs.clean(pair.recipient), runs.clean(pair.donor)
     groups = {p.id: p.cluster for p in pairs if p.id in found.of}

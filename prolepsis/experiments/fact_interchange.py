@@ -16,7 +16,8 @@ from prolepsis.controls import control_arms, mechanism_controls, once, reach_row
 from prolepsis.edits import ReplaceRow, Row
 from prolepsis.engine import Readings
 from prolepsis.experiments.block_patching import blocks
-from prolepsis.experiments.fact_pairs import FactPair, FactRuns, accuracy, facts_of
+from prolepsis.experiments.fact_pairs import FactPair, FactRuns
+from prolepsis.experiments.facts_asked import accuracy, facts_of, pairs_asked, without_doubtful
 from prolepsis.experiments.interchange import off_target_kl
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
@@ -251,11 +252,12 @@ def _detail(subject: Subject) -> dict[str, object]:
     """Mean curves and crossing layers, for pairs whose answers stand in their prompts and for the others."""
     pairs, found = facts_of(subject), once(subject, interchanges)
     copied = [found[pair.id].donor for pair in pairs if pair.answer_in_prompt]
-    recalled = [found[pair.id].donor for pair in pairs if not pair.answer_in_prompt]
     return {
         "accuracy": once(subject, accuracy),
-        "answer recalled": _means(recalled),
-        "answer in the prompt": _means(copied),
+        "all pairs": _means([of.donor for of in found.values()]),
+        "answer in the fact": _means(copied),
+        **without_doubtful(subject, lambda ids: _means([found[pair].donor for pair in ids])),
+        "pairs": pairs_asked(subject),
         "crossing layer": {pair: of.donor.crossing() for pair, of in found.items()},
     }
 

@@ -9,15 +9,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from prolepsis.controls import once
+from prolepsis.counterfactual import BLANK_LINE
 from prolepsis.engine import CleanRun, clean_run
-from prolepsis.errors import Untested, UserError
-from prolepsis.hooks import Read
+from prolepsis.errors import UserError
 from prolepsis.subject import Subject
 from prolepsis.task import FactPrompt, Relation, Task
-
-MIN_COUPLES = 12
-BLANK_LINE = "\n\n"
 
 
 @dataclass(frozen=True)
@@ -71,8 +67,8 @@ def fact_pairs(task: Task) -> tuple[FactPair, ...]:
         FactPair(
             recipient=recipient,
             donor=donor,
-            same_answer=_third(prompts, recipient, donor, same=True),
-            mismatched=_third(prompts, recipient, donor, same=False),
+            same_answer=third(prompts, recipient, donor, same=True),
+            mismatched=third(prompts, recipient, donor, same=False),
             half=turn % 2,
             cluster=" & ".join(sorted((recipient.subject, donor.subject))),
         )
@@ -103,7 +99,7 @@ def _telling_apart(task: Task, first: str, second: str) -> list[Relation]:
     return [] if any(r.answers[first] == r.answers[second] for r in knowing) else knowing
 
 
-def _third(prompts: Sequence[FactPrompt], recipient: FactPrompt, donor: FactPrompt, *, same: bool) -> FactPrompt | None:
+def third(prompts: Sequence[FactPrompt], recipient: FactPrompt, donor: FactPrompt, *, same: bool) -> FactPrompt | None:
     """A prompt about a third subject, with the answer of ``recipient`` or with one that is neither's.
 
     One of ``prompts`` where that can be had, since their clean runs are made anyway.
@@ -116,22 +112,6 @@ def _third(prompts: Sequence[FactPrompt], recipient: FactPrompt, donor: FactProm
         if fits and not any(_shared(prompt.subject, other.subject) for other in (recipient, donor)):
             return prompt
     return None
-
-
-def facts_of(subject: Subject) -> tuple[FactPair, ...]:
-    """The subject's pairs of facts; raises Untested when it has none, or too few to choose and test on."""
-    return once(subject, _facts_of)
-
-
-def _facts_of(subject: Subject) -> tuple[FactPair, ...]:
-    pairs = fact_pairs(subject.task) if subject.task is not None else ()
-    couples = len({pair.cluster for pair in pairs})
-    if couples < MIN_COUPLES:
-        raise Untested(
-            f"{subject.id}: {couples} pairs of facts with different answers; name at least {MIN_COUPLES} under "
-            '"facts" in its task.json, for example CounterFact prompts that it completes rightly'
-        )
-    return pairs
 
 
 @dataclass(frozen=True)
@@ -149,8 +129,8 @@ class Alignment:
     template: tuple[int, ...]
 
 
-def slot(prompts: Sequence[Sequence[int]]) -> tuple[int, int]:
-    """How many tokens all ``prompts`` share at their beginning, and at their end; what lies between is the slot.
+def slot(prompts: Sequence[Sequence[object]]) -> tuple[int, int]:
+    """How many tokens, or words, all ``prompts`` share at their beginning, and at their end; between lies the slot.
 
     At least one token of every prompt is left between. Raises UserError when all are equal.
     """
@@ -232,10 +212,3 @@ class FactRuns:
             return None
         whole, fact = self.clean(prompt).tokens, self.subject.encode(fact_text(prompt))
         return next((i for i, (a, b) in enumerate(zip(whole, fact, strict=False)) if a != b), len(fact))
-
-
-def accuracy(subject: Subject) -> float:
-    """Share of the pairs' recipients whose most likely next token is the first one of their answer."""
-    runs, pairs = once(subject, FactRuns), facts_of(subject)
-    tops = [int(runs.clean(pair.recipient).read(Read()).last_logits[0].argmax()) for pair in pairs]
-    return sum(t == runs.option_ids(p.recipient)[0] for t, p in zip(tops, pairs, strict=True)) / len(pairs)

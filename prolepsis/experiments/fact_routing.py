@@ -16,7 +16,8 @@ import torch
 from prolepsis.controls import control_arms, once, random_row, reach_row
 from prolepsis.edits import ReplaceStream
 from prolepsis.experiments.block_patching import blocks, patch_rows, sources
-from prolepsis.experiments.fact_pairs import FactPair, FactRuns, facts_of
+from prolepsis.experiments.fact_pairs import FactPair, FactRuns
+from prolepsis.experiments.facts_asked import facts_of, pairs_asked, without_doubtful
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
@@ -244,18 +245,25 @@ def _measurement(
 
 
 def _detail(subject: Subject) -> dict[str, object]:
-    """By block: mean total shift, the layers that can shift, and the mean total per such layer."""
-    found, every = list(once(subject, routings).values()), range(len(blocks(subject.n_layers)))
-    totals = [statistics.fmean(of.total(block) for of in found) for block in every]
-    layers = [found[0].layers(block) for block in every]
-    shares = [statistics.fmean(_appearance(subject, once(subject, routings), rank).values()) for rank in (0, 1)]
-    negative = _aversion(subject, once(subject, routings)).values()
+    """By block: mean total shift, the layers that can shift, and the mean total per such layer; and of which pairs."""
+    found, every = once(subject, routings), range(len(blocks(subject.n_layers)))
+
+    def totals(pairs: list[str]) -> list[float]:
+        return [statistics.fmean(found[pair].total(block) for pair in pairs) for block in every]
+
+    layers = [next(iter(found.values())).layers(block) for block in every]
+    shares = [statistics.fmean(_appearance(subject, found, rank).values()) for rank in (0, 1)]
+    negative = _aversion(subject, found).values()
     return {
         "lists with the dominant head, and with the next": shares,
         "negative shifts of the dominant head": statistics.fmean(negative) if negative else None,
-        "total shift by block": totals,
+        "total shift by block": totals(list(found)),
         "layers above": layers,
-        "total shift per layer above": [total / max(1, above) for total, above in zip(totals, layers, strict=True)],
+        "total shift per layer above": [
+            total / max(1, above) for total, above in zip(totals(list(found)), layers, strict=True)
+        ],
+        "pairs": pairs_asked(subject),
+        "total shift by block in some pairs": without_doubtful(subject, totals),
     }
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from prolepsis.controls import once, reach_row
 from prolepsis.edits import ReplaceRow
 from prolepsis.experiments.carriers import DETECTABLE, Carriers, alone, find_carriers
-from prolepsis.experiments.fact_pairs import FactPair, FactRuns, facts_of
+from prolepsis.experiments.fact_pairs import FactPair, FactRuns
+from prolepsis.experiments.facts_asked import own_facts
 from prolepsis.experiments.head_routing import LISTED, STILL, Changes, routing
 from prolepsis.experiments.mediation import Mediation, reached_heads
 from prolepsis.experiments.rhyme_pairs import Pair, clusters_of
@@ -58,7 +59,7 @@ class Facts:
 
 def exchanged_facts(subject: Subject) -> Facts:
     """Exchange the subject of every fact pair at all its tokens together, and take heads out and put them in."""
-    runs, pairs = once(subject, FactRuns), facts_of(subject)
+    runs, pairs = once(subject, FactRuns), once(subject, own_facts)
     mediations, sites = [], []
     for pair in pairs:
         clean, donor = runs.clean(pair.recipient), runs.clean(pair.donor)

@@ -12,10 +12,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from prolepsis.atomic import write_atomically
 from prolepsis.errors import UserError
 from prolepsis.hub.refusals import plainly
 from prolepsis.hub.repository import Repository
-from prolepsis.report.storage import write_atomically
 
 _FIRST = 4096
 """Bytes that are read first: as a rule they hold the whole header."""

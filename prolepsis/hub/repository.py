@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from prolepsis.atomic import write_atomically
 from prolepsis.hub.refusals import plainly
-from prolepsis.report.storage import write_atomically
 
 LISTING = "listing.json"
 

@@ -9,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prolepsis.report.storage import write_atomically
+from prolepsis.atomic import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

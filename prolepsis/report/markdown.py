@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from prolepsis.atomic import write_atomically
 from prolepsis.ledger import Claim
 from prolepsis.report import paper_page, storage
 from prolepsis.report.markdown_table import markdown_table
@@ -27,9 +28,9 @@ def markdown(report: Mapping[str, Any], claims: Sequence[Claim]) -> str:
 def write_report(folder: Path, report: Mapping[str, Any], claims: Sequence[Claim]) -> None:
     """Write ``report.json`` and the pages made from it; the one about the paper only where some row is about it."""
     storage.write_json(folder / "report.json", report)
-    storage.write_atomically(folder / "report.md", markdown(report, claims))
+    write_atomically(folder / "report.md", markdown(report, claims))
     if of_paper(report["claims"]):
-        storage.write_atomically(folder / paper_page.FILE, paper_page.paper_page(report["claims"], claims))
+        write_atomically(folder / paper_page.FILE, paper_page.paper_page(report["claims"], claims))
 
 
 def _head(report: Mapping[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prolepsis import ledger
+from prolepsis.atomic import write_atomically
 from prolepsis.errors import UserError
 from prolepsis.report import storage
 from prolepsis.report.comparison import Report, read_report
@@ -43,7 +44,7 @@ def merge(runs: Sequence[Path], root: Path) -> Path:
         for path in (*sorted(run.glob("measurements/*.json")), *sorted(run.glob("figures/*.svg"))):
             copy = folder / path.relative_to(run)
             copy.parent.mkdir(exist_ok=True)
-            storage.write_atomically(copy, path.read_text(encoding="utf-8"))
+            write_atomically(copy, path.read_text(encoding="utf-8"))
     write_report(folder, merged, ledger.rows())
     storage.point_latest(folder)
     return folder

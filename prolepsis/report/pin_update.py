@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from prolepsis.atomic import write_atomically
 from prolepsis.report.pins import FIELDS, HEADER, Key, Row, can_pin, key_of
-from prolepsis.report.storage import write_atomically
 
 
 @dataclass

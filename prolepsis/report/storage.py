@@ -2,13 +2,12 @@
 
 import itertools
 import json
-import os
 import re
-import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from prolepsis.atomic import write_atomically
 from prolepsis.errors import UserError
 from prolepsis.report.rows import plain
 
@@ -58,22 +57,6 @@ def point_latest(folder: Path) -> None:
     link = folder.parent / f".latest-{folder.name}"
     link.symlink_to(folder.name)
     link.replace(folder.parent / "latest")
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader finds the old content or the new one, never a part."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-        # mkstemp makes files that only their owner may read.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
-        os.replace(name, path)  # noqa: PTH105 — the one call that promises this on every system
-    except BaseException:
-        Path(name).unlink()
-        raise
 
 
 def write_json(path: Path, value: Any) -> None:

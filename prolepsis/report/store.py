@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import prolepsis
+from prolepsis.atomic import write_atomically
 from prolepsis.measurement import Measurement
-from prolepsis.report.storage import write_atomically
 
 if TYPE_CHECKING:
     from prolepsis.report.state import Case
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 STORE = ".measurements"
 """Where a folder of reports keeps its measurements."""
+SCREENS = ".screens"
+"""Where it keeps which pairs of a data set a subject answers rightly."""
 TAKEN_OVER, DAMAGED = "claims-taken-over", "claims-damaged"
 ORGANISMS = Path(prolepsis.__file__).parent.parent / "fixtures" / "organisms"
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from prolepsis import organisms
 from prolepsis.archive import asks
 from prolepsis.archive.files import Archive, Recording
+from prolepsis.counterfactual import find
 from prolepsis.errors import UserError
 from prolepsis.experiments.families import MODULES
 from prolepsis.hub import Gathered, gather
@@ -31,7 +32,8 @@ class SubjectSource:
     ``model`` and ``transcoder`` are folders, relative to ``base``, or Hugging Face repositories; a bundled subject has
     neither, and a ``recording`` stands for a model that is not there. Revisions pin a branch, tag or commit of a
     repository. Sizes are what a download takes, in GiB; ``licence`` is the page where its terms are accepted,
-    ``published`` what the paper ran on it.
+    ``published`` what the paper ran on it, ``pairs`` a data set of counterfactual pairs: a file, a folder or a Hugging
+    Face repository.
     """
 
     id: str
@@ -47,10 +49,14 @@ class SubjectSource:
     base: Path = field(default_factory=Path)
     recording: Recording | None = None
     published: Published | None = None
+    pairs: str | None = None
 
 
 PAPER = SubjectSource(id="paper", tier="arithmetic")
 """What arithmetic claims are about: the paper itself, which is never loaded."""
+
+ENGLISH = PRESETS.parent / "tasks" / "english.json"
+"""What a model is asked that brings no task of its own."""
 
 RANDOM = SubjectSource(id="random-transformers", tier="property")
 """Tiny transformers with random weights, made when they are measured: what comes out there comes out of the wiring."""
@@ -128,7 +134,7 @@ def read_presets(path: Path) -> list[SubjectSource]:
 
 def _preset(path: Path, number: int, table: Mapping[str, Any]) -> SubjectSource:
     types = {
-        "id": str, "model": str, "transcoder": str, "task": str, "licence": str, "revision": str,
+        "id": str, "model": str, "transcoder": str, "task": str, "licence": str, "revision": str, "pairs": str,
         "transcoder_revision": str, "model_gib": float, "transcoder_gib": float, "published": dict,
     }  # fmt: skip
     for key, value in table.items():
@@ -155,7 +161,8 @@ def _brought(model: str, transcoder: str | None, here: Path) -> SubjectSource:
     # Only folders written for the harness hold a subject.json; anything else is taken for real weights.
     tier: Literal["organism", "gpu"] = "organism" if (folder / "subject.json").exists() else "gpu"
     beside = transcoder and str((here / transcoder).resolve())
-    return SubjectSource(id=folder.name, tier=tier, model=str(folder), transcoder=beside)
+    task = None if tier == "organism" or (folder / "task.json").exists() else str(ENGLISH)
+    return SubjectSource(id=folder.name, tier=tier, model=str(folder), transcoder=beside, task=task)
 
 
 def _recorded(recording: Recording) -> SubjectSource:
@@ -164,10 +171,13 @@ def _recorded(recording: Recording) -> SubjectSource:
     )
 
 
-def open_subject(source: SubjectSource, device: str, dtype: str, gathered: Gathered | None = None) -> "Subject":
+def open_subject(
+    source: SubjectSource, device: str, dtype: str, gathered: Gathered | None = None, screens: Path | None = None
+) -> "Subject":
     """Load a subject whose files are ``gathered``, by default for all experiments and without any network.
 
-    Raises Untested when its weights are not on this machine, UserError when they are broken.
+    Which pairs of its data set it answers rightly is kept in the folder ``screens`` where one is given. Raises Untested
+    when its weights are not on this machine, UserError when they are broken.
     """
     if gathered is None and source.model is not None:
         gathered = gather(source, MODULES)
@@ -186,6 +196,8 @@ def open_subject(source: SubjectSource, device: str, dtype: str, gathered: Gathe
         return kept_subject(source.id, device, getattr(torch, dtype))
     subject = load_subject(str(gathered.model_folder), device, getattr(torch, dtype))
     changes: dict[str, Any] = {"id": source.id, "published": source.published}
+    if source.pairs is not None:
+        changes["pairs"] = find(source.pairs, source.base, screens)
     if source.tier == "gpu":
         changes["twin"] = IN_PLACE
     if gathered.model.repository is not None:
