@@ -7,14 +7,29 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from prolepsis.commands.claims import CLAIMS
-from prolepsis.commands.command import INTERRUPTED, OUR_BUG, USER_ERROR
+from prolepsis.commands.command import DIFFERENT, INTERRUPTED, OUR_BUG, USER_ERROR
+from prolepsis.commands.completion import COMPLETION
+from prolepsis.commands.converge import CONVERGE
+from prolepsis.commands.correct import CORRECT
+from prolepsis.commands.lens import LENS
+from prolepsis.commands.patch import PATCH
 from prolepsis.commands.reach import REACH
+from prolepsis.commands.rhymes import RHYMES
+from prolepsis.commands.route import ROUTE
+from prolepsis.commands.run import RUN
 from prolepsis.commands.runs import COMPARE, JUDGE, MERGE, TRUTH
+from prolepsis.commands.scan import SCAN
+from prolepsis.commands.screen import SCREEN
+from prolepsis.commands.skip import SKIP
+from prolepsis.commands.sweep import SWEEP
 from prolepsis.commands.train import TRAIN
 from prolepsis.commands.transcoder import TRANSCODER
-from prolepsis.errors import UserError
+from prolepsis.errors import Untested, UserError
 
-COMMANDS = (CLAIMS, REACH, TRAIN, TRANSCODER, TRUTH, JUDGE, COMPARE, MERGE)
+VERIFYING = (CLAIMS, RUN, TRUTH, JUDGE, COMPARE, MERGE)
+EXPERIMENTS = (SWEEP, ROUTE, PATCH, CORRECT, CONVERGE, LENS, SKIP, SCAN, RHYMES, SCREEN)
+TOOLS = (REACH, TRAIN, TRANSCODER, COMPLETION)
+COMMANDS = (*VERIFYING, *EXPERIMENTS, *TOOLS)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -27,14 +42,17 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
-    Returns the exit code: 0 done, 1 not as it has to be, 2 interrupted, 3 our bug, 4 user error.
+    Returns the exit code: 0 done, 1 not as it has to be or untested, 2 interrupted, 3 our bug, 4 user error.
     """
     try:
-        chosen = _parser().parse_args(arguments)
+        chosen = command_parser().parse_args(_passed_on(sys.argv[1:] if arguments is None else arguments))
         return int(chosen.command.run(chosen))
     except UserError as error:
         print(f"prolepsis: {error}", file=sys.stderr)
         return USER_ERROR
+    except Untested as missing:
+        print(f"prolepsis: untested: {missing}", file=sys.stderr)
+        return DIFFERENT
     except KeyboardInterrupt:
         print("prolepsis: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -43,7 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OUR_BUG
 
 
-def _parser() -> argparse.ArgumentParser:
+def _passed_on(arguments: Sequence[str]) -> list[str]:
+    """The arguments, those of ``run`` marked as none of ours; its --help is."""
+    command, *rest = [*arguments] or [""]
+    if command == RUN.name and rest and rest[0] not in ("-h", "--help"):
+        return [command, "--", *rest]
+    return [*arguments]
+
+
+def command_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
     parser = _Parser(prog="prolepsis", description="Ask of a paper's claims what they could have said otherwise.")
     subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:

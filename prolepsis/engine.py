@@ -21,6 +21,7 @@ from prolepsis.hooks import Clean, Pass, Read, applied, edit_output, rows_of
 from prolepsis.names import Head
 from prolepsis.plan import Plan, plan_rows
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 Tensor = torch.Tensor
 
@@ -138,7 +139,8 @@ class CleanRun:
         chunks = [rows[first : first + size] for first in range(0, len(rows), size)]
         plans = [plan_rows(self.subject, chunk, len(self.tokens)) for chunk in chunks]
         start = min((plan.start for plan in plans if plan.start is not None), default=self.subject.n_layers)
-        return _joined([self._run(plan if keep_edits else Plan(plan.n_rows, {}), read, start) for plan in plans])
+        made = [plan if keep_edits else Plan(plan.n_rows, {}) for plan in plans]
+        return _joined([self._run(plan, read, start) for plan in watched(made, "batches of edits")])
 
     @torch.no_grad()
     def _run(self, plan: Plan, read: Read, start: int) -> Readings:

@@ -12,6 +12,7 @@ from prolepsis.errors import UserError
 from prolepsis.hooks import Pass, Read, applied
 from prolepsis.plan import Plan, plan_rows
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 Tensor = torch.Tensor
 
@@ -45,7 +46,7 @@ def generate(
     # A cache built from the configuration crops sliding layers, and full-length masks then no longer fit.
     cache = DynamicCache()
     written: list[list[int]] = [[] for _ in rows]
-    for _ in range(max_new_tokens):
+    for _ in watched(range(max_new_tokens), "tokens"):
         best = _next_logits(subject, state, cache).argmax(-1)  # [B]
         for row, token in enumerate(best.tolist()):
             if not (written[row] and written[row][-1] in stop):

@@ -21,8 +21,7 @@ def screened(subject: Subject, task: Task) -> Task:
     log-odds over the templates. Groups of fewer than two words are left out, and the last one where their number is
     odd. Raises Untested when fewer than twelve groups are left, naming the words that are several tokens.
     """
-    one_token = {group: tuple(w for w in words if subject.is_one_token(w)) for group, words in task.groups.items()}
-    groups = {group: words for group, words in one_token.items() if len(words) > 1}
+    groups = {group: words for group, words in one_token_words(subject, task).items() if len(words) > 1}
     if len(groups) % 2:
         groups.popitem()
     if len(groups) < LEAST_GROUPS:
@@ -33,6 +32,11 @@ def screened(subject: Subject, task: Task) -> Task:
         )
     kept = replace(task, groups=groups)
     return kept if task.answers else replace(kept, answers=_answers(subject, kept))
+
+
+def one_token_words(subject: Subject, task: Task) -> dict[str, tuple[str, ...]]:
+    """Rhyme group → its words that are one token of the subject."""
+    return {group: tuple(w for w in words if subject.is_one_token(w)) for group, words in task.groups.items()}
 
 
 @torch.no_grad()

@@ -154,8 +154,19 @@ def shrunk(length: float) -> float:
 
 def contrast_of(runs: Runs, pair: Pair, layer: int) -> Tensor:
     """resid_post(``layer``) of the prompt minus that of the other prompt, at the last token, [d]."""
-    row: Tensor = runs.clean(pair.recipient).resid_post(layer)[-1] - runs.clean(pair.donor).resid_post(layer)[-1]
+    return contrast_at(runs.clean(pair.recipient), runs.clean(pair.donor), layer)
+
+
+def contrast_at(clean: CleanRun, other: CleanRun, layer: int) -> Tensor:
+    """The same of two runs."""
+    row: Tensor = clean.resid_post(layer)[-1] - other.resid_post(layer)[-1]
     return row
+
+
+def differing_layers(clean: CleanRun, other: CleanRun) -> list[int]:
+    """The layers, the last left out, at which two prompts differ at the last token."""
+    sizes = [float(contrast_at(clean, other, layer).norm()) for layer in range(clean.subject.n_layers)]
+    return [layer for layer, size in enumerate(sizes[:-1]) if size > LEAST_CONTRAST * max(sizes)]
 
 
 def covariance_matched(like: Tensor, rows: Tensor, seed: int) -> Tensor:
@@ -175,10 +186,15 @@ def converge(subject: Subject) -> Convergence:
 
 
 def _returns(found: Convergence, runs: Runs, pair: Pair) -> Returns:
-    clean, top = runs.clean(pair.recipient), found.subject.n_layers - 1
-    sizes = [float(contrast_of(runs, pair, layer).norm()) for layer in range(top + 1)]
-    layers = [layer for layer in range(top) if sizes[layer] > LEAST_CONTRAST * max(sizes)]
-    written = [(arm, layer, v) for layer in layers for arm, v in found.deviations(pair, layer).items()]
+    clean = runs.clean(pair.recipient)
+    layers = differing_layers(clean, runs.clean(pair.donor))
+    return returns_of(clean, {layer: found.deviations(pair, layer) for layer in layers})
+
+
+def returns_of(clean: CleanRun, deviations: Mapping[int, Mapping[str, Tensor]]) -> Returns:
+    """Write ``deviations``, layer → arm → row [d], at the last token of ``clean``, and see what returns."""
+    top = clean.subject.n_layers - 1
+    written = [(arm, layer, v) for layer, arms in deviations.items() for arm, v in arms.items()]
     lengths: dict[str, dict[int, dict[int, float]]] = {arm: {} for arm in ARMS}
     cosines: dict[str, dict[int, tuple[float, ...]]] = {arm: {} for arm in (*ARMS, "passive dilution")}
     if not written:

@@ -212,3 +212,8 @@ class FactRuns:
             return None
         whole, fact = self.clean(prompt).tokens, self.subject.encode(fact_text(prompt))
         return next((i for i, (a, b) in enumerate(zip(whole, fact, strict=False)) if a != b), len(fact))
+
+
+def completes(runs: FactRuns, prompt: FactPrompt) -> bool:
+    """Whether the most likely next token of a prompt is the first one of its answer."""
+    return int(runs.clean(prompt).read(Read()).last_logits[0].argmax()) == runs.option_ids(prompt)[0]

@@ -6,8 +6,7 @@ from typing import TypeVar
 from prolepsis.controls import once
 from prolepsis.errors import Untested
 from prolepsis.experiments.counterfactual_pairs import screened
-from prolepsis.experiments.fact_pairs import FactPair, FactRuns, fact_pairs
-from prolepsis.hooks import Read
+from prolepsis.experiments.fact_pairs import FactPair, FactRuns, completes, fact_pairs
 from prolepsis.subject import Subject
 
 MIN_COUPLES = 12
@@ -46,8 +45,7 @@ def _enough(subject: Subject, pairs: tuple[FactPair, ...], cure: str) -> tuple[F
 def accuracy(subject: Subject) -> float:
     """Share of the pairs' recipients whose most likely next token is the first one of their answer."""
     runs, pairs = once(subject, FactRuns), facts_of(subject)
-    tops = [int(runs.clean(pair.recipient).read(Read()).last_logits[0].argmax()) for pair in pairs]
-    return sum(t == runs.option_ids(p.recipient)[0] for t, p in zip(tops, pairs, strict=True)) / len(pairs)
+    return sum(completes(runs, pair.recipient) for pair in pairs) / len(pairs)
 
 
 def lengths_differ(subject: Subject, pair: FactPair) -> bool:

@@ -11,11 +11,13 @@ from statistics import fmean
 import torch
 
 from prolepsis.controls import control_arms, once
+from prolepsis.engine import CleanRun
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
 from prolepsis.measurement import Measurement
 from prolepsis.subject import Subject
 from prolepsis.task import Prompt
 
+Tensor = torch.Tensor
 Values = Mapping[str, float]
 
 FROM_DEPTH = 14 / 26
@@ -84,11 +86,16 @@ def _persistence(odds: Sequence[float]) -> float:
 
 
 @torch.no_grad()
+def lens(clean: CleanRun, positions: Sequence[int]) -> Tensor:
+    """Logits [L, positions, V] in float64 that each layer's resid_post at ``positions`` would give as the last one."""
+    return clean.subject.unembed(clean.resid[1:, list(positions)]).double()
+
+
 def _lens(subject: Subject, pair: Pair) -> Lens:
     runs, task = once(subject, Runs), task_of(subject)
     clean = runs.clean(pair.recipient)
     last = len(clean.tokens) - 1
-    logits = subject.unembed(clean.resid[1:, [(runs.source(pair) + last) // 2, last]]).double()  # [L, 2, V]
+    logits = lens(clean, [(runs.source(pair) + last) // 2, last])  # [L, 2, V]
 
     def odds(prompt: Prompt, place: int) -> list[float]:
         words = [subject.word_id(word) for word in task.groups[prompt.group] if word != prompt.word]

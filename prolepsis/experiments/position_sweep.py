@@ -121,13 +121,13 @@ def strength_unit(subject: Subject) -> float:
     Raises UserError when no word feature was found, Untested when none is ever active.
     """
     task, features = task_of(subject), once(subject, word_features)
-    pairs = _injectable(task, features)
+    pairs = injectable(task, features)
     if not pairs:
         raise UserError(f"{subject.id}: no word feature was found in its transcoder; name them in task.json")
     return task.feature_activation or typical_activation(subject, once(subject, Runs), pairs, list(features.values()))
 
 
-def _injectable(task: Task, features: Mapping[str, Feature]) -> tuple[Pair, ...]:
+def injectable(task: Task, features: Mapping[str, Feature]) -> tuple[Pair, ...]:
     """The pairs whose other group has a word feature."""
     return tuple(p for p in rhyme_pairs(task) if any(w in features for w in task.groups[p.donor.group]))
 
@@ -136,10 +136,10 @@ def sweeps(subject: Subject) -> dict[str, Sweep]:
     """Pair id → sweep, for the pairs whose other group has a word feature to inject."""
     transcoder, task, runs = transcoder_of(subject), task_of(subject), once(subject, Runs)
     features, unit, found = once(subject, word_features), once(subject, strength_unit), {}
-    pairs = _injectable(task, features)
+    pairs = injectable(task, features)
     for seed, pair in enumerate(pairs):
         natural = [features[word] for word in task.groups[pair.recipient.group] if word in features]
-        word = _injected(pair, task, features)
+        word = injected(pair, task, features)
         suppress = transcoder.writes(natural, -DOSE * unit)
         inject = transcoder.writes([features[word]], DOSE * unit)
         zero = torch.zeros(subject.d_model)
@@ -148,7 +148,7 @@ def sweeps(subject: Subject) -> dict[str, Sweep]:
     return found
 
 
-def _injected(pair: Pair, task: Task, features: Mapping[str, Feature]) -> str:
+def injected(pair: Pair, task: Task, features: Mapping[str, Feature]) -> str:
     """The word to inject: the donor's answer, else the word of its group with the smallest source layer.
 
     So the two pairs that share a target group inject two features where there are two: features are what is sampled.

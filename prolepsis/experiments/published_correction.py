@@ -54,7 +54,11 @@ def correction_test(subject: Subject) -> CorrectionTest:
         raise Untested(f"{subject.id}: the paper ran no correction test on it; ask gemma-2-2b-426k")
     if correction.head.layer >= subject.n_layers or correction.head.index >= subject.n_heads:
         raise Untested(f"{subject.id}: it has no head {correction.head}; the paper's preset is for another model")
-    place = once(subject, sweep_prompt).placed
+    return corrected(subject, once(subject, sweep_prompt).placed, correction)
+
+
+def corrected(subject: Subject, place: Placed, correction: Correction) -> CorrectionTest:
+    """Contradict what ``place`` commits to, with the commitment and without it."""
     writes = later_writes(subject, correction.feature, correction.strength, correction.first)
     steps = [step / (correction.steps - 1) for step in range(correction.steps)]
     rows: list[Row] = [

@@ -15,7 +15,7 @@ from prolepsis.engine import clean_run
 from prolepsis.errors import Untested, UserError
 from prolepsis.experiments.published_prompt import NULLS, Placed, at, noise, published_of, single
 from prolepsis.experiments.published_sweep import swept
-from prolepsis.experiments.vocabulary_scan import best_features, top_tokens
+from prolepsis.experiments.vocabulary_scan import MIN_COSINE, best_features, top_tokens
 from prolepsis.lexicon import clean_words, lexicon_of, rhyme_groups, spoken_endings
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
@@ -35,10 +35,15 @@ class Groups:
 
 def groups_of(subject: Subject) -> Groups:
     """The rhyme groups of the vocabulary scan."""
+    return groups_at(subject, MIN_COSINE)
+
+
+def groups_at(subject: Subject, cut: float) -> Groups:
+    """The same, of features whose cosine with the word is at least ``cut``."""
     lexicon = once(subject, lexicon_of)
     features = {
         word: feature
-        for word, feature in best_features(once(subject, top_tokens), lexicon.words).items()
+        for word, feature in best_features(once(subject, top_tokens), lexicon.words, cut).items()
         if word in lexicon.endings
     }
     return Groups(rhyme_groups(features, {word: lexicon.endings[word][:1] for word in features}), features)

@@ -59,10 +59,11 @@ def routed_prompts(subject: Subject) -> tuple[RoutedPrompt, ...]:
     found = published_of(subject).routing
     if not found:
         raise Untested(f"{subject.id}: the paper ran no routing prompt on it; ask one of the paper's presets")
-    return tuple(_routed(subject, steering) for steering in found)
+    return tuple(route_prompt(subject, steering) for steering in found)
 
 
-def _routed(subject: Subject, steering: Steering) -> RoutedPrompt:
+def route_prompt(subject: Subject, steering: Steering) -> RoutedPrompt:
+    """Write ``steering`` at the site of its prompt, and its control writes, and read where all heads look."""
     place = placed(subject, steering, steering.prompt)
     arms = {"both" if arm == "measured" else arm: writes for arm, writes in place.arms(place.both).items()}
     arms["inject"] = place.inject

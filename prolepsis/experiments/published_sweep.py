@@ -30,6 +30,7 @@ from prolepsis.experiments.published_prompt import (
 )
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
+from prolepsis.published import Steering
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject
 
@@ -53,7 +54,12 @@ class PromptSweep:
 def sweep_prompt(subject: Subject) -> PromptSweep:
     """Run the published sweep with its control writes."""
     steering = published_of(subject).sweep
-    place = placed(subject, steering, f"{steering.prompt} ")
+    return sweep_text(subject, steering, f"{steering.prompt} ")
+
+
+def sweep_text(subject: Subject, steering: Steering, text: str) -> PromptSweep:
+    """Write ``steering`` at every position of ``text`` in turn, and its control writes."""
+    place = placed(subject, steering, text)
     probabilities, odds = swept(place.clean, place.token, place.arms(place.both))
     logits = place.clean.edit([[], at(place.last, place.both)]).last_logits
     return PromptSweep(

@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 from prolepsis.controls import once
 from prolepsis.names import Feature
 from prolepsis.subject import Subject, transcoder_of
+from prolepsis.watching import watched
 
 Tensor = torch.Tensor
 
@@ -42,10 +43,10 @@ def _scan(subject: Subject, shuffle: torch.Generator | None) -> TopTokens:
     embedding = normalize(subject.unembedding.float(), dim=-1)  # [V, d]
     step = max(1, _COSINES_AT_ONCE // len(embedding))
     tokens, cosines = [], []
-    for layer in range(subject.n_layers):
+    for layer in watched(range(subject.n_layers), "layers"):
         rows = transcoder.last_decoder(layer)  # [F, d]
         parts = (_shuffled(part.to(embedding), shuffle) for part in torch.split(rows, step))
-        found = [(normalize(part, dim=-1) @ embedding.T).max(-1) for part in parts]
+        found = [nearest_tokens(part, embedding) for part in parts]
         cosines.append(torch.cat([cosine for cosine, _ in found]).cpu())
         tokens.append(torch.cat([token for _, token in found]).cpu())
     return TopTokens(torch.stack(tokens), torch.stack(cosines))
@@ -57,6 +58,19 @@ def _shuffled(rows: Tensor, generator: torch.Generator | None) -> Tensor:
         return rows
     # Drawn on the CPU, so that the orders are the same on every device, and sorted where that is fast.
     return rows.gather(1, torch.rand(rows.shape, generator=generator).to(rows.device).argsort(1))
+
+
+def nearest_tokens(rows: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    """Per row of ``rows`` [n, d] the largest cosine with any unit row of ``embedding`` [V, d], and that row's token."""
+    cosine, token = (normalize(rows.to(embedding), dim=-1) @ embedding.T).max(-1)
+    return cosine, token
+
+
+@torch.no_grad()
+def top_token(subject: Subject, feature: Feature) -> int:
+    """The token that a feature's decoder row at the last layer it writes points at most."""
+    row = transcoder_of(subject).rows(feature)[-1:]
+    return int(nearest_tokens(row, normalize(subject.unembedding.float(), dim=-1))[1])
 
 
 def features_of(tops: TopTokens, words: Mapping[int, str], cut: float = MIN_COSINE) -> dict[str, dict[Feature, float]]:

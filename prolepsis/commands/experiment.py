@@ -1,0 +1,207 @@
+"""What the experiment commands share: the subject that is asked, and an answer as table, plot and JSON."""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prolepsis.commands.command import OK, Command
+from prolepsis.errors import Untested, UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from prolepsis.report.subjects import SubjectSource
+    from prolepsis.subject import Subject
+
+DTYPES = ("float32", "float64", "bfloat16")
+PLOTS = (".svg", ".png", ".pdf")
+UNCUT = 10_000
+"""Columns of an output that is no terminal: a pipe gets whole rows."""
+PREFIX = "--claims-"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found: a table to read with notes under it, the same as plain JSON, and how it is drawn."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str]
+    plain: Mapping[str, object]
+    draw: Callable[["Figure"], None]
+
+
+Ask = Callable[["Subject", argparse.Namespace], Answer]
+
+
+def experiment_command(
+    name: str,
+    summary: str,
+    epilog: str,
+    arguments: Callable[[argparse.ArgumentParser], None],
+    ask: Ask,
+    *,
+    transcoder: bool = False,
+    opened: "Callable[[argparse.Namespace], Subject] | None" = None,
+) -> Command:
+    """A command that asks one subject; ``transcoder`` says that it cannot do without one, ``opened`` loads it."""
+
+    def all_arguments(parser: argparse.ArgumentParser) -> None:
+        _subject_arguments(parser)
+        arguments(parser)
+        parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found as JSON")
+        parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it; .svg, .png or .pdf")
+
+    def run(chosen: argparse.Namespace) -> int:
+        check_files(chosen)
+        with _own_options(), _progress():
+            subject = (opened or open_asked)(chosen)
+            if transcoder and subject.transcoder is None:
+                raise UserError(f"{subject.id}: it has no transcoder; give the folder of one with --transcoder")
+            answer = ask(subject, chosen)
+        _write(chosen, name, subject, answer)
+        print_answer(answer)
+        return OK
+
+    return Command(name, summary, epilog, all_arguments, run)
+
+
+def _subject_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--subject", required=True, metavar="ID", help="a bundled organism, a preset's id or a folder")
+    parser.add_argument("--transcoder", type=Path, metavar="PATH", help="use the transcoder in this folder")
+    parser.add_argument("--preset", metavar="FILE", help="a TOML file of more subjects")
+    parser.add_argument("--device", default="cpu", help="where the subject is loaded (default cpu)")
+    parser.add_argument("--dtype", default="float32", choices=DTYPES, help="state dtype (default float32)")
+
+
+def source_of(chosen: argparse.Namespace) -> "SubjectSource":
+    """Where the subject asked for lies; raises UserError for one that is not known or has no weights."""
+    from prolepsis.report.subjects import known_subjects, select_subjects
+
+    known = known_subjects(chosen.preset, None, None, None, Path())
+    models = {name: source for name, source in known.items() if source.tier in ("organism", "gpu")}
+    (source,) = select_subjects(models, [chosen.subject], [chosen.subject], Path())
+    return source
+
+
+def open_asked(chosen: argparse.Namespace, **changes: Any) -> "Subject":
+    """Load the subject asked for, with the transcoder asked for; ``changes`` are to its source."""
+    from prolepsis.report.subjects import open_subject
+    from prolepsis.transcoder import Transcoder
+
+    source = replace(source_of(chosen), **changes)
+    if chosen.transcoder is None:
+        return open_subject(source, chosen.device, chosen.dtype)
+    subject = open_subject(replace(source, transcoder=None), chosen.device, chosen.dtype)
+    return replace(subject, transcoder=Transcoder.open(chosen.transcoder, subject.n_layers, subject.d_model))
+
+
+@contextmanager
+def _own_options() -> Iterator[None]:
+    """Messages name pytest's options; those of a command are called the same, without the prefix."""
+    try:
+        yield
+    except (UserError, Untested) as error:
+        raise type(error)(str(error).replace(PREFIX, "--")) from None
+
+
+@contextmanager
+def _progress() -> Iterator[None]:
+    """Show long loops with the time left, where a person is watching standard error."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    from prolepsis.watching import shown_by
+
+    console = Console(stderr=True)
+
+    def show(items: Sequence[Any], what: str) -> Iterable[Any]:
+        return track(items, what, console=console, transient=True)
+
+    with shown_by(show):
+        yield
+
+
+def check_files(chosen: argparse.Namespace) -> None:
+    """Raises UserError for a file that could not be written, before anything is measured."""
+    for path in filter(None, (chosen.json, chosen.plot)):
+        if not path.parent.is_dir():
+            raise UserError(f"{path}: there is no folder {path.parent}; make it first")
+    if chosen.plot is not None and chosen.plot.suffix not in PLOTS:
+        raise UserError(f"--plot {chosen.plot}: give a name that ends in {', '.join(PLOTS[:-1])} or {PLOTS[-1]}")
+
+
+def _write(chosen: argparse.Namespace, name: str, subject: "Subject", answer: Answer) -> None:
+    from prolepsis.report.storage import write_json
+
+    if chosen.json is not None:
+        about = {"command": name, "subject": subject.id, "digest": subject.digest, "dtype": chosen.dtype}
+        write_json(chosen.json, {**about, **answer.plain})
+    if chosen.plot is not None:
+        draw(answer, chosen.plot)
+
+
+def draw(answer: Answer, path: Path) -> None:
+    """Draw an answer; the format is the suffix."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure.suptitle(literal(answer.title), x=0.01, ha="left", fontsize=10)
+    answer.draw(figure)
+    figure.savefig(path, format=path.suffix[1:])
+
+
+def literal(text: str) -> str:
+    """Text that matplotlib takes literally: a dollar sign would begin a formula."""
+    return text.replace("$", r"\$")
+
+
+def print_answer(answer: Answer) -> None:
+    """Print title, table and notes as wide as the terminal; a pipe gets whole rows."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(width=shutil.get_terminal_size((UNCUT, 24)).columns, highlight=False)
+    console.print(Text(answer.title, style="bold"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, column in enumerate(answer.columns):
+        table.add_column(column, justify="right" if _is_numeric(row[number] for row in answer.rows) else "left")
+    for row in answer.rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+    for note in answer.notes:
+        console.print(Text(note))
+
+
+def _is_numeric(cells: Iterable[str]) -> bool:
+    return all(not cell or cell[0] in "+-–0123456789" for cell in cells)
+
+
+def token_text(subject: "Subject", token: int) -> str:
+    """A token as it reads in a table: quoted, so that spaces and line breaks show."""
+    return repr(subject.decode([token]))
+
+
+def prompt_text(given: str) -> str:
+    r"""A prompt as it was typed, with ``\n`` for a line break."""
+    return given.replace(r"\n", "\n")
+
+
+def position_of(given: int | None, n_tokens: int) -> int:
+    """The position asked for, the last one where none was; raises UserError for one that is not in the prompt."""
+    if given is None:
+        return n_tokens - 1
+    if not 0 <= given < n_tokens:
+        raise UserError(f"position {given} is out of range; the prompt has tokens 0 to {n_tokens - 1}")
+    return given
