@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from prolepsis.commands.experiment import Answer, experiment_command
+from prolepsis.commands.experiment import Answer, count_on, experiment_command
 from prolepsis.commands.prompts import pair_arguments, two_runs
 from prolepsis.commands.steered import positive
 
@@ -104,9 +104,10 @@ def _draw(figure: "Figure", n_layers: int, matrix: dict[int, tuple[float, ...]])
     cells = [
         [blank] * layer + list(matrix[layer]) if layer in matrix else [blank] * n_layers for layer in range(n_layers)
     ]
-    mesh = axes.imshow(cells, origin="lower", aspect="auto", vmax=1.0)
+    mesh = axes.imshow(cells, origin="lower", aspect="auto", vmin=-1.0, vmax=1.0, cmap="RdBu_r")
     axes.set_xlabel("read at layer")
     axes.set_ylabel("written at layer")
+    count_on(axes.xaxis, axes.yaxis)
     figure.colorbar(mesh, label="cosine of the edited with the clean row")
 
 

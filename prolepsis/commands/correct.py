@@ -50,8 +50,8 @@ def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
     strengths = [correction.strength * step / (correction.steps - 1) for step in range(correction.steps)]
     layers = ", ".join(f"L{at}" for at in sorted(found.writes))
     return Answer(
-        title=f"{subject.id}: {steering.word!r} committed to by {steering.inject} ×{steering.strength:.4g}, contradicted "
-        f"by {correction.feature} ({correction.word!r}) in layers {layers}",
+        title=f"{subject.id}: {steering.word!r} committed to by {steering.inject} ×{steering.strength:.4g}, "
+        f"contradicted by {correction.feature} ({correction.word!r}) in layers {layers}",
         columns=(
             "strength",
             f"P({steering.word})",

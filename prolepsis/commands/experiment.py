@@ -13,6 +13,7 @@ from prolepsis.commands.command import OK, Command
 from prolepsis.errors import Untested, UserError
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
     from prolepsis.report.subjects import SubjectSource
@@ -158,6 +159,14 @@ def draw(answer: Answer, path: Path) -> None:
     figure.suptitle(literal(answer.title), x=0.01, ha="left", fontsize=10)
     answer.draw(figure)
     figure.savefig(path, format=path.suffix[1:])
+
+
+def count_on(*axes: "Axis") -> None:
+    """Let these axes have ticks at whole numbers alone: they count layers or other things."""
+    from matplotlib.ticker import MaxNLocator
+
+    for axis in axes:
+        axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def literal(text: str) -> str:

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from prolepsis.commands.command import count
-from prolepsis.commands.experiment import Answer, experiment_command, position_of, token_text
+from prolepsis.commands.experiment import Answer, count_on, experiment_command, position_of, token_text
 from prolepsis.commands.prompts import first_pair, prompt_argument
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def _draw(figure: "Figure", odds: dict[str, list[float]]) -> None:
     for name, values in odds.items():
         axes.plot(values, "o-", label=name)
     axes.set_xlabel("layer")
+    count_on(axes.xaxis)
     axes.set_ylabel("log-odds (nats)")
     axes.legend()
 

@@ -5,7 +5,7 @@ from collections import Counter
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from prolepsis.commands.experiment import Answer, experiment_command
+from prolepsis.commands.experiment import Answer, count_on, experiment_command
 from prolepsis.commands.scan import more, scan_arguments
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def _draw(figure: "Figure", sizes: list[int]) -> None:
     axes.bar(list(counted), list(counted.values()))
     axes.set_xlabel("words in a group")
     axes.set_ylabel("groups")
+    count_on(axes.xaxis)
 
 
 RHYMES = experiment_command(

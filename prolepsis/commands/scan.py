@@ -5,7 +5,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from prolepsis.commands.command import count
-from prolepsis.commands.experiment import Answer, experiment_command
+from prolepsis.commands.experiment import Answer, count_on, experiment_command
 from prolepsis.errors import UserError
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def _draw(figure: "Figure", n_layers: int, features: "list[Feature]") -> None:
     axes.bar(range(n_layers), [per_layer[layer] for layer in range(n_layers)])
     axes.set_xlabel("layer of the feature")
     axes.set_ylabel("words")
+    count_on(axes.xaxis)
 
 
 SCAN = experiment_command(

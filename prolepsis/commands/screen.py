@@ -68,6 +68,7 @@ def _ask(subject: "Subject", _: argparse.Namespace) -> Answer:
     assert task is not None
     groups, facts = _groups(subject, task), _facts(subject, task)
     kept = [group for group in groups.values() if len(group.words) > 1]
+    completed = sum(fact.completed for fact in facts.values())
     asked = sum(len(group.words) for group in kept)
     return Answer(
         title=f"{subject.id}: {len(kept)} of {len(groups)} rhyme groups can be asked, {LEAST_GROUPS} are needed",
@@ -83,7 +84,7 @@ def _ask(subject: "Subject", _: argparse.Namespace) -> Answer:
         ],
         notes=[
             f"{sum(len(group.rhymed) for group in kept)} of {asked} prompts go on with a rhyme",
-            f"{sum(fact.completed for fact in facts.values())} of {len(facts)} pairs of facts are completed rightly on both sides",
+            f"{completed} of {len(facts)} pairs of facts are completed rightly on both sides",
         ],
         plain={
             "groups": {name: vars(group) for name, group in groups.items()},
