@@ -7,15 +7,16 @@ looks only at tokens up to and including the query, so that it can be used while
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from prolepsis.errors import UserError
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+IntArray: TypeAlias = "npt.NDArray[np.int64]"
+BoolArray: TypeAlias = "npt.NDArray[np.bool_]"
 
 
 class MaskRule(Protocol):
@@ -40,6 +41,8 @@ class CoupletBarrier:
     first_names: tuple[int, ...] = ()
 
     def __call__(self, query: IntArray, key: IntArray, tokens: IntArray) -> BoolArray:
+        import numpy as np
+
         positions = np.flatnonzero(tokens == self.newline)
         line_end = int(positions[0]) if len(positions) else len(tokens)
         hidden = (query > line_end) & (key < line_end) & (key > 0)

@@ -9,8 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-
 from prolepsis.errors import UserError
 from prolepsis.families import family_of
 from prolepsis.masks import BoolArray, MaskRule, mask_rule
@@ -49,6 +47,8 @@ class Wiring:
 
     def visible(self, layer: int, tokens: Sequence[int], offset: int = 0) -> BoolArray:
         """Which keys the queries from ``offset`` on may see in ``layer``: bool [T - offset, T]."""
+        import numpy as np
+
         query, key = np.arange(offset, len(tokens))[:, None], np.arange(len(tokens))[None, :]
         seen = key <= query
         window = self.windows[layer]
