@@ -47,6 +47,46 @@ PLAIN: dict[str, Any] = {
     "recurring": ["L2:H1", "L3:H1"],
     "correction": {"feature": "L0:4", "word": "who", "first": 2, "strength": 3.0, "steps": 4, "head": "L2:H1"},
 }  # fmt: skip
+PRESET = """
+[[subject]]
+id = "mine"
+model = "model"
+transcoder = "clt"
+
+[subject.published.sweep]
+prompt = "She wandered in the dark about,\\nAnd found a hidden"
+suppress = ["L1:0", "L3:1"]
+inject = "L2:2"
+word = "around"
+strength = 1.5
+
+[subject.published.pairs]
+strength = 0.75
+
+[[subject.published.pairs.prompts]]
+prompt = "Nobody knows or remembers who,\\nWould find a"
+rhyme = "who"
+
+[[subject.published.routing]]
+prompt = "She wandered in the dark about,\\nAnd found a hidden"
+suppress = []
+inject = "L2:2"
+word = "around"
+token = 24
+site = 6
+at = " about"
+strength = 1.5
+heads = ["L2:H1"]
+
+[subject.published.correction]
+feature = "L0:4"
+word = "who"
+first = 2
+strength = 3.0
+steps = 4
+head = "L2:H1"
+"""
+"""The same as a preset file, but for what it leaves out, of the model and transcoder that stand beside it."""
 
 
 def tokenizer() -> Any:

@@ -12,47 +12,7 @@ from prolepsis.loading import load_subject
 from prolepsis.names import Feature, Head
 from prolepsis.published import Published
 from prolepsis.report.subjects import PRESETS, open_subject, read_presets
-from tests.published_subjects import PLAIN, PROMPT, plain_run, probability_of, published_subject, rows_of
-
-PRESET = """
-[[subject]]
-id = "mine"
-model = "model"
-transcoder = "clt"
-
-[subject.published.sweep]
-prompt = "She wandered in the dark about,\\nAnd found a hidden"
-suppress = ["L1:0", "L3:1"]
-inject = "L2:2"
-word = "around"
-strength = 1.5
-
-[subject.published.pairs]
-strength = 0.75
-
-[[subject.published.pairs.prompts]]
-prompt = "Nobody knows or remembers who,\\nWould find a"
-rhyme = "who"
-
-[[subject.published.routing]]
-prompt = "She wandered in the dark about,\\nAnd found a hidden"
-suppress = []
-inject = "L2:2"
-word = "around"
-token = 24
-site = 6
-at = " about"
-strength = 1.5
-heads = ["L2:H1"]
-
-[subject.published.correction]
-feature = "L0:4"
-word = "who"
-first = 2
-strength = 3.0
-steps = 4
-head = "L2:H1"
-"""
+from tests.published_subjects import PLAIN, PRESET, PROMPT, plain_run, probability_of, published_subject, rows_of
 
 
 def read(folder: Path, text: str) -> Any:

@@ -7,7 +7,7 @@ from prolepsis.ledger import LEDGER
 
 EXAMPLE = """example, one claim on a bundled organism:
 
-    $ prolepsis run -k X01 --claims-subject planted-llama-irrevocable
+    $ prolepsis run -k D01 --claims-subject planner
 
 Whatever follows is handed to pytest: `prolepsis run -m arithmetic` is `python -m pytest claims -m arithmetic`, from any
 folder, with the same exit code. `prolepsis run --help` is this; pytest's own options are in `pytest --help`.

@@ -1,0 +1,273 @@
+"""The experiment commands: their examples, what they write, and one line for every user error."""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prolepsis import cli
+from prolepsis.cli import COMMANDS, EXPERIMENTS
+from prolepsis.commands.command import DIFFERENT, INTERRUPTED, OK, USER_ERROR, Command
+from prolepsis.commands.run import RUN
+from tests.published_subjects import PRESET
+
+PLANTED = ["--subject", "planted-llama-irrevocable"]
+FORMATS = {".svg": b"<?xml", ".png": b"\x89PNG", ".pdf": b"%PDF"}
+
+
+def example(command: Command) -> list[str]:
+    """The arguments of a command's example."""
+    (line,) = re.findall(r"^    \$ prolepsis (.+)$", command.epilog, re.MULTILINE)
+    return shlex.split(line)
+
+
+@pytest.mark.parametrize("command", EXPERIMENTS, ids=lambda command: command.name)
+def test_every_example_works_and_says_the_same_three_ways(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The example of each --help prints a table, draws a plot and writes JSON, and shows no progress in a pipe."""
+    monkeypatch.chdir(tmp_path)
+    arguments = example(command)
+    subject = arguments[arguments.index("--subject") + 1]
+    suffix = list(FORMATS)[EXPERIMENTS.index(command) % len(FORMATS)]
+    plot, written = tmp_path / f"plot{suffix}", tmp_path / "found.json"
+    assert arguments[0] == command.name
+    assert cli.main([*arguments, "--plot", str(plot), "--json", str(written)]) == OK
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.startswith(f"{subject}: ")
+    assert len(printed.out.splitlines()) > 4
+    assert plot.read_bytes().startswith(FORMATS[suffix])
+    found = json.loads(written.read_text())
+    assert (found["command"], found["subject"], found["dtype"]) == (command.name, subject, "float32")
+    assert len(found["digest"]) == 16
+    assert len(found) > 4
+
+
+def test_run_hands_everything_on_to_pytest_from_any_folder(tmp_path: Path) -> None:
+    """The example of `prolepsis run` verifies its claim, and an unknown claim is pytest's own exit code."""
+    script = [Path(sys.executable).with_name("prolepsis")]
+    reports = ["--claims-report", str(tmp_path / "reports")]
+    done = subprocess.run([*script, *example(RUN), *reports], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == OK, done.stdout + done.stderr
+    assert "verdicts: 1 supported" in done.stdout
+    assert (tmp_path / "reports" / "latest" / "report.json").exists()
+    none = subprocess.run(
+        [*script, "run", "-m", "arithmetic", "-k", "nothing"], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert none.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_every_command_is_named_in_the_help_and_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    """No command is hidden; each says what it is for, and --help of an experiment ends in one example to try."""
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    shown = capsys.readouterr().out
+    assert all(f"    {command.name}" in shown for command in COMMANDS)
+    assert len({command.name for command in COMMANDS}) == len(COMMANDS)
+    for command in EXPERIMENTS:
+        with pytest.raises(SystemExit):
+            cli.main([command.name, "--help"])
+        assert f"$ prolepsis {command.name} --subject" in capsys.readouterr().out
+
+
+WITH_STEERING = ["sweep", *PLANTED]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["sweep"], "--subject"),
+        (["lens", "--subject", "planer"], "'planer'"),
+        (["lens", "--subject", "paper"], "'paper'"),
+        (["lens", "--subject", "random-transformers"], "'random-transformers'"),
+        ([*WITH_STEERING, "--suppress", "L1:99999"], "L1:99999"),
+        ([*WITH_STEERING, "--suppress", "L1:1,L9:1"], "layer 9"),
+        ([*WITH_STEERING, "--suppress", "L1-2"], "'L1-2'"),
+        ([*WITH_STEERING, "--suppress", "L1:2,L1:2"], "named twice"),
+        ([*WITH_STEERING, "--inject", "L1:2", "--suppress", "L1:2"], "L1:2"),
+        ([*WITH_STEERING, "--word", "prolepsis"], "'prolepsis' is not one token"),
+        ([*WITH_STEERING, "--strength", "-3"], "strength"),
+        ([*WITH_STEERING, "--strength", "much"], "'much'"),
+        ([*WITH_STEERING, "--plot", "plot.gif"], "plot.gif"),
+        ([*WITH_STEERING, "--json", "no/such/folder.json"], "no/such"),
+        ([*WITH_STEERING, "--transcoder", "no-such-folder"], "no-such-folder"),
+        ([*WITH_STEERING, "--device", "abacus"], "--device abacus"),
+        ([*WITH_STEERING, "--dtype", "float8"], "float8"),
+        ([*WITH_STEERING, "--dtype", "bfloat16"], "--dtype float32"),
+        ([*WITH_STEERING, "--preset", "no.toml"], "no.toml"),
+        (["route", *PLANTED, "--position", "40"], "position 40"),
+        (["route", *PLANTED, "--heads", "0"], "'0'"),
+        (["correct", *PLANTED, "--head", "L0:H9"], "L0:H9"),
+        (["correct", *PLANTED, "--head", "five"], "'five'"),
+        (["correct", *PLANTED, "--from-layer", "0"], "layer 0"),
+        (["correct", *PLANTED, "--steps", "1"], "--steps"),
+        (["patch", *PLANTED, "--prompt", "cat"], "give both"),
+        (["patch", *PLANTED, "--prompt", "f1 cat", "--donor", "f1 cat"], "the same"),
+        (["patch", *PLANTED, "--position", "10"], "position 10"),
+        (["converge", *PLANTED, "--strength", "0"], "'0'"),
+        (["lens", *PLANTED, "--position", "99"], "position 99"),
+        (["lens", *PLANTED, "--word", "antidisestablishment"], "not one token"),
+        (["skip", *PLANTED, "--layers", "2..9"], "layer 9"),
+        (["skip", *PLANTED, "--layers", "3..2"], "'3..2'"),
+        (["scan", *PLANTED, "--cut", "2"], "'2'"),
+        (["scan", "--subject", "window-1-untrained", "--transcoder", "fixtures"], "fixtures"),
+        (["screen", *PLANTED, "--task", "no.json"], "no.json"),
+        (["completion", "tcsh"], "tcsh"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_user_error_is_one_line_and_leaves_with_4(
+    arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the user got wrong is named in one line on stderr, nothing on stdout, exit code 4."""
+    assert cli.main(arguments) == USER_ERROR
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert named in printed.err
+    assert "--claims" not in printed.err
+
+
+@pytest.mark.parametrize("command", ["sweep", "route", "correct", "scan", "rhymes"])
+def test_a_transcoder_is_asked_for_where_one_is_needed(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Commands that steer or scan features say how to give a transcoder to a subject that has none."""
+    bare = _without_transcoder(tmp_path)
+    assert cli.main([command, "--subject", str(bare)]) == USER_ERROR
+    printed = capsys.readouterr()
+    assert "it has no transcoder; give the folder of one with --transcoder" in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_a_transcoder_of_ones_own_is_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--transcoder gives a subject without one the features of that folder."""
+    from prolepsis.loading import ORGANISMS
+
+    bare, written = _without_transcoder(tmp_path), tmp_path / "found.json"
+    scan = ["scan", "--json", str(written), "--subject"]
+    assert cli.main([*scan, str(bare), "--transcoder", str(ORGANISMS / "window-1" / "transcoder")]) == OK
+    theirs = json.loads(written.read_text())["words"]
+    assert cli.main([*scan, "window-1"]) == OK
+    assert json.loads(written.read_text())["words"] == theirs != {}
+    capsys.readouterr()
+
+
+def _without_transcoder(folder: Path) -> Path:
+    """A bundled organism's folder but for its transcoder."""
+    from prolepsis.loading import ORGANISMS
+
+    bare = folder / "bare"
+    bare.mkdir()
+    for path in (ORGANISMS / "window-1").iterdir():
+        if path.is_file():
+            (bare / path.name).symlink_to(path)
+    return bare
+
+
+def test_missing_weights_leave_with_1_and_say_what_to_get(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A preset whose weights are not on this machine is untested: one line that says how to get them."""
+    preset = tmp_path / "mine.toml"
+    preset.write_text(PRESET.replace('"model"', '"nobody/no-such-model"').replace('"clt"', '"nobody/no-such-clt"'))
+    assert cli.main(["sweep", "--subject", "mine", "--preset", str(preset)]) == DIFFERENT
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(
+        "prolepsis: untested: not on this machine: nobody/no-such-model and nobody/no-such-clt"
+    )
+    assert printed.err.count("\n") == 1
+
+
+def test_json_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A JSON file that cannot be finished leaves the one that was there as it was."""
+    written = tmp_path / "found.json"
+    written.write_text("precious")
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    assert cli.main(["lens", *PLANTED, "--json", str(written)]) != OK
+    assert written.read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["found.json"]
+
+
+SLOW = """
+import sys, time
+from prolepsis import cli
+from prolepsis.experiments import vocabulary_scan
+nearest = vocabulary_scan.nearest_tokens
+def slowly(*arguments):
+    time.sleep(2)
+    return nearest(*arguments)
+vocabulary_scan.nearest_tokens = slowly
+sys.exit(cli.main(["scan", "--subject", "planted-llama-irrevocable", "--rows", "1"]))
+"""
+
+
+def test_progress_is_shown_on_a_terminal_and_an_interruption_is_one_line() -> None:
+    """A long scan shows its layers with the time left where standard error is a terminal; Ctrl-C leaves with 2."""
+    ours, theirs = os.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW], stdout=subprocess.PIPE, stderr=theirs, env=environment
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while b"layers" not in shown:
+            shown += os.read(ours, 1024)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == INTERRUPTED
+        shown += os.read(ours, 65536)
+        assert process.stdout is not None
+        assert process.stdout.read() == b""
+    os.close(ours)
+    assert re.search(rb"-:--:--|\d:\d\d:\d\d", shown)
+    assert shown.endswith(b"prolepsis: interrupted\r\n")
+
+
+def completed(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What bash offers for the last of the words typed."""
+    script = tmp_path / "completion.bash"
+    assert cli.main(["completion", "bash"]) == OK
+    script.write_text(capsys.readouterr().out)
+    typed = f"COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; _shtab_prolepsis"
+    offered = subprocess.run(
+        ["bash", "-c", f"source {script}; {typed}; printf '%s\\n' ${{COMPREPLY[@]}}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return offered.stdout.split()
+
+
+def test_bash_completes_commands_options_and_subjects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Subcommands, their options, choices and the ids of subjects are offered by what was typed of them."""
+    assert completed(["prolepsis", ""], tmp_path, capsys) == [command.name for command in COMMANDS]
+    assert completed(["prolepsis", "sw"], tmp_path, capsys) == ["sweep"]
+    assert completed(["prolepsis", "sweep", "--inj"], tmp_path, capsys) == ["--inject"]
+    assert completed(["prolepsis", "lens", "--dtype", "bf"], tmp_path, capsys) == ["bfloat16"]
+    assert completed(["prolepsis", "lens", "--subject", "plann"], tmp_path, capsys) == ["planner", "planner-untrained"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_of_each_shell_names_every_command_and_option(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No command and none of its long options is missing from a shell's script."""
+    assert cli.main(["completion", shell]) == OK
+    script = capsys.readouterr().out
+    (subcommands,) = (a for a in cli.command_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    for name, parser in subcommands.choices.items():
+        assert re.search(rf"\b{name}\b", script)
+        for option in parser._option_string_actions:
+            assert option.lstrip("-") in script
