@@ -2,8 +2,6 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 # A run inside this process forgets the modules it was the first to import, and torch cannot be imported again.
 import prolepsis.loading
@@ -11,8 +9,6 @@ import prolepsis.organisms.planted  # noqa: F401
 from prolepsis import ledger
 from prolepsis.errors import Untested, UserError
 from prolepsis.published import PRESETS
-from prolepsis.report.devices import threads, visible_device
-from prolepsis.report.scheduler import claim_and_subject
 from prolepsis.report.subjects import open_subject, read_presets
 from tests.claims_project import ClaimsProject, output_of, pin
 
@@ -272,53 +268,3 @@ def test_what_another_paper_says_of_a_model_has_its_preset() -> None:
     named = {claim.model for claim in ledger.rows() if claim.model and not claim.untested}
     assert named <= presets
     assert {claim.model for claim in ledger.rows() if claim.source} - presets == {"claude-3.5-haiku"}
-
-
-@pytest.mark.parametrize(
-    ("worker", "visible", "device"),
-    [
-        ("gw0", "2,5", "2"),
-        ("gw1", "2,5", "5"),
-        ("gw2", "2,5", "2"),
-        ("gw1", "GPU-a, GPU-b", "GPU-b"),
-        ("gw3", "", None),
-    ],
-)
-def test_workers_take_the_callers_gpus_in_turn(worker: str, visible: str, device: str | None) -> None:
-    """Worker i sees the i-th device of the caller's list, counted around; an empty list stays as it is."""
-    assert visible_device(worker, {"CUDA_VISIBLE_DEVICES": visible}) == device
-    assert visible_device(worker, {}) is None
-
-
-@given(workers=st.integers(1, 64), cores=st.integers(1, 64))
-def test_workers_share_the_cores(workers: int, cores: int) -> None:
-    """Each worker gets a thread, and together they get no more than the cores where there are enough of them."""
-    each = threads(workers, cores)
-    assert each >= 1
-    assert workers * each <= max(cores, workers)
-    assert workers * (each + 1) > cores
-
-
-def test_each_worker_sees_its_share(project: ClaimsProject, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On two workers, each subject is measured by a process with one of the two devices and half of the cores."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,7")
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    seen = "{os.environ['CUDA_VISIBLE_DEVICES']}|{os.environ['OMP_NUM_THREADS']}"
-    project.write("conftest.py", (project.path / "conftest.py").read_text().replace("{os.getpid()}", seen))
-    project.run("-n2", subjects=("planner", "planted-llama-latch")).assert_outcomes(passed=6)
-    share = threads(2, os.cpu_count() or 1)
-    assert {line[2] for line in project.log()} == {f"3|{share}", f"7|{share}"}
-
-
-@pytest.mark.parametrize(
-    ("nodeid", "found"),
-    [
-        ("claims/test_q2.py::test_a_plan_is_held[X01-planted-llama-no-plan]", ("X01", "planted-llama-no-plan")),
-        ("claims/test_q2.py::test_a_plan_is_held[B06a-my model]", ("B06a", "my model")),
-        ("tests/test_table.py::test_width[asked-60]", None),
-        ("tests/test_table.py::test_width", None),
-    ],
-)
-def test_a_test_id_names_claim_and_subject(nodeid: str, found: tuple[str, str] | None) -> None:
-    """The claim and the subject can be read off a claim test's id, and off no other test's."""
-    assert claim_and_subject(nodeid) == found

@@ -68,7 +68,8 @@ class Settings:
             expected=expected,
             update_expected=option.claims_update_expected,
             fresh=option.claims_fresh,
-            compare=_stored_run(option.claims_compare, reports, here),
+            # Only the controller compares; a worker on another machine does not have the stored run.
+            compare=None if hasattr(config, "workerinput") else _stored_run(option.claims_compare, reports, here),
             compare_fail=Failure.parse(option.claims_compare_fail),
             asked=_asked(option),
             named=frozenset(Path(ref).name for ref in named),

@@ -5,11 +5,11 @@ import os
 import pytest
 
 from prolepsis.errors import UserError
-from prolepsis.report.devices import threads, visible_device
+from prolepsis.report.devices import WHOLE, automatic_workers, gpus, threads, visible_device
 from prolepsis.report.options import add_options, reaches_claims
 from prolepsis.report.recording import Recording
 from prolepsis.report.reporting import Reporting
-from prolepsis.report.state import RUN, ClaimsRun
+from prolepsis.report.state import RUN, SEAT_INPUT, ClaimsRun
 
 MARKERS = (
     "claims(*ids, family, variant): one test per subject and ledger row of the family and variant, or per id given",
@@ -28,6 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add_options(parser)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """With ``-n auto``, a worker for each GPU where claims are to be measured on GPUs."""
+    return automatic_workers(config.option.claims_device, os.environ)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Set up a claims run when the arguments reach ``claims/``; any other pytest run is left alone."""
     for marker in MARKERS:
@@ -35,9 +41,10 @@ def pytest_configure(config: pytest.Config) -> None:
     worker = getattr(config, "workerinput", None)
     if worker is not None:
         # Torch reads these when it is imported or first touches CUDA, so they have to be set before that.
-        device = visible_device(worker["workerid"], os.environ)
-        if device is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = device
+        if config.option.claims_device == WHOLE and SEAT_INPUT in worker:
+            device = visible_device(worker[SEAT_INPUT], gpus(os.environ))
+            if device is not None:
+                os.environ["CUDA_VISIBLE_DEVICES"] = device
         os.environ.setdefault("OMP_NUM_THREADS", str(threads(worker["workercount"], os.cpu_count() or 1)))
     if not reaches_claims(config):
         return

@@ -1,5 +1,6 @@
 """The part of the plugin that runs once: gathers verdicts, writes the report and shows the table."""
 
+import itertools
 import json
 import shlex
 import shutil
@@ -22,7 +23,7 @@ from prolepsis.report.pins import key_of
 from prolepsis.report.recording import RAISED, USER_ERROR, case_of
 from prolepsis.report.rows import environment
 from prolepsis.report.scheduler import by_subject, claim_and_subject
-from prolepsis.report.state import FOLDER_INPUT, ClaimsRun, recorded
+from prolepsis.report.state import FOLDER_INPUT, SEAT_INPUT, ClaimsRun, recorded
 from prolepsis.report.store import DAMAGED, TAKEN_OVER
 from prolepsis.report.table import COLOURS, Column, Row, counts, table
 
@@ -40,6 +41,7 @@ class Reporting:
         self.config = config
         self.started = datetime.now(UTC)
         self.planned: set[str] = set()
+        self.seats: dict[str, int] = {}
         self.next_write = 0.0
         self.records: dict[str, dict[str, Any]] = {}
         self.raised: set[tuple[str, str, str]] = set()
@@ -77,6 +79,13 @@ class Reporting:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         node.workerinput[FOLDER_INPUT] = str(self.run.folder or "")
+        # One that takes the place of a dead worker takes its GPU, too.
+        seat = next(seat for seat in itertools.count() if seat not in self.seats.values())
+        node.workerinput[SEAT_INPUT] = self.seats[node.gateway.id] = seat
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self.seats.pop(node.gateway.id, None)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:

@@ -19,7 +19,7 @@ from prolepsis.report.subjects import SubjectSource, is_asked
 if TYPE_CHECKING:
     from prolepsis.report.measuring import Outcome
 
-FOLDER_INPUT = "claims_run_folder"
+FOLDER_INPUT, SEAT_INPUT = "claims_run_folder", "claims_seat"
 RECORD = "claims-record"
 
 
@@ -59,7 +59,7 @@ class ClaimsRun:
             claims=claims,
             pins=read_pins(settings.expected, {claim.key for claim in claims}),
             worker=given.get("workerid", "main"),
-            folder=Path(given[FOLDER_INPUT]) if given.get(FOLDER_INPUT) else None,
+            folder=_folder_here(given),
         )
 
     def cases(self, ids: Sequence[str], family: str, variant: str) -> list[Case]:
@@ -87,6 +87,12 @@ class ClaimsRun:
         item.user_properties.append((RECORD, line))
         if self.folder is not None:
             append_journal(self.folder, self.worker, line)
+
+
+def _folder_here(given: Mapping[str, Any]) -> Path | None:
+    """The run's folder as a worker finds it; one on another machine has none, and its results travel only."""
+    folder = Path(given[FOLDER_INPUT]) if given.get(FOLDER_INPUT) else None
+    return folder if folder is not None and folder.is_dir() else None
 
 
 def recorded(user_properties: Sequence[tuple[str, object]]) -> dict[str, Any] | None:
