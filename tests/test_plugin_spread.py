@@ -1,11 +1,10 @@
 """Runs spread over workers: which GPU and how many cores each gets, and workers that are not this interpreter."""
 
+import json
 import os
-import re
-import signal
+import shutil
 import socket
 import subprocess
-import sys
 import sysconfig
 import venv
 from collections.abc import Iterator
@@ -17,7 +16,8 @@ from hypothesis import strategies as st
 
 from prolepsis.report.devices import automatic_workers, gpus, threads, visible_device
 from prolepsis.report.scheduler import claim_and_subject
-from tests.claims_project import ClaimsProject
+from prolepsis.report.store import STORE
+from tests.claims_project import ROOT, ClaimsProject, output_of
 
 SUBJECTS = ("planner", "planted-llama-latch")
 
@@ -132,3 +132,51 @@ def test_who_replaces_a_dead_worker_takes_its_gpu(shares: ClaimsProject) -> None
 def test_a_test_id_names_claim_and_subject(nodeid: str, found: tuple[str, str] | None) -> None:
     """The claim and the subject can be read off a claim test's id, and off no other test's."""
     assert claim_and_subject(nodeid) == found
+
+
+@pytest.fixture
+def far(project: ClaimsProject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """What stands for another machine: an interpreter, a checkout and a server of their own; options and the folder.
+
+    It does not have the folder of the run, as another machine would not.
+    """
+    folder = tmp_path_factory.mktemp("far")
+    venv.create(folder / "venv", with_pip=False, symlinks=True)
+    (site,) = folder.glob("venv/lib/python*/site-packages")
+    (site / "packages.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n{ROOT}\n")
+    shutil.copytree(project.path, folder / "checkout")
+    conftest = folder / "checkout" / "conftest.py"
+    conftest.write_text(
+        conftest.read_text()
+        + "\n\n@pytest.hookimpl(tryfirst=True)\ndef pytest_configure(config):\n"
+        + '    config.workerinput["claims_run_folder"] = "/of/another/machine"\n'
+    )
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = "{}:{}".format(*free.getsockname())
+    python = folder / "venv" / "bin" / "python"
+    command = [python, "-u", "-m", "execnet.script.socketserver", address]
+    with subprocess.Popen(command, cwd=folder, env={}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        yield f"--px id=far//socket={address}//chdir={folder}/checkout --tx popen//via=far//python={python}", folder
+        server.kill()
+
+
+def test_workers_on_another_machine(project: ClaimsProject, far: tuple[str, Path]) -> None:
+    """Spread to an interpreter behind a socket, a run gives the verdicts of a run in one process and all it stores."""
+    options, folder = far
+    wanted = {"planner": "vacuous", "planted-llama-latch": "mapped"}
+    for path in (project.path, folder / "checkout"):
+        (path / "wanted.json").write_text(json.dumps(wanted))
+    project.run("--claims-fresh", subjects=SUBJECTS)
+    alone = project.report()
+    result = project.run("--claims-compare", *options.split(), "--tx=popen", "--dist=load", subjects=SUBJECTS)
+    spread = project.report()
+    assert "6 rows compared: 0 verdicts and 0 values changed" in output_of(result)
+    assert (spread["claims"], spread["subjects"]) == (alone["claims"], alone["subjects"])
+    assert spread["run"]["complete"]
+    latest = project.path / "reports" / "latest"
+    assert {path.stem for path in (latest / "measurements").iterdir()} == {r["measurement"] for r in alone["claims"]}
+    # Each of the two had a subject, and the far one left what it measured where it was.
+    assert len((folder / "checkout" / "log.txt").read_text().splitlines()) == 2
+    assert len(list((folder / "checkout" / "reports").glob(f"{STORE}/*/*.json"))) == 3
