@@ -11,6 +11,7 @@ from prolepsis.commands.command import DIFFERENT, INTERRUPTED, OUR_BUG, USER_ERR
 from prolepsis.commands.completion import COMPLETION
 from prolepsis.commands.converge import CONVERGE
 from prolepsis.commands.correct import CORRECT
+from prolepsis.commands.history import HISTORY
 from prolepsis.commands.lens import LENS
 from prolepsis.commands.patch import PATCH
 from prolepsis.commands.reach import REACH
@@ -26,7 +27,7 @@ from prolepsis.commands.train import TRAIN
 from prolepsis.commands.transcoder import TRANSCODER
 from prolepsis.errors import Untested, UserError
 
-VERIFYING = (CLAIMS, RUN, TRUTH, JUDGE, COMPARE, MERGE)
+VERIFYING = (CLAIMS, RUN, TRUTH, JUDGE, COMPARE, HISTORY, MERGE)
 EXPERIMENTS = (SWEEP, ROUTE, PATCH, CORRECT, CONVERGE, LENS, SKIP, SCAN, RHYMES, SCREEN)
 TOOLS = (REACH, TRAIN, TRANSCODER, COMPLETION)
 COMMANDS = (*VERIFYING, *EXPERIMENTS, *TOOLS)

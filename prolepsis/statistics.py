@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from prolepsis.counts import check_count
+
 FloatArray = npt.NDArray[np.float64]
 Sided = Literal[1, 2]
 
@@ -21,7 +23,7 @@ def clopper_pearson(k: float, n: float, alpha: float = 0.05, sided: Sided = 2) -
 
     ``k`` and ``n`` may be fractions: an effective count on an effective sample size (Korn & Graubard 1998).
     """
-    _check_count(k, n)
+    check_count(k, n)
     tail = alpha / sided
     low = 0.0 if k <= 0 else float(special.betaincinv(k, n - k + 1, tail))
     high = 1.0 if k >= n else float(special.betaincinv(k + 1, n - k, 1 - tail))
@@ -33,7 +35,7 @@ def clopper_pearson_p(k: float, n: float, p0: float) -> tuple[float, float]:
 
     The dual of :func:`clopper_pearson` with ``sided=1``: a bound excludes p0 exactly when its p-value is ≤ alpha.
     """
-    _check_count(k, n)
+    check_count(k, n)
     inside = min(max(p0, 0.0), 1.0)
     above = float(special.betainc(k, n - k + 1, inside)) if k > 0 else 1.0
     below = float(1 - special.betainc(k + 1, n - k, inside)) if k < n else 1.0
@@ -42,7 +44,7 @@ def clopper_pearson_p(k: float, n: float, p0: float) -> tuple[float, float]:
 
 def wilson(k: float, n: float, alpha: float = 0.05, sided: Sided = 2) -> tuple[float, float]:
     """Score interval for ``k`` of ``n`` (Wilson 1927), for independent trials only."""
-    _check_count(k, n)
+    check_count(k, n)
     z = float(special.ndtri(1 - alpha / sided))
     p = k / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
@@ -52,7 +54,7 @@ def wilson(k: float, n: float, alpha: float = 0.05, sided: Sided = 2) -> tuple[f
 
 def wald(k: float, n: float, alpha: float = 0.05, sided: Sided = 2) -> tuple[float, float]:
     """Normal-approximation interval for ``k`` of ``n``, as papers print it; empty at 0 and n, so never judged by."""
-    _check_count(k, n)
+    check_count(k, n)
     p = k / n
     half = float(special.ndtri(1 - alpha / sided)) * math.sqrt(p * (1 - p) / n)
     return p - half, p + half
@@ -63,18 +65,6 @@ def mcnemar(first_only: int, second_only: int) -> float:
     discordant = first_only + second_only
     tail = float(special.bdtr(min(first_only, second_only), discordant, 0.5))
     return min(1.0, 2 * tail)
-
-
-def fisher_exact(k: int, n: int, other_k: int, other_n: int) -> float:
-    """Two-sided p-value that ``k`` of ``n`` and ``other_k`` of ``other_n`` come of one rate (Fisher 1935).
-
-    The probability, given the total, of every split at most as likely as the one observed.
-    """
-    _check_count(k, n)
-    _check_count(other_k, other_n)
-    total = k + other_k
-    ways = {i: math.comb(n, i) * math.comb(other_n, total - i) for i in range(min(n, total) + 1)}
-    return sum(way for way in ways.values() if way <= ways[k]) / sum(ways.values())
 
 
 class Overlap(NamedTuple):
@@ -165,8 +155,3 @@ def grim(percentage: float, n: int, decimals: int) -> bool:
     slack = 0.5 * 10.0**-decimals + 1e-9
     nearest = min(max(round(percentage / 100 * n), 0), n)
     return abs(100 * nearest / n - percentage) <= slack
-
-
-def _check_count(k: float, n: float) -> None:
-    if not (n > 0 and 0 <= k <= n):
-        raise ValueError(f"{k} of {n} is not a count")

@@ -2,11 +2,13 @@
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from prolepsis import ledger
 from prolepsis.cli import main
 from prolepsis.errors import UserError
 from prolepsis.report.comparison import Failure, compare
@@ -92,9 +94,47 @@ def test_a_comparison_fails_by_the_kind_that_is_asked(kind: str, fails: bool) ->
     assert found.failed(Failure.parse(kind)) == fails
 
 
+@pytest.mark.parametrize(
+    ("tolerance", "second", "fails"),
+    [
+        (0.3, row(1.2, (1.1, 1.3)), False),
+        (0.1, row(1.2, (1.1, 1.3)), True),
+        (0.1, row(1.2, (0.5, 1.7)), True),
+        (None, row(1.2, (1.1, 1.3)), True),
+        (None, row(1.2, (0.5, 1.7)), False),
+        (0.3, row(1.0, (0.9, 1.1), verdict="vacuous"), True),
+    ],
+)
+def test_each_claim_has_its_own_tolerance(
+    project: ClaimsProject, tolerance: float | None, second: dict[str, Any], fails: bool
+) -> None:
+    """A value fails beyond the ledger's tolerance of its claim, whatever its interval; without one by the interval."""
+    claims = [replace(claim, tolerance=tolerance) for claim in ledger.load(project.path / "claims/ledger.toml")]
+    found = compare(report(row(1.0, (0.9, 1.1))), report(second), claims)
+    assert found.failed(Failure.parse("tolerance")) == fails
+    told = f"{'beyond' if fails else 'within'} the claim's tolerance of {tolerance}"
+    assert (told in found.lines()[0]) == (tolerance is not None and second["verdict"] == "supported")
+
+
+def test_rows_that_are_not_compared_are_told_by_the_subject() -> None:
+    """A part of a run held against the whole is a line for each subject it leaves out, not one for each row."""
+    part, other = row(1.0, (0, 2)), row(1.0, (0, 2), subject="improviser")
+    whole = report(part, other, other | {"id": "X02"}, part | {"id": "X02"})
+    assert compare(whole, report(part)).lines() == [
+        "only in the first run: 2 rows of improviser",
+        "only in the first run: X02 asked planner organism",
+        "1 rows compared: 0 verdicts and 0 values changed",
+    ]
+    apart = compare(whole, {**whole, "environment": {"dtype": "float64"}}).lines()
+    assert apart[:2] == [
+        "not compared: 2 rows of planner: dtype float32 and float64",
+        "not compared: 2 rows of improviser: dtype float32 and float64",
+    ]
+
+
 def test_an_unknown_kind_is_refused() -> None:
-    """A kind of failure that is none of the three is named with those there are."""
-    with pytest.raises(UserError, match="write verdict, interval or value:5%"):
+    """A kind of failure that is none of these is named with those there are."""
+    with pytest.raises(UserError, match="write verdict, interval, tolerance or value:5%"):
         Failure.parse("everything")
 
 

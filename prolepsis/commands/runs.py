@@ -34,12 +34,16 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", type=Path, help="folder of the earlier run")
     parser.add_argument("second", nargs="?", type=Path, default=LATEST, help=f"of the later one (default {LATEST})")
     parser.add_argument(
-        "--fail", type=Failure.parse, default="verdict", metavar="KIND", help="verdict, interval or value:5%%"
+        "--fail",
+        type=Failure.parse,
+        default="verdict",
+        metavar="KIND",
+        help="verdict, interval, tolerance or value:5%%",
     )
 
 
 def _compare(chosen: argparse.Namespace) -> int:
-    found = comparison.compare(read_report(chosen.first), read_report(chosen.second))
+    found = comparison.compare(read_report(chosen.first), read_report(chosen.second), ledger.rows())
     print("\n".join(found.lines()))
     return DIFFERENT if found.failed(chosen.fail) else OK
 
@@ -78,8 +82,10 @@ COMPARE = Command(
     "compare",
     "Say what changed from one run to another.",
     "Rows measured by another protocol, on another subject or in another dtype are listed, not compared. A changed\n"
-    "verdict always fails (exit code 1); `--fail interval` adds values outside each other's intervals (counts: by\n"
-    "Fisher's exact test), `--fail value:5%` values that changed by more than that share.",
+    "verdict always fails (exit code 1). Others are added by\n\n"
+    "--fail interval     values outside each other's intervals (counts: by Fisher's exact test)\n"
+    "--fail tolerance    values that moved by more than the ledger's tolerance; as interval where it has none\n"
+    "--fail value:5%     values that changed by more than that share",
     _compare_arguments,
     _compare,
 )

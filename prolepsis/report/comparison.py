@@ -6,11 +6,13 @@ or the dtype differ the two measured different things: such rows are set apart, 
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from prolepsis.claim import Claim
+from prolepsis.counts import fisher_exact
 from prolepsis.errors import UserError
 from prolepsis.report.pins import Key, key_of
 
@@ -23,36 +25,50 @@ ALPHA = 0.05
 
 
 class Failure(NamedTuple):
-    """Which difference makes a comparison fail; ``share`` is the relative change of a value that is too much."""
+    """Which difference makes a comparison fail; ``share`` is the relative change of a value that is too much.
 
-    kind: Literal["verdict", "interval", "value"]
+    ``tolerance`` asks of each value whether it moved by more than the ledger's tolerance of its claim; where the ledger
+    gives none, as ``interval`` does.
+    """
+
+    kind: Literal["verdict", "interval", "tolerance", "value"]
     share: float = 0.0
 
     @classmethod
     def parse(cls, text: str) -> "Failure":
-        """``verdict``, ``interval`` or ``value:5%``; raises UserError for anything else."""
-        if text in ("verdict", "interval"):
-            return cls("verdict" if text == "verdict" else "interval")
-        match = re.fullmatch(r"value:(\d+(?:\.\d+)?)%", text)
-        if match is None:
-            raise UserError(f"a comparison cannot fail by {text!r}; write verdict, interval or value:5%")
-        return cls("value", float(match[1]) / 100)
+        """``verdict``, ``interval``, ``tolerance`` or ``value:5%``; raises UserError for anything else."""
+        match text:
+            case "verdict" | "interval" | "tolerance":
+                return cls(text)
+        share = re.fullmatch(r"value:(\d+(?:\.\d+)?)%", text)
+        if share is None:
+            raise UserError(f"a comparison cannot fail by {text!r}; write verdict, interval, tolerance or value:5%")
+        return cls("value", float(share[1]) / 100)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One row in which two runs differ: what kind of difference it is, and both sides in words."""
+    """One row in which two runs differ: what kind of difference it is, and both sides in words.
+
+    ``change`` is that of the value, as a share of the larger one; ``tolerated`` whether the claim's tolerance covers
+    it, None where the claim has none.
+    """
 
     key: Key
     kind: Literal["verdict", "interval", "value"]
     text: str
     change: float = 0.0
+    tolerated: bool | None = None
 
     def fails(self, failure: Failure) -> bool:
         """Whether this is a difference of the kind asked for; a changed verdict always is."""
-        if self.kind == "verdict" or failure.kind == self.kind == "interval":
+        if self.kind == "verdict":
             return True
-        return failure.kind == "value" and self.change > failure.share
+        if failure.kind == "value":
+            return self.change > failure.share
+        if failure.kind == "tolerance" and self.tolerated is not None:
+            return not self.tolerated
+        return failure.kind != "verdict" and self.kind == "interval"
 
 
 @dataclass(frozen=True)
@@ -70,15 +86,26 @@ class Comparison:
         return any(difference.fails(failure) for difference in self.differences)
 
     def lines(self) -> list[str]:
-        """The comparison in words, one line per row that is not as before."""
+        """The comparison in words: a line per row that differs, and per subject for rows that were not compared."""
         lines = [f"{difference.kind}: {' '.join(difference.key)}: {difference.text}" for difference in self.differences]
-        lines += [f"not compared: {' '.join(key)}: {why}" for key, why in self.apart.items()]
-        for name, keys in (("first", self.only_first), ("second", self.only_second)):
-            lines += [f"only in the {name} run: {' '.join(key)}" for key in keys]
+        reasons: dict[str, list[Key]] = {}
+        for key, why in self.apart.items():
+            reasons.setdefault(why, []).append(key)
+        lines += [f"not compared: {rows}: {why}" for why, keys in reasons.items() for rows in _by_subject(keys)]
+        for name, found in (("first", self.only_first), ("second", self.only_second)):
+            lines += [f"only in the {name} run: {rows}" for rows in _by_subject(found)]
         verdicts = sum(difference.kind == "verdict" for difference in self.differences)
         values = len(self.differences) - verdicts
         lines.append(f"{self.compared} rows compared: {verdicts} verdicts and {values} values changed")
         return lines
+
+
+def _by_subject(keys: Sequence[Key]) -> list[str]:
+    """Rows in words, those of a subject together where there are several."""
+    subjects: dict[str, list[Key]] = {}
+    for key in keys:
+        subjects.setdefault(key.subject, []).append(key)
+    return [" ".join(rows[0]) if len(rows) == 1 else f"{len(rows)} rows of {name}" for name, rows in subjects.items()]
 
 
 def read_report(run: Path) -> Report:
@@ -93,14 +120,15 @@ def read_report(run: Path) -> Report:
     return report
 
 
-def compare(first: Report, second: Report) -> Comparison:
-    """What changed from the first run to the second."""
+def compare(first: Report, second: Report, claims: Sequence[Claim] = ()) -> Comparison:
+    """What changed from the first run to the second; ``claims`` is a ledger, which gives values their tolerances."""
+    tolerances = {claim.key: claim.tolerance for claim in claims}
     before = {key_of(row): row for row in first["claims"]}
     after = {key_of(row): row for row in second["claims"]}
     common = [key for key in before if key in after]
     apart = {key: why for key in common if (why := _apart(first, before[key], second, after[key]))}
     compared = [key for key in common if key not in apart]
-    differences = [_difference(key, before[key], after[key]) for key in compared]
+    differences = [_difference(key, before[key], after[key], tolerances.get(key[:2])) for key in compared]
     return Comparison(
         compared=len(compared),
         differences=tuple(difference for difference in differences if difference is not None),
@@ -130,7 +158,7 @@ def _digest(report: Report, row: Row) -> str | None:
     return found[0] if found else None
 
 
-def _difference(key: Key, before: Row, after: Row) -> Difference | None:
+def _difference(key: Key, before: Row, after: Row, tolerance: float | None) -> Difference | None:
     """The gravest difference of two rows: of verdict, of value beyond both intervals, or of value alone."""
     if before["verdict"] != after["verdict"]:
         return Difference(key, "verdict", f"{before['verdict']} → {after['verdict']}: {after['reason']}")
@@ -143,16 +171,16 @@ def _difference(key: Key, before: Row, after: Row) -> Difference | None:
         return None
     text = f"{one['value']:.4g} → {other['value']:.4g} {other['unit']}"
     kind: Literal["interval", "value"] = "interval" if _beyond(one, other) else "value"
-    return Difference(key, kind, text, change)
+    tolerated = None if tolerance is None else abs(one["value"] - other["value"]) <= tolerance
+    if tolerated is not None:
+        text += f", {'within' if tolerated else 'beyond'} the claim's tolerance of {tolerance:g}"
+    return Difference(key, kind, text, change, tolerated)
 
 
 def _beyond(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two measured values differ: counts by an exact test, else each outside the other's interval."""
     counts = [value["k"] is not None and value["n"] is not None for value in (one, other)]
     if all(counts):
-        # A run that compares nothing does not need scipy, which takes long to import.
-        from prolepsis.statistics import fisher_exact
-
         return fisher_exact(one["k"], one["n"], other["k"], other["n"]) < ALPHA
     return _outside(one["value"], other["ci"]) and _outside(other["value"], one["ci"])
 

@@ -11,6 +11,7 @@ from prolepsis.atomic import write_atomically
 from prolepsis.errors import UserError
 from prolepsis.report import storage
 from prolepsis.report.comparison import Report, read_report
+from prolepsis.report.history import keep_for_history
 from prolepsis.report.markdown import write_report
 from prolepsis.report.pins import key_of
 
@@ -47,6 +48,7 @@ def merge(runs: Sequence[Path], root: Path) -> Path:
             write_atomically(copy, path.read_text(encoding="utf-8"))
     write_report(folder, merged, ledger.rows())
     storage.point_latest(folder)
+    keep_for_history(folder, merged)
     return folder
 
 

@@ -94,7 +94,8 @@ def add_options(parser: pytest.Parser) -> None:
     add("--claims-expected", metavar="FILE", help="pinned verdicts (default: claims/expected.toml)")
     add("--claims-fresh", action="store_true", help="measure anew what an earlier run has measured")
     add("--claims-compare", nargs="?", const="", metavar="RUN", help="compare with a stored run (default: the latest)")
-    add("--claims-compare-fail", default="verdict", metavar="KIND", help="verdict, interval or value:5%% fails the run")
+    kinds = "verdict, interval, tolerance or value:5%% fails the run"
+    add("--claims-compare-fail", default="verdict", metavar="KIND", help=kinds)
     add("--claims-shard", metavar="I/N", help="only the I-th of N parts of the subjects; put together with merge")
     add("--claims-update-expected", action="store_true", help="pin the verdicts of this run")
 

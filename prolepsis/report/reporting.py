@@ -17,6 +17,7 @@ from prolepsis.errors import UserError
 from prolepsis.report import storage
 from prolepsis.report.comparison import Comparison, compare, read_report
 from prolepsis.report.figures import draw_figures
+from prolepsis.report.history import keep_for_history
 from prolepsis.report.markdown import write_report
 from prolepsis.report.pin_update import update_pins
 from prolepsis.report.pins import key_of
@@ -168,10 +169,12 @@ class Reporting:
         complete = not (exitstatus in STOPPED or self.crashed or self.raised) and self.planned <= set(self.records)
         self._write(complete=complete)
         storage.point_latest(self.run.folder)
+        if self.report is not None:
+            keep_for_history(self.run.folder, self.report)
         if complete:
             storage.remove_journals(self.run.folder)
         if self.run.settings.compare is not None and self.report is not None:
-            self.changes = compare(read_report(self.run.settings.compare), self.report)
+            self.changes = compare(read_report(self.run.settings.compare), self.report, self.run.claims)
             self.notes += [f"since {self.run.settings.compare.name}: {line}" for line in self.changes.lines()]
         if self.run.settings.update_expected:
             unpinned = update_pins(self.run.settings.expected, [record["row"] for record in self.records.values()])

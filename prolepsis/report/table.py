@@ -22,6 +22,17 @@ COLOURS: Mapping[str, Mapping[str, bool]] = {
 }
 
 
+VERDICT_LETTERS: Mapping[str, str] = {
+    "supported": "s",
+    "contradicted": "c",
+    "vacuous": "v",
+    "inconclusive": "i",
+    "inconsistent": "x",
+    "untested": "u",
+}
+"""How a verdict is called where there is room for one letter."""
+
+
 class Piece(NamedTuple):
     """Some text of a line, and the verdict whose colour it takes, None for plain text."""
 
@@ -74,17 +85,17 @@ def _block(
     cells: Mapping[tuple[Column, str], Piece],
     room: int,
 ) -> list[list[Piece]]:
-    head = [Piece(_fit(variant, room)), *(Piece(f" {column.claim:<{CELL - 1}.{CELL - 1}}") for column in columns)]
+    head = [Piece(fit(variant, room)), *(Piece(f" {column.claim:<{CELL - 1}.{CELL - 1}}") for column in columns)]
     lines = [head]
     for subject in subjects:
         found = [cells.get((column, subject), Piece("·")) for column in columns]
         if any(piece.text != "·" for piece in found):
             body = [Piece(f" {piece.text:<{CELL - 1}}", piece.verdict) for piece in found]
-            lines.append([Piece(_fit(subject, room)), *body])
+            lines.append([Piece(fit(subject, room)), *body])
     return [*lines, [Piece("")]]
 
 
-def _fit(text: str, room: int) -> str:
+def fit(text: str, room: int) -> str:
     """``text`` in exactly ``room`` characters; what is too long loses its middle, where ids differ least."""
     if len(text) <= room:
         return text.ljust(room)
