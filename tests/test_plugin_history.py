@@ -169,11 +169,14 @@ def test_one_claim_is_shown_with_its_values(tmp_path: Path) -> None:
     """A line per version of a subject, with verdict and value in each run that measured it."""
     stored(tmp_path, 1)
     stored(tmp_path, 2, verdict="contradicted", value=-0.25)
-    stored(tmp_path, 3, digest="e", value=None, ci=None)
     stored(tmp_path, 3, digest="e", measured=None, verdict="untested", protocol=None)
     table = text_of(of_claim(read_history(tmp_path).of_claim("X01"), 100))
-    assert "asked planner organism d float32 / p supp 1 cont -0.25! ·" in " ".join(table[1].split())
-    assert "asked planner organism e float32 · · unte~" in " ".join(table[2].split())
+    assert [" ".join(line.split()) for line in table[1:3]] == [
+        "planner asked [1] supp 1 cont -0.25! ·",
+        "planner asked [2] · · unte~",
+    ]
+    assert "planner asked [1]: organism, d float32, protocol p" in table
+    assert "planner asked [2]: organism, e float32" in table
 
 
 @settings(max_examples=30)

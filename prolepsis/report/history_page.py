@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from prolepsis.errors import UserError
 from prolepsis.report import storage
 from prolepsis.report.history import Cell, History, Line
-from prolepsis.report.history_table import label
+from prolepsis.report.history_table import version_of
 from prolepsis.report.table import VERDICT_LETTERS
 
 WIDEST, NARROWEST, ROOM = 16.0, 4.0, 480.0
@@ -67,9 +67,12 @@ def drawn_claims(history: History, statements: Mapping[tuple[str, str], str]) ->
 def _drawn(line: Line, history: History, step: float) -> Mapping[str, Any]:
     *_, latest = line.cells.values()
     changes = ", ".join(history.runs[run].id for run in sorted(line.changes))
-    told = f"{label(line)}: {latest.verdict} at last" + (f"; changed in {changes}" if changes else "; never changed")
+    told = f"{line.version.subject}: {latest.verdict} at last" + (
+        f"; changed in {changes}" if changes else "; never changed"
+    )
     return {
-        "label": label(line),
+        "subject": line.version.subject,
+        "version": version_of(line),
         "latest": latest,
         "unit": line.unit,
         "strip": _svg(_verdicts(line, step), len(history.runs) * step, STRIP, told),
@@ -156,5 +159,5 @@ def _trace(line: Line, runs: int, step: float) -> str:
         body.append(f'<polyline class="value" points="{points}"/>')
         x, cell = corners[-1]
         body.append(f'<circle class="value" cx="{x:g}" cy="{y(cell.value or 0.0)}" r="2"/>')
-    told = f"{label(line)}: between {low:.4g} and {high:.4g} {line.unit}, intervals included"
+    told = f"{line.version.subject}: between {low:.4g} and {high:.4g} {line.unit}, intervals included"
     return _svg("".join(body), runs * step, TRACE, told)

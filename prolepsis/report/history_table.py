@@ -34,26 +34,32 @@ def overview(history: History, width: int) -> list[list[Piece]]:
             only = next(iter(counts)) if len(counts) == 1 else None
             cells[number, run] = Piece(text + _marks(found, run, began) or NOTHING, only)
     legend = ", ".join(f"{letter} {verdict}" for verdict, letter in VERDICT_LETTERS.items())
-    return [*_grid(list(groups), history, cells, width), *_wrapped(f"{legend}; {MARKS}", width)]
+    return [*_grid(list(groups), history, cells, width), [Piece("")], *_wrapped(f"{legend}; {MARKS}", width)]
 
 
 def of_claim(history: History, width: int) -> list[list[Piece]]:
-    """One claim: verdict and value on each version of each subject, run by run."""
+    """One claim: verdict and value on each version of each subject, run by run, and what the versions were."""
     began = first_runs(history.lines)
-    cells, names = {}, []
-    for number, line in enumerate(sorted(history.lines, key=lambda line: (line.about, line.first))):
-        names.append(label(line))
+    cells, names, notes = {}, list[str](), list[str]()
+    lines = sorted(history.lines, key=lambda line: (line.about, line.first))
+    for number, line in enumerate(lines):
+        name = f"{line.version.subject} {line.variant}"
+        same = [other for other in lines if f"{other.version.subject} {other.variant}" == name]
+        if len(same) > 1:
+            name += f" [{same.index(line) + 1}]"
+            notes.append(f"{name}: {version_of(line)}")
+        names.append(name)
         for run, cell in line.cells.items():
             value = "" if cell.value is None else f" {cell.value:.3g}"
             cells[number, run] = Piece(f"{cell.verdict[:4]}{value}{_marks([line], run, began)}", cell.verdict)
-    legend = f"a line is a subject as it was: revision, weights, transcoder, dtype / protocol; {MARKS}"
-    return [*_grid(names, history, cells, width), *_wrapped(legend, width)]
+    told = [line for text in (*notes, MARKS) for line in _wrapped(text, width)]
+    return [*_grid(names, history, cells, width), [Piece("")], *told]
 
 
-def label(line: Line) -> str:
-    """A line by variant, subject and version: revisions and digests by their first characters."""
-    protocol = "" if line.protocol is None else f" / {line.protocol[:6]}"
-    return f"{line.variant} {line.version.subject} {line.tier} {line.version}{protocol}"
+def version_of(line: Line) -> str:
+    """What makes a line its own: tier, revisions and digests by their first characters, dtype and protocol."""
+    protocol = "" if line.protocol is None else f", protocol {line.protocol[:6]}"
+    return f"{line.tier}, {line.version}{protocol}"
 
 
 def first_runs(lines: Sequence[Line]) -> Mapping[tuple[str, str, str, str], int]:
@@ -91,7 +97,7 @@ def _grid(names: Sequence[str], history: History, cells: Cells, width: int) -> l
     earlier = len(history.asked) - len(shown)
     told = [f"{earlier} earlier runs have no room here; --html shows them all"] if earlier else []
     told += [_about(runs[run]) for run in shown]
-    return [*lines, [Piece("")], *([Piece(line)] for text in told for line in textwrap.wrap(text, width))]
+    return [*lines, [Piece("")], *(line for text in told for line in _wrapped(text, width))]
 
 
 def _about(run: Run) -> str:
@@ -101,7 +107,7 @@ def _about(run: Run) -> str:
 
 
 def _wrapped(text: str, width: int) -> list[list[Piece]]:
-    return [[Piece(line)] for line in ("", *textwrap.wrap(text, width))]
+    return [[Piece(line)] for line in textwrap.wrap(text, width)]
 
 
 def colours(piece: Piece) -> str:
