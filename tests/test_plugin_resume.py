@@ -1,11 +1,9 @@
 """Measurements that are kept: a run repeats nothing that was finished, and trusts nothing that was damaged."""
 
+import json
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -81,28 +79,90 @@ def test_two_stores_in_one_folder_do_not_disturb_each_other(tmp_path: Path) -> N
     assert one._folder != other._folder
 
 
-@pytest.mark.slow
+KILLER = """
+import json, os, random, signal, sys, time
+from pathlib import Path
+
+import pytest
+
+# What a run would import first: the children shall begin at once.
+import prolepsis.judge, prolepsis.report.plugin, xdist.plugin
+
+def run(root):
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        subjects = ["--claims-subject=planner", "--claims-subject=improviser"]
+        os._exit(pytest.main(["claims", *subjects, f"--claims-report={root}"]))
+    return child
+
+def made():
+    return Path("made.txt").read_text().splitlines() if Path("made.txt").exists() else []
+
+def kept(root):
+    return len(list(Path(root).glob(".measurements/*/*.json")))
+
+began = time.monotonic()
+assert os.waitpid(run("whole"), 0)[1] == 0
+length, rng, kills, roots = time.monotonic() - began, random.Random(5), 0, []
+while kills < 20:
+    roots.append(f"killed-{len(roots)}")
+    done = 0
+    while not done:
+        finished, before = kept(roots[-1]), len(made())
+        child, end = run(roots[-1]), time.monotonic() + rng.random() * length
+        while not done and time.monotonic() < end:
+            time.sleep(0.001)
+            done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            assert status == 0, status
+        else:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            kills += 1
+        repeated = len(made()) - before - (kept(roots[-1]) - finished)
+        assert repeated in ((0,) if done else (0, 1)), (repeated, kills)
+print(json.dumps(roots))
+"""
+
+
 def test_a_killed_run_repeats_nothing_and_ends_with_the_same_report(project: ClaimsProject) -> None:
-    """Killed at random moments and started again, a run makes no measurement twice but the one it died in."""
+    """Killed at twenty random moments, a run measures again only what it was just measuring.
+
+    However often it was killed, the run that gets to its end has the rows and measurements of one that never was.
+    """
     project.want({"planner": "slow", "improviser": "slow"})
-    command = [sys.executable, "-m", "pytest", "claims"]
-    command += ["--claims-subject=planner", "--claims-subject=improviser"]
     environment = {**os.environ, "PYTHONPATH": environment_with_root()}
-    rng, kills = random.Random(5), 0
-    while kills < 6:
-        running = subprocess.Popen(command, cwd=project.path, env=environment, stdout=subprocess.DEVNULL)
-        before, deadline = len(project.made()), time.monotonic() + 30
-        while running.poll() is None and len(project.made()) == before and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(rng.random() * 0.15)
-        if running.poll() is not None:
-            break
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-        kills += 1
-    assert kills > 0
-    project.run()
-    assert sorted(set(project.made())) == ALL
-    assert len(project.made()) <= len(ALL) + kills
-    assert {f"{r['id']} {r['variant']} {r['subject']}" for r in project.report()["claims"]} == set(ALL)
-    assert project.report()["run"]["complete"]
+    command = [sys.executable, "-c", KILLER]
+    killed = subprocess.run(command, cwd=project.path, env=environment, capture_output=True, text=True, check=False)
+    assert killed.returncode == 0, killed.stderr
+    roots = json.loads(killed.stdout)
+    whole = project.report("whole")
+    assert len(whole["claims"]) == len(ALL)
+    for root in roots:
+        report = project.report(root)
+        assert report["run"]["complete"]
+        assert (report["claims"], report["subjects"]) == (whole["claims"], whole["subjects"])
+        names = {path.name for path in (project.path / root / "latest").rglob("*.json")}
+        assert names == {"report.json", *(f"{row['measurement']}.json" for row in whole["claims"])}
+
+
+def test_two_runs_at_once_do_not_harm_each_other(project: ClaimsProject) -> None:
+    """Two processes that measure the same at the same time both end well, and leave what a third takes over whole."""
+    project.want({"planner": "slow", "improviser": "slow"})
+    command = [sys.executable, "-m", "pytest", "claims", "--claims-subject=planner", "--claims-subject=improviser"]
+    environment = {**os.environ, "PYTHONPATH": environment_with_root()}
+    runs = [subprocess.Popen(command, cwd=project.path, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
+    outputs = [run.communicate()[0].decode() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], outputs
+    paths = sorted((project.path / "reports").glob("0*/report.json"))
+    assert [path.parent.name[:4] for path in paths] == ["0001", "0002"]
+    first, second = (json.loads(path.read_text()) for path in paths)
+    assert first["claims"] == second["claims"]
+    assert first["run"]["complete"]
+    assert second["run"]["complete"]
+    before = len(project.made())
+    result = project.run()
+    assert len(project.made()) == before
+    assert "damaged" not in output_of(result)
+    assert project.report()["claims"] == first["claims"]
