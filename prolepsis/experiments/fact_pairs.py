@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from prolepsis.counterfactual import BLANK_LINE
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.errors import UserError
+from prolepsis.hooks import Read
 from prolepsis.subject import Subject
 from prolepsis.task import FactPrompt, Relation, Task
 
