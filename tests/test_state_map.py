@@ -16,7 +16,8 @@ from prolepsis.experiments.interchange import find_sites, hand_off, interchange
 from prolepsis.experiments.rhyme_pairs import Runs
 from prolepsis.experiments.state_map import EMBEDDING, LAST, RHYME_WORD, StateMap, state_map
 from prolepsis.loading import load_subject
-from prolepsis.report.figures import describe_state_map, draw_figures
+from prolepsis.report.figures import draw_figures
+from prolepsis.report.figures.state_map import describe
 from prolepsis.subject import Subject
 from tests.claims_project import ClaimsProject
 
@@ -73,7 +74,7 @@ def test_a_map_without_effects_names_no_carrier() -> None:
     found = map_of("planted-llama-untrained")
     assert found.carriers() == {}
     assert found.hand_offs() == []
-    assert "Hand-offs: none" in describe_state_map("untrained", found.plain())[1]
+    assert "Hand-offs: none" in describe("untrained", found.plain())[1]
 
 
 def test_columns_count_their_pairs() -> None:
@@ -104,13 +105,13 @@ CELLS = st.one_of(st.none(), st.floats(-30, 30))
 def test_a_figure_shows_every_number_and_says_it_in_words(data: st.DataObject, n_roles: int, n_layers: int) -> None:
     """Every number of the map stands in the SVG, every label too, and it has a title and a text alternative."""
     rows = [[*(data.draw(CELLS) for _ in range(n_roles - 1)), data.draw(st.floats(-30, 30))] for _ in range(n_layers)]
-    roles = [f"<$ {i} & more>" for i in range(n_roles)]
+    roles = [f"<${i}&>" for i in range(n_roles)]
     plain: dict[str, Any] = {"roles": roles, "pairs": [7] * n_roles, "layers": list(range(-1, n_layers - 1))}
     plain |= {"nats": rows, "hand-offs": [{"layer": 1, "from": roles[0], "to": roles[1]}]}
     text, root = drawn("a/b", plain)
     for cell in (cell for row in rows for cell in row if cell is not None):
         assert f"{round(cell, 1) + 0:.1f}" in text
-    for label in ("embedding", "layer 0", "interchange effect (nats)", *roles):
+    for label in ("embedding", "layer 0", "interchange effect (nats), by layer and token", *roles):
         assert label in text
     assert root.get("role") == "img"
     assert "before it is spoken? a/b" in (root.findtext("{*}title") or "")

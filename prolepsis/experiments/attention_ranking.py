@@ -46,7 +46,11 @@ def attention_ranking(subject: Subject) -> Measurement:
         arms={**arms, **control_arms(subject, attention_areas, mechanism_controls(subject))},
         detectable=tuple(pair for pair in found.detectable() if pair in told_apart),
         reach={"rows": found.sites.reach_rows(once(subject, Runs))},
-        detail={"carriers": found.named(), "mean |Δattention|": _mean_changes(found)},
+        detail={
+            "carriers": found.named(),
+            "mean |Δattention|": _mean_changes(found),
+            "lost by each head": found.shares(found.lost),
+        },
         seconds=time.perf_counter() - start,
     )
 

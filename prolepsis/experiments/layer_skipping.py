@@ -5,13 +5,14 @@ line 1's rhyme group; as published, line 1's own word counts as a rhyme, while a
 """
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
 import torch
 
+from prolepsis.clustered import interval
 from prolepsis.controls import control_arms, once, reach_row
 from prolepsis.edits import Row, Skip
 from prolepsis.experiments.regeneration import MAX_NEW_TOKENS, last_word
@@ -19,6 +20,7 @@ from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
 from prolepsis.generation import generate
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
+from prolepsis.rules import finite
 from prolepsis.selection import Logits
 from prolepsis.statistics import mcnemar
 from prolepsis.subject import Subject
@@ -137,8 +139,14 @@ def block_loss(subject: Subject) -> Measurement:
             "folds": [{"discovery": _groups(subject, 1 - half), "tested": _groups(subject, half)} for half in (0, 1)]
         },
         detail={
-            of: {_name(block): fmean(getattr(harm, of)[block] for harm in found.values()) for block in every}
-            for of in ("rhyme", "rest")
+            **{
+                of: {_name(block): fmean(getattr(harm, of)[block] for harm in found.values()) for block in every}
+                for of in ("rhyme", "rest")
+            },
+            "rhyme, interval": {
+                _name(block): _interval(subject, {name: harm.rhyme[block] for name, harm in found.items()}, "nats")
+                for block in every
+            },
         },
         start=start,
     )
@@ -183,7 +191,7 @@ def _changed(subject: Subject, experiment: str, ends: tuple[int, int], *, gained
         arms={"other layers": others},
         left_out=[block],
         parameters={"decoding": "greedy", "max_new_tokens": MAX_NEW_TOKENS},
-        detail={"rhymes": {_name(skipped): _rates(found.values(), skipped) for skipped in (WHOLE, block)}},
+        detail={"couplets that rhyme": {_name(skipped): _rates(subject, found, skipped) for skipped in (WHOLE, block)}},
         start=start,
     )
 
@@ -274,7 +282,7 @@ def _measurement(
             **parameters,
         },
         values=values,
-        clusters={pair.recipient.id: (pair.recipient.group,) for pair in pairs},
+        clusters=_clusters(subject),
         arms=arms,
         detectable=detectable,
         reach={"rows": [reach_row(first, [Skip(block)], Logits(len(first.tokens) - 1)) for block in left_out]},
@@ -287,13 +295,24 @@ def _name(block: Block) -> str:
     return ", ".join(f"L{layer}" for layer in block) or "none"
 
 
-def _rates(found: Collection[Couplet], block: Block) -> dict[str, float]:
+def _rates(subject: Subject, found: Mapping[str, Couplet], block: Block) -> dict[str, object]:
     """How many couplets rhyme without the block, and McNemar's test of true rhymes against the whole model."""
-    lost = sum(couplet.true[WHOLE] and not couplet.true[block] for couplet in found)
-    gained = sum(couplet.true[block] and not couplet.true[WHOLE] for couplet in found)
+    lost = sum(couplet.true[WHOLE] and not couplet.true[block] for couplet in found.values())
+    gained = sum(couplet.true[block] and not couplet.true[WHOLE] for couplet in found.values())
     return {
         "couplets": len(found),
-        "published count": sum(couplet.published[block] for couplet in found),
-        "true rhymes": sum(couplet.true[block] for couplet in found),
+        "published count": sum(couplet.published[block] for couplet in found.values()),
+        "true rhymes": sum(couplet.true[block] for couplet in found.values()),
+        "interval": _interval(subject, {name: float(c.true[block]) for name, c in found.items()}, "proportion"),
         "McNemar p": mcnemar(lost, gained),
     }
+
+
+def _interval(subject: Subject, values: Values, unit: str) -> list[float | None]:
+    """The two-sided 95 % interval of the mean, clustered by rhyme group."""
+    of = interval(values, _clusters(subject), "one-way", unit, alpha=0.025)
+    return [finite(of.low), finite(of.high)]
+
+
+def _clusters(subject: Subject) -> dict[str, tuple[str, ...]]:
+    return {pair.recipient.id: (pair.recipient.group,) for pair in rhyme_pairs(task_of(subject))}

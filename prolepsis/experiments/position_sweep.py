@@ -7,7 +7,7 @@ source layer on: suppress the natural group's features with −s, inject one fea
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -249,9 +249,33 @@ def _measurement(subject: Subject, name: str, unit: str, counts: Callable[[Sweep
         detail={
             "sweeps": {pair: {"word": s.word, "clean": s.clean, "log-odds": s.measured} for pair, s in found.items()},
             "best redirect": max(sweep.best() for sweep in found.values()),
+            "by position": by_position(list(found.values())),
         },
         seconds=time.perf_counter() - start,
     )
+
+
+def by_position(found: Sequence[Sweep]) -> dict[str, object]:
+    """Mean P(inject word) under the edit and its control writes, over the positions that every sweep has.
+
+    Positions are counted from the last one, which is 0.
+    """
+    size = min(len(sweep.measured) for sweep in found)
+
+    def mean(of: Callable[[Sweep], Sequence[float]]) -> list[float]:
+        columns = zip(*(of(sweep)[-size:] for sweep in found), strict=True)
+        return [float(f"{statistics.fmean(map(probability, column)):.4g}") for column in columns]
+
+    return {
+        "pairs": len(found),
+        "offsets": list(range(1 - size, 1)),
+        "P": {
+            "suppress + inject": mean(lambda sweep: sweep.measured),
+            "matched random": mean(lambda sweep: sweep.random),
+            "unembedding": mean(lambda sweep: sweep.unembedding),
+            "no edit": mean(lambda sweep: [sweep.clean] * size),
+        },
+    }
 
 
 def _reach_rows(subject: Subject) -> list[dict[str, object]]:

@@ -224,6 +224,7 @@ def _detail(found: Routing) -> dict[str, object]:
         "main strength": {f"half {half}": dose for half, dose in found.doses.items()},
         "top head": {f"half {half}": str(found.tops[half, "both"]) for half in (0, 1)},
         "Δattention by head": {head: statistics.fmean(each) for head, each in heads.items()},
+        "strengths": list(STRENGTHS),
         "total |Δattention| by strength": [statistics.fmean(one.total(arm) for one in found.routed) for arm in sweep],
         "total |Δattention| by arm": {
             arm: statistics.fmean(one.total(arm) for one in found.routed)

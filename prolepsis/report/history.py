@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from prolepsis.errors import UserError
 from prolepsis.report.comparison import Report, read_report
-from prolepsis.report.storage import write_atomically
+from prolepsis.atomic import write_atomically
 from prolepsis.report.table import VERDICT_LETTERS
 
 DIGESTS = ".history"
