@@ -15,6 +15,7 @@ from prolepsis.commands.history import HISTORY
 from prolepsis.commands.lens import LENS
 from prolepsis.commands.patch import PATCH
 from prolepsis.commands.reach import REACH
+from prolepsis.commands.report import REPORT
 from prolepsis.commands.rhymes import RHYMES
 from prolepsis.commands.route import ROUTE
 from prolepsis.commands.run import RUN
@@ -27,7 +28,7 @@ from prolepsis.commands.train import TRAIN
 from prolepsis.commands.transcoder import TRANSCODER
 from prolepsis.errors import Untested, UserError
 
-VERIFYING = (CLAIMS, RUN, TRUTH, JUDGE, COMPARE, HISTORY, MERGE)
+VERIFYING = (CLAIMS, RUN, TRUTH, JUDGE, REPORT, COMPARE, HISTORY, MERGE)
 EXPERIMENTS = (SWEEP, ROUTE, PATCH, CORRECT, CONVERGE, LENS, SKIP, SCAN, RHYMES, SCREEN)
 TOOLS = (REACH, TRAIN, TRANSCODER, COMPLETION)
 COMMANDS = (*VERIFYING, *EXPERIMENTS, *TOOLS)

@@ -1,12 +1,13 @@
 """All about one claim, as text for a terminal: what is claimed, what it would have to show, and what came out."""
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prolepsis.audit.controls import missing_controls
 from prolepsis.disputes import Member, rivals
-from prolepsis.ledger import Claim, Control, Kind
+from prolepsis.ledger import Claim, Control
+from prolepsis.report.criteria import criterion
 from prolepsis.report.markdown import claim_command, published_text
 from prolepsis.report.pins import Pins
 from prolepsis.report.subjects import is_asked, known_subjects
@@ -14,16 +15,6 @@ from prolepsis.report.subjects import is_asked, known_subjects
 LABEL = 12
 """Columns of the label before each entry."""
 NARROWEST = 30
-
-CRITERIA: Mapping[Kind, str] = {
-    "effect": "value ≥ {theta0}, and more than each null gives by {delta}",
-    "absence": "value < {theta0}, and less than each null gives by {delta}",
-    "exclusivity": "value ≥ {theta0}, and more than each rival and each null gives by {delta}",
-    "universal": "every item ≥ {theta0}, and more than each null gives by {delta}; one that far below refutes it",
-    "equality": "value within {delta} of {theta0}, and further than that from each null",
-    "ordering": "mean difference > {theta0}, and more than each null gives by {delta}",
-    "arithmetic": "the paper's own numbers agree",
-}
 
 
 def describe(claim: Claim, every: Sequence[Claim], pins: Pins, width: int) -> Iterator[str]:
@@ -46,8 +37,7 @@ def _entries(claim: Claim, every: Sequence[Claim], pins: Pins) -> Iterator[tuple
     yield from _labelled("published", [published_text(value) for value in claim.published])
     yield "kind", f"{claim.kind}, family {claim.family}"
     yield "population", claim.population
-    scale = f" ({claim.scale})" if claim.kind != "arithmetic" else ""
-    yield "criterion", CRITERIA[claim.kind].format(theta0=f"{claim.theta0:g}", delta=f"{claim.delta:g}") + scale
+    yield "criterion", criterion(claim)
     if claim.tolerance is not None:
         yield "agrees", f"within {claim.tolerance:g} of the published value: {claim.tolerance_why}"
     yield from _labelled("controls", [_control(claim, control) for control in claim.controls])

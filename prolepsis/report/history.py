@@ -20,9 +20,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from prolepsis.atomic import write_atomically
 from prolepsis.errors import UserError
 from prolepsis.report.comparison import Report, read_report
-from prolepsis.atomic import write_atomically
 from prolepsis.report.table import VERDICT_LETTERS
 
 DIGESTS = ".history"

@@ -3,14 +3,11 @@
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
-from prolepsis.atomic import write_atomically
 from prolepsis.ledger import Claim
-from prolepsis.report import paper_page, storage
 from prolepsis.report.markdown_table import markdown_table
-from prolepsis.report.paper_page import of_paper, section_of_report
+from prolepsis.report.paper_page import section_of_report
 from prolepsis.report.side_by_side import side_by_side
 from prolepsis.report.subjects import PAPER
 from prolepsis.report.table import counts, short
@@ -23,14 +20,6 @@ def markdown(report: Mapping[str, Any], claims: Sequence[Claim]) -> str:
     rows = report["claims"]
     between = section_of_report(rows, claims), side_by_side(rows, claims)
     return "\n".join([*_head(report), *_matrix(rows), *chain(*between), *_claims(report)]) + "\n"
-
-
-def write_report(folder: Path, report: Mapping[str, Any], claims: Sequence[Claim]) -> None:
-    """Write ``report.json`` and the pages made from it; the one about the paper only where some row is about it."""
-    storage.write_json(folder / "report.json", report)
-    write_atomically(folder / "report.md", markdown(report, claims))
-    if of_paper(report["claims"]):
-        write_atomically(folder / paper_page.FILE, paper_page.paper_page(report["claims"], claims))
 
 
 def _head(report: Mapping[str, Any]) -> Iterator[str]:
@@ -98,7 +87,7 @@ def _row(row: Row, environment: Mapping[str, Any]) -> Iterator[str]:
         yield f"* measured: {_measured(row['measured'])}, {environment['dtype']} on {environment['device']}"
         yield f"* agrees with the published value: {row['agrees'] if row['published'] else 'none was published'}"
     if row["margin"] is not None:
-        yield f"* margin: {_number(row['margin'])} standard errors"
+        yield f"* margin: {number(row['margin'])} standard errors"
     if row["reach"] is not None:
         yield f"* reach: {row['reach']['answer']}"
     if row["measurement"] is not None:
@@ -115,7 +104,7 @@ def _row(row: Row, environment: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _control(arm: Mapping[str, Any]) -> list[str]:
-    numbers = _number(arm["value"]), _number(arm["difference"]), _interval(arm["ci"])
+    numbers = number(arm["value"]), number(arm["difference"]), interval_text(arm["ci"])
     return [arm["name"], arm["role"], *numbers, {True: "yes", False: "no", None: "–"}[arm["passed"]]]
 
 
@@ -132,33 +121,35 @@ def claim_command(claim: str, variant: str, subject: str | None = None) -> str:
 
 def published_text(value: Mapping[str, Any]) -> str:
     """A published value on one line: what it is, of what count, within what interval, and where it stands."""
-    parts = [_number(value.get("value"))]
+    parts = [number(value.get("value"))]
     if value.get("of"):
         parts.append(f"said to be {value['of']}")
     if value.get("n") is not None:
         parts.append(f"{value['k']} of {value['n']}" if value.get("k") is not None else f"n = {value['n']}")
     if value.get("low") is not None or value.get("high") is not None:
-        parts.append(_interval([value.get("low"), value.get("high")]))
+        parts.append(interval_text([value.get("low"), value.get("high")]))
     if value.get("where"):
         parts.append(str(value["where"]))
     return ", ".join(parts)
 
 
 def _measured(value: Mapping[str, Any]) -> str:
-    parts = [f"{_number(value['value'])} {value['unit']}"]
+    parts = [f"{number(value['value'])} {value['unit']}"]
     if value["ci"] is not None:
-        parts.append(f"{_interval(value['ci'])} ({value['ci_method']}, {value['sided']})")
+        parts.append(f"{interval_text(value['ci'])} ({value['ci_method']}, {value['sided']})")
     for name, text in (("k", "k"), ("n", "n"), ("clusters", "clusters")):
         if value[name] is not None:
             parts.append(f"{text} = {value[name]}")
     return ", ".join(parts)
 
 
-def _interval(bounds: Sequence[float | None] | None) -> str:
-    return "–" if bounds is None else f"[{', '.join(_number(bound) for bound in bounds)}]"
+def interval_text(bounds: Sequence[float | None] | None) -> str:
+    """An interval in brackets."""
+    return "–" if bounds is None else f"[{', '.join(number(bound) for bound in bounds)}]"
 
 
-def _number(value: float | str | None) -> str:
+def number(value: float | str | None) -> str:
+    """A number with four digits, text as it is."""
     if isinstance(value, str):
         return value
     return "–" if value is None else f"{value:.4g}"

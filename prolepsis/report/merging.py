@@ -12,7 +12,7 @@ from prolepsis.errors import UserError
 from prolepsis.report import storage
 from prolepsis.report.comparison import Report, read_report
 from prolepsis.report.history import keep_for_history
-from prolepsis.report.markdown import write_report
+from prolepsis.report.pages import write_report
 from prolepsis.report.pins import key_of
 
 

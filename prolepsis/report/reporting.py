@@ -18,7 +18,7 @@ from prolepsis.report import storage
 from prolepsis.report.comparison import Comparison, compare, read_report
 from prolepsis.report.figures import draw_figures
 from prolepsis.report.history import keep_for_history
-from prolepsis.report.markdown import write_report
+from prolepsis.report.pages import JSON, write_report
 from prolepsis.report.pin_update import update_pins
 from prolepsis.report.pins import key_of
 from prolepsis.report.recording import RAISED, USER_ERROR, case_of
@@ -167,7 +167,7 @@ class Reporting:
             row = record["row"]
             row["figures"] = draw_figures(self.run.folder, row["subject"], record["measurement"])
         complete = not (exitstatus in STOPPED or self.crashed or self.raised) and self.planned <= set(self.records)
-        self._write(complete=complete)
+        self._write(complete=complete, final=True)
         storage.point_latest(self.run.folder)
         if self.report is not None:
             keep_for_history(self.run.folder, self.report)
@@ -195,7 +195,8 @@ class Reporting:
             path = self.run.folder / "measurements" / f"{record['row']['measurement']}.json"
             storage.write_json(path, record["measurement"])
 
-    def _write(self, *, complete: bool) -> None:
+    def _write(self, *, complete: bool, final: bool = False) -> None:
+        """Write the report's JSON, and at the end the pages made from it."""
         assert self.run.folder is not None
         records = sorted(self.records.values(), key=lambda record: _order(record["row"]))
         settings = self.run.settings
@@ -212,7 +213,10 @@ class Reporting:
             "subjects": list({record["subject"]["id"]: record["subject"] for record in records}.values()),
             "claims": [record["row"] for record in records],
         }
-        write_report(self.run.folder, self.report, self.run.claims)
+        if final:
+            write_report(self.run.folder, self.report, self.run.claims)
+        else:
+            storage.write_json(self.run.folder / JSON, self.report)
 
     @pytest.hookimpl(tryfirst=True, wrapper=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None]:

@@ -8,9 +8,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from prolepsis.atomic import write_atomically
 from prolepsis.report.figures import correction, heads, layers, position_sweep, state_map, strengths
 from prolepsis.report.figures.kind import Kind
-from prolepsis.atomic import write_atomically
 
 FOLDER = "figures"
 

@@ -1,0 +1,146 @@
+"""What would change a verdict: which bound against which threshold, from the numbers it was decided by."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from prolepsis.claim import Claim
+from prolepsis.report.markdown import number
+
+Row = Mapping[str, Any]
+Arm = Mapping[str, Any]
+
+
+def what_would_change(row: Row, claim: Claim) -> str:
+    """A sentence on what would have to come out for another verdict on this row."""
+    reach, measured = row["reach"], row["measured"]
+    if row["verdict"] == "untested":
+        return "Getting what is missing, and measuring."
+    if reach is not None and reach["answer"] != "free":
+        return "No measured value: only another wiring, or a readout that the edit can reach."
+    if claim.kind == "arithmetic":
+        return "Other printed figures: nothing but the paper is judged here."
+    if measured is None:
+        return "Items in which an effect could have been seen."
+    found = {
+        "supported": _against_support,
+        "contradicted": _against_contradiction,
+        "vacuous": _against_vacuity,
+        "inconclusive": _against_doubt,
+    }[row["verdict"]]
+    parts = list(found(row, claim))
+    if not parts:
+        return "Items that could not be used, or the scatter between clusters, decide: more of them, or less of it."
+    sentence = ", or ".join(parts)
+    return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _against_support(row: Row, claim: Claim) -> Iterator[str]:
+    low, high = row["measured"]["ci"]
+    if claim.kind == "universal":
+        yield f"one item below {number(claim.theta0 - claim.delta)}"
+    elif claim.kind == "absence":
+        yield f"an upper bound of {number(claim.theta0)} or more (now {number(high)})"
+    elif claim.kind == "equality":
+        yield f"a bound outside {_range(claim)} (now {number(low)} to {number(high)})"
+    else:
+        yield f"a lower bound below {number(claim.theta0)} (now {number(low)})"
+    if compared := _compared(row, claim):
+        arm, (beyond, _) = min(compared, key=lambda pair: pair[1][0])
+        yield f"a difference from {_label(claim, arm)} of {number(claim.delta)} or less (now at least {number(beyond)})"
+
+
+def _against_contradiction(row: Row, claim: Claim) -> Iterator[str]:
+    low, high = row["measured"]["ci"]
+    if claim.kind == "universal":
+        yield f"no item below {number(claim.theta0 - claim.delta)}"
+    elif claim.kind == "absence":
+        yield f"a lower bound of {number(claim.theta0)} or less (now {number(low)})"
+    elif claim.kind == "equality":
+        yield f"bounds that meet {_range(claim)} (now {number(low)} to {number(high)})"
+    elif high is not None and high < claim.theta0:
+        yield f"an upper bound of {number(claim.theta0)} or more (now {number(high)})"
+    elif compared := _compared(row, claim, ("rival",)):
+        arm, (_, beyond) = min(compared, key=lambda pair: pair[1][1])
+        yield (
+            f"{_label(claim, arm)} falling short by {number(claim.delta)} or more "
+            f"(now the difference is at most {number(beyond)})"
+        )
+
+
+def _against_vacuity(row: Row, claim: Claim) -> Iterator[str]:
+    if compared := _compared(row, claim, ("null",)):
+        arm, (_, beyond) = min(compared, key=lambda pair: pair[1][1])
+        yield (
+            f"a difference from {_label(claim, arm)} that may reach {number(claim.delta)} "
+            f"(now it is at most {number(beyond)})"
+        )
+
+
+def _against_doubt(row: Row, claim: Claim) -> Iterator[str]:
+    """What stands in the way of any verdict comes before the criterion, as it does in judging."""
+    if needs := [*_too_few(row, claim), *_broken(row, claim)]:
+        yield " and ".join(needs)
+        return
+    low, high = row["measured"]["ci"]
+    if claim.kind == "absence":
+        if high is None or high >= claim.theta0:
+            yield f"an upper bound below {number(claim.theta0)} (now {number(high)})"
+    elif claim.kind == "equality":
+        floor, ceiling = claim.theta0 - claim.delta, claim.theta0 + claim.delta
+        if low is None or high is None or low <= floor or high >= ceiling:
+            yield f"bounds inside {_range(claim)} (now {number(low)} to {number(high)})"
+    elif claim.kind != "universal" and (low is None or low < claim.theta0):
+        yield f"an interval on one side of {number(claim.theta0)} (now {number(low)} to {number(high)})"
+    compared = _compared(row, claim)
+    nearest = min(compared, key=lambda pair: pair[1][0], default=None)
+    if nearest is not None and nearest[1][0] <= claim.delta:
+        yield (
+            f"a difference from {_label(claim, nearest[0])} of more than {number(claim.delta)} "
+            f"(now at least {number(nearest[1][0])})"
+        )
+
+
+def _too_few(row: Row, claim: Claim) -> Iterator[str]:
+    # Judging needs scipy, which takes longer to import than writing a page.
+    from prolepsis.judge import MIN_CLUSTERS, MIN_ITEMS
+
+    measured = row["measured"]
+    if claim.population == "this prompt":
+        return
+    if measured["clusters"] < MIN_CLUSTERS:
+        yield f"at least {MIN_CLUSTERS} clusters (now {measured['clusters']})"
+    if measured["n"] < MIN_ITEMS:
+        yield f"at least {MIN_ITEMS} detectable items (now {measured['n']})"
+
+
+def _broken(row: Row, claim: Claim) -> Iterator[str]:
+    bounds = {control.name: control.bound or 0.0 for control in claim.controls}
+    for arm in row["controls"]:
+        label, bound = _label(claim, arm), number(bounds.get(arm["name"], 0.0))
+        if arm["value"] is None:
+            yield f"{label} measured"
+        elif arm["role"] == "positive" and not arm["passed"]:
+            yield f"{label} of at least {bound} (now {number(arm['value'])}, at least {number(arm['ci'][0])})"
+        elif arm["role"] == "guard" and not arm["passed"]:
+            yield f"{label} of at most {bound} (now {number(arm['value'])})"
+
+
+def _compared(row: Row, claim: Claim, roles: Sequence[str] | None = None) -> list[tuple[Arm, tuple[float, float]]]:
+    """The arms that the value has to exceed, and bounds of by how much it does; infinite where there is none."""
+    asked = roles or (("null", "rival") if claim.kind == "exclusivity" else ("null",))
+    found = []
+    for arm in row["controls"]:
+        if arm["role"] in asked and arm["ci"] is not None:
+            low = float("-inf") if arm["ci"][0] is None else arm["ci"][0]
+            high = float("inf") if arm["ci"][1] is None else arm["ci"][1]
+            # How far an equality is from an arm counts on either side.
+            found.append((arm, (max(low, -high), max(high, -low)) if claim.kind == "equality" else (low, high)))
+    return found
+
+
+def _label(claim: Claim, arm: Arm) -> str:
+    return next((control.label for control in claim.controls if control.name == arm["name"]), str(arm["name"]))
+
+
+def _range(claim: Claim) -> str:
+    return f"{number(claim.theta0 - claim.delta)} to {number(claim.theta0 + claim.delta)}"
