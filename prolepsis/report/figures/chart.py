@@ -99,9 +99,9 @@ class Scale:
 def label(value: float) -> str:
     """A number as short as it can stand on an axis."""
     if value != 0 and not 1e-3 <= abs(value) < 1e5:
-        mantissa, power = f"{value:.0e}".split("e")
-        return f"{mantissa}e{int(power)}"
-    return f"{value:.3g}"
+        mantissa, power = f"{value:.1e}".split("e")
+        return f"{mantissa.removesuffix('.0')}e{int(power)}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def curves(

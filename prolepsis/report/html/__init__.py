@@ -8,7 +8,7 @@ from typing import Any
 from prolepsis.claim import Claim
 from prolepsis.report.figures.chart import style, style_sheet
 from prolepsis.report.html.known_answers import known_answers
-from prolepsis.report.html.matrix import matrices
+from prolepsis.report.html.matrix import LETTERS, matrices
 from prolepsis.report.html.sections import families
 from prolepsis.report.table import counts
 
@@ -32,7 +32,8 @@ def html(report: Mapping[str, Any], claims: Sequence[Claim], folder: Path) -> st
     from markupsafe import Markup
 
     rows = report["claims"]
-    drawn = {path: _inline(folder / path) for row in rows for path in row["figures"]}
+    paths = dict.fromkeys(path for row in rows for path in row["figures"])
+    drawn = {path: _inline(folder / path) for path in paths}
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
@@ -41,6 +42,7 @@ def html(report: Mapping[str, Any], claims: Sequence[Claim], folder: Path) -> st
         counts=counts(rows),
         changed=sum(row["changed"] for row in rows),
         meanings=MEANINGS,
+        letters=LETTERS,
         matrices=matrices(rows, claims),
         families=families(report, claims, {path: Markup(svg) for path, svg in drawn.items() if svg is not None}),  # noqa: S704 — our own SVG
         known=known_answers(rows, claims),

@@ -15,11 +15,6 @@ def row_anchor(row: Mapping[str, Any]) -> str:
     return f"{claim_anchor(row['id'], row['variant'])}-{_plain(row['subject'])}"
 
 
-def figure_anchor(path: str) -> str:
-    """A figure, by its path in the run's folder."""
-    return f"fig-{_plain(path.removeprefix('figures/').removesuffix('.svg'))}"
-
-
 def _plain(text: str) -> str:
     """Letters that need no escaping in an attribute or an address; two texts that differ stay different."""
     return re.sub(r"[^A-Za-z0-9.-]", lambda match: f"_{ord(match[0]):x}", text)

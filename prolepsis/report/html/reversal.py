@@ -1,5 +1,6 @@
 """What would change a verdict: which bound against which threshold, from the numbers it was decided by."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ def what_would_change(row: Row, claim: Claim) -> str:
 
 
 def _against_support(row: Row, claim: Claim) -> Iterator[str]:
-    low, high = row["measured"]["ci"]
+    low, high = _whole(row["measured"]["ci"])
     if claim.kind == "universal":
         yield f"one item below {number(claim.theta0 - claim.delta)}"
     elif claim.kind == "absence":
@@ -50,14 +51,14 @@ def _against_support(row: Row, claim: Claim) -> Iterator[str]:
 
 
 def _against_contradiction(row: Row, claim: Claim) -> Iterator[str]:
-    low, high = row["measured"]["ci"]
+    low, high = _whole(row["measured"]["ci"])
     if claim.kind == "universal":
         yield f"no item below {number(claim.theta0 - claim.delta)}"
     elif claim.kind == "absence":
         yield f"a lower bound of {number(claim.theta0)} or less (now {number(low)})"
     elif claim.kind == "equality":
         yield f"bounds that meet {_range(claim)} (now {number(low)} to {number(high)})"
-    elif high is not None and high < claim.theta0:
+    elif high < claim.theta0:
         yield f"an upper bound of {number(claim.theta0)} or more (now {number(high)})"
     elif compared := _compared(row, claim, ("rival",)):
         arm, (_, beyond) = min(compared, key=lambda pair: pair[1][1])
@@ -77,27 +78,30 @@ def _against_vacuity(row: Row, claim: Claim) -> Iterator[str]:
 
 
 def _against_doubt(row: Row, claim: Claim) -> Iterator[str]:
-    """What stands in the way of any verdict comes before the criterion, as it does in judging."""
+    """What stands in the way of any verdict comes before the criterion, as it does in judging.
+
+    Bounds that decide something and yet did not leave it to the scatter, or to items that were excluded.
+    """
     if needs := [*_too_few(row, claim), *_broken(row, claim)]:
         yield " and ".join(needs)
         return
-    low, high = row["measured"]["ci"]
-    if claim.kind == "absence":
-        if high is None or high >= claim.theta0:
-            yield f"an upper bound below {number(claim.theta0)} (now {number(high)})"
-    elif claim.kind == "equality":
-        floor, ceiling = claim.theta0 - claim.delta, claim.theta0 + claim.delta
-        if low is None or high is None or low <= floor or high >= ceiling:
-            yield f"bounds inside {_range(claim)} (now {number(low)} to {number(high)})"
-    elif claim.kind != "universal" and (low is None or low < claim.theta0):
-        yield f"an interval on one side of {number(claim.theta0)} (now {number(low)} to {number(high)})"
+    low, high = _whole(row["measured"]["ci"])
+    floor = claim.theta0 - (claim.delta if claim.kind == "equality" else 0.0)
+    ceiling = claim.theta0 + (claim.delta if claim.kind == "equality" else 0.0)
+    now = f"(now {number(low)} to {number(high)})"
     compared = _compared(row, claim)
-    nearest = min(compared, key=lambda pair: pair[1][0], default=None)
-    if nearest is not None and nearest[1][0] <= claim.delta:
-        yield (
-            f"a difference from {_label(claim, nearest[0])} of more than {number(claim.delta)} "
-            f"(now at least {number(nearest[1][0])})"
-        )
+    if claim.kind == "universal":
+        yield f"every item at {number(floor)} or above"
+    elif (claim.kind != "absence" and high < floor) or (claim.kind in ("absence", "equality") and low > ceiling):
+        return
+    elif claim.kind == "equality" and (low <= floor or high >= ceiling):
+        yield f"bounds inside {_range(claim)} {now}"
+    elif (claim.kind == "absence" and high >= ceiling) or (claim.kind != "absence" and low < floor):
+        yield f"an interval on one side of {number(floor)} {now}"
+    elif compared and min(beyond for _, (_, beyond) in compared) >= claim.delta:
+        arm, (beyond, _) = min(compared, key=lambda pair: pair[1][0])
+        asked = f"of more than {number(claim.delta)} (now at least {number(beyond)})"
+        yield f"a difference from {_label(claim, arm)} {asked}"
 
 
 def _too_few(row: Row, claim: Claim) -> Iterator[str]:
@@ -131,11 +135,16 @@ def _compared(row: Row, claim: Claim, roles: Sequence[str] | None = None) -> lis
     found = []
     for arm in row["controls"]:
         if arm["role"] in asked and arm["ci"] is not None:
-            low = float("-inf") if arm["ci"][0] is None else arm["ci"][0]
-            high = float("inf") if arm["ci"][1] is None else arm["ci"][1]
+            low, high = _whole(arm["ci"])
             # How far an equality is from an arm counts on either side.
             found.append((arm, (max(low, -high), max(high, -low)) if claim.kind == "equality" else (low, high)))
     return found
+
+
+def _whole(interval: Sequence[float | None]) -> tuple[float, float]:
+    """An interval whose missing ends are infinite."""
+    low, high = interval
+    return (-math.inf if low is None else low, math.inf if high is None else high)
 
 
 def _label(claim: Claim, arm: Arm) -> str:

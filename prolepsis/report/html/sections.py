@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from prolepsis.claim import Claim
 from prolepsis.report.criteria import criterion
-from prolepsis.report.html.anchors import claim_anchor, figure_anchor, row_anchor
+from prolepsis.report.html.anchors import claim_anchor, row_anchor
 from prolepsis.report.html.matrix import by_claim
 from prolepsis.report.html.reversal import what_would_change
 from prolepsis.report.html.strips import Strips
@@ -62,6 +62,7 @@ def families(
 ) -> dict[str, list[ClaimView]]:
     """Family → its claims; ``figures`` maps path → SVG, each shown once, with the first claim that has it."""
     ledger = {claim.key: claim for claim in claims}
+    anchors = {path: f"figure-{place}" for place, path in enumerate(figures, 1)}
     shown: set[str] = set()
     found: dict[str, list[ClaimView]] = {}
     for key, rows in by_claim(report["claims"], claims).items():
@@ -71,8 +72,8 @@ def families(
                 if path in figures and path not in shown:
                     shown.add(path)
                     name = _kind(path, row["subject"])
-                    drawn.setdefault(name, []).append(Drawn(figure_anchor(path), row["subject"], figures[path]))
-        view = _claim(rows, ledger.get(key), drawn, set(figures), report["environment"]["options"])
+                    drawn.setdefault(name, []).append(Drawn(anchors[path], row["subject"], figures[path]))
+        view = _claim(rows, ledger.get(key), drawn, anchors, report["environment"]["options"])
         found.setdefault(rows[0]["family"], []).append(view)
     return found
 
@@ -81,7 +82,7 @@ def _claim(
     rows: Sequence[Row],
     claim: Claim | None,
     drawn: Mapping[str, Sequence[Drawn]],
-    figures: set[str],
+    anchors: Mapping[str, str],
     options: Sequence[str],
 ) -> ClaimView:
     from markupsafe import Markup
@@ -99,7 +100,7 @@ def _claim(
         ),
         unit=strips.unit,
         axis=Markup(strips.axis()) if strips.drawn else "",  # noqa: S704
-        rows=tuple(_row(row, claim, Markup(strips.row(row)), figures) for row in rows),  # noqa: S704
+        rows=tuple(_row(row, claim, Markup(strips.row(row)), anchors) for row in rows),  # noqa: S704
         drawn=drawn,
         command=f"{claim_command(first['id'], first['variant'])} {shlex.join(_elsewhere(options))}".rstrip(),
         seconds=f"{sum(seconds):.3g} s" if seconds else "",
@@ -115,7 +116,7 @@ def _elsewhere(options: Sequence[str]) -> list[str]:
     return kept
 
 
-def _row(row: Row, claim: Claim | None, strip: str, figures: set[str]) -> RowView:
+def _row(row: Row, claim: Claim | None, strip: str, anchors: Mapping[str, str]) -> RowView:
     return RowView(
         anchor=row_anchor(row),
         row=row,
@@ -126,7 +127,7 @@ def _row(row: Row, claim: Claim | None, strip: str, figures: set[str]) -> RowVie
         changes="" if claim is None else what_would_change(row, claim),
         controls=tuple(_control(arm) for arm in row["controls"]),
         protocol=", ".join(_protocol(row)),
-        figures=tuple((_kind(path, row["subject"]), figure_anchor(path)) for path in row["figures"] if path in figures),
+        figures=tuple((_kind(path, row["subject"]), anchors[path]) for path in row["figures"] if path in anchors),
     )
 
 
@@ -163,7 +164,7 @@ def _short(value: float | None) -> str:
 
 def _protocol(row: Row) -> Iterator[str]:
     if row["margin"] is not None:
-        yield f"margin {number(row['margin'])} standard errors"
+        yield f"margin {_short(row['margin'])} standard errors"
     if row["measured"] is not None and row["measured"]["ci"] is not None:
         yield f"{row['measured']['ci_method']}, {row['measured']['sided']}"
     if row["protocol"] is not None:

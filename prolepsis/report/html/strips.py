@@ -114,4 +114,4 @@ def _numbers(row: Row) -> Iterator[float | None]:
 
 def _svg(height: int, body: str) -> str:
     """Beside text that says the same, so that it is kept from screen readers."""
-    return f"<svg aria-hidden=true width={WIDTH} height={height}>{body}</svg>"
+    return f"<svg aria-hidden=true height={height}>{body}</svg>"
