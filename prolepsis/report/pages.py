@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from prolepsis.atomic import write_atomically
 from prolepsis.ledger import Claim
 from prolepsis.report import paper_page, storage
 from prolepsis.report.html import html
@@ -21,7 +22,7 @@ def write_report(folder: Path, report: Mapping[str, Any], claims: Sequence[Claim
 
 def write_pages(folder: Path, report: Mapping[str, Any], claims: Sequence[Claim]) -> None:
     """Write ``report.md`` and ``report.html``, and the page about the paper where some row is about it."""
-    storage.write_atomically(folder / "report.md", markdown(report, claims))
-    storage.write_atomically(folder / PAGE, html(report, claims, folder))
+    write_atomically(folder / "report.md", markdown(report, claims))
+    write_atomically(folder / PAGE, html(report, claims, folder))
     if of_paper(report["claims"]):
-        storage.write_atomically(folder / paper_page.FILE, paper_page.paper_page(report["claims"], claims))
+        write_atomically(folder / paper_page.FILE, paper_page.paper_page(report["claims"], claims))
