@@ -75,12 +75,12 @@ def write_transcoder(
     words = word_features(shape, model)
     whole = published if shape.sparse else range(shape.n_layers)
     for layer in range(shape.n_layers):
-        encoder, decoder = cross_layer.paths(folder, layer)
+        encoder, decoder = (folder / name for name in cross_layer.names(layer))
         write_tensors(encoder, _encoder(shape, layer, device, thresholds=thresholds))
         write_tensors(decoder, {f"W_dec_{layer}": _decoder(shape, layer, device, sparse=layer not in whole)})
     rows = _unembedding_rows(model, list(words))
     for (word, feature), towards in zip(words.items(), rows, strict=True):
-        name, path = f"W_dec_{feature.layer}", cross_layer.paths(folder, feature.layer)[1]
+        name, path = f"W_dec_{feature.layer}", folder / cross_layer.names(feature.layer)[1]
         noise = _normal(f"{shape.preset} {word}", (shape.width,), shape.width**-0.5, "cpu")
         row = noise(0, shape.n_layers - feature.layer)
         row[-1] = WORD_COSINE * normalize(towards, dim=0) + (1 - WORD_COSINE**2) ** 0.5 * normalize(row[-1], dim=0)

@@ -6,8 +6,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from prolepsis.atomic import write_atomically
 from prolepsis.errors import UserError
-from prolepsis.report import storage
 from prolepsis.report.history import Cell, History, Line
 from prolepsis.report.history_table import version_of
 from prolepsis.report.table import VERDICT_LETTERS
@@ -44,7 +44,7 @@ def write_page(path: Path, history: History) -> None:
         step=_step(history),
     )
     try:
-        storage.write_atomically(path, text)
+        write_atomically(path, text)
     except OSError as error:
         raise UserError(f"{path}: no page can be written there ({error.strerror})") from None
 
