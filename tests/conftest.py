@@ -1,11 +1,14 @@
 """Hypothesis profiles, and the fixtures that several test modules share."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
 
 from tests.claims_project import ClaimsProject, environment_with_root
+from tests.hub_server import Hub, running_hub, use
 
 pytest_plugins = ["pytester"]
 
@@ -31,3 +34,24 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub with a model and a transcoder, neither of them in the cache."""
+    import torch
+    from safetensors.torch import save_file
+
+    from tests.test_transcoder import random_parts, written
+
+    with running_hub() as found:
+        use(found, tmp_path / "home", monkeypatch)
+        model = tmp_path / "model"
+        model.mkdir()
+        (model / "config.json").write_text("{}")
+        (model / "tokenizer.json").write_text('{"model": {}}')
+        (model / "README.md").write_text("# A model")
+        save_file({"weight": torch.zeros(8)}, model / "model.safetensors")
+        found.add("o/model", model)
+        found.add("o/clt", written(tmp_path / "clt", random_parts(0)))
+        yield found

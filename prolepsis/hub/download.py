@@ -1,9 +1,13 @@
 """Downloads what a plan lacks, after saying what and how much it is."""
 
+import hashlib
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from prolepsis.errors import Untested
 from prolepsis.hub.planning import Part, RemoteFile, in_words, total
@@ -13,6 +17,7 @@ from prolepsis.hub.repository import Repository
 SPARE = 1 << 30
 """Bytes that stay free on the disk of the cache."""
 _NAMED = 8
+_LARGE = 10 << 20
 
 
 def fetch(part: Part, tell: Callable[[str], None]) -> None:
@@ -21,8 +26,8 @@ def fetch(part: Part, tell: Callable[[str], None]) -> None:
     A transfer that was cut short goes on where it stopped, and a file bears its name only once it is whole. Raises
     Untested where the disk has no room for all of it, before anything is transferred, and what the hub refuses.
     """
-    repository = part.repository
-    if repository is None:
+    repository = part.place
+    if isinstance(repository, Path):
         return
     coming = [file for file in part.files if file.name in repository.entries and not repository.linked(file.name)]
     if not coming:
@@ -50,7 +55,7 @@ def lack_of_room(part: Part) -> str | None:
     if not needed or needed + SPARE <= free:
         return None
     return (
-        f"{part.repository}: {in_words(needed)} are to be downloaded and {in_words(SPARE)} stay free, but the disk of "
+        f"{part.place}: {in_words(needed)} are to be downloaded and {in_words(SPARE)} stay free, but the disk of "
         f"{cache} has {in_words(free)}; free space there or set HF_HOME to another disk"
     )
 
@@ -67,11 +72,60 @@ def _announced(repository: Repository, files: Sequence[RemoteFile]) -> list[str]
 
 
 def _fetch(repository: Repository, name: str, revision: str) -> None:
+    """Let the file bear its name in the cache, whole."""
     from huggingface_hub import hf_hub_download
 
-    here = repository.snapshot / name
-    path = Path(hf_hub_download(repository.id, name, revision=revision, force_download=here.exists()))
-    if path != here:
+    here, blob = repository.snapshot / name, repository.blob(name)
+    if here.exists():
+        # It is there, and not of the size the hub states.
+        here.resolve().unlink()
+        here.unlink(missing_ok=True)
+    if blob is not None and _goes_on(repository, name):
+        _bring(repository, name, blob)
+    if Path(hf_hub_download(repository.id, name, revision=revision)) != here:
         raise Untested(f"{repository.id}: {revision} moved to another commit while it was read; run again")
     if not repository.linked(name):
-        raise Untested(f"{path}: is not of the size the hub states; remove it and run again")
+        raise Untested(f"{here}: is not of the size the hub states; remove it and run again")
+
+
+def _goes_on(repository: Repository, name: str) -> bool:
+    """Whether a file is large enough to go on with, its digest known, and small enough for plain HTTP."""
+    from huggingface_hub import constants
+
+    entry = repository.entries[name]
+    hashed = re.fullmatch(r"[0-9a-f]{64}", entry.etag or "") is not None
+    return hashed and entry.size is not None and _LARGE <= entry.size <= constants.MAX_HTTP_DOWNLOAD_SIZE
+
+
+def _bring(repository: Repository, name: str, blob: Path) -> None:
+    """Transfer the content of a file, from where an earlier transfer stopped, and hold it against its digest.
+
+    huggingface_hub resumes within a process only: what a killed one has written it never finds again.
+    """
+    from huggingface_hub import hf_hub_url
+
+    utils: Any = import_module("huggingface_hub.utils")
+    http_get = import_module("huggingface_hub.file_download").http_get
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    part = blob.with_name(f"{blob.name}.incomplete")
+    # The lock huggingface_hub takes itself for this content.
+    lock = blob.parents[2] / ".locks" / blob.parents[1].name / f"{blob.name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with utils.WeakFileLock(str(lock)):
+        if blob.exists():
+            return
+        with part.open("ab") as file:
+            http_get(
+                hf_hub_url(repository.id, name, revision=repository.commit),
+                file,
+                resume_size=file.tell(),
+                headers=utils.build_hf_headers(),
+                expected_size=repository.entries[name].size,
+                displayed_filename=name,
+            )
+        with part.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != blob.name:
+            part.unlink()
+            raise Untested(f"{repository}: what arrived of {name} is not what the hub lists; run again")
+        part.replace(blob)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from prolepsis.errors import Untested, UserError
 from prolepsis.hub.download import fetch
 from prolepsis.hub.needs import needs
-from prolepsis.hub.planning import Part, plan
+from prolepsis.hub.planning import plan
+from prolepsis.hub.repository import Repository
 
 if TYPE_CHECKING:
     from prolepsis.report.subjects import SubjectSource
@@ -16,23 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gathered:
-    """A subject's model and transcoder; the latter may be only partly here.
+    """The folder of a subject's model and the commit it is of, and its transcoder: a folder, or a repository.
 
-    ``online`` says whether small parts of it may be read from the hub, ``lacking`` why the others could not be fetched.
+    The latter may be only partly here: ``online`` says whether small parts of it may be read from the hub, ``lacking``
+    why the others could not be fetched.
     """
 
-    model: Part
-    transcoder: Part | None = None
+    model: Path
+    revision: str | None = None
+    transcoder: Path | Repository | None = None
     online: bool = False
     lacking: str | None = None
-
-    @property
-    def model_folder(self) -> Path:
-        """The folder that holds the whole model."""
-        repository = self.model.repository
-        folder = self.model.folder if repository is None else repository.snapshot
-        assert folder is not None
-        return folder
 
 
 def gather(
@@ -60,4 +55,10 @@ def gather(
         except Untested as problem:
             lacking = str(problem)
             tell(lacking)
-    return Gathered(model, transcoder, online=tell is not None, lacking=lacking)
+    return Gathered(
+        model=model.place if isinstance(model.place, Path) else model.place.snapshot,
+        revision=None if isinstance(model.place, Path) else model.place.commit,
+        transcoder=None if transcoder is None else transcoder.place,
+        online=tell is not None,
+        lacking=lacking,
+    )

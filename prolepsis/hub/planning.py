@@ -41,11 +41,9 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Part:
-    """A subject's model or transcoder: a plain ``folder``, or a ``repository`` and the ``files`` needed of it."""
+    """A subject's model or transcoder: a plain folder, or a repository and the ``files`` that are needed of it."""
 
-    name: str
-    folder: Path | None = None
-    repository: Repository | None = None
+    place: Path | Repository
     files: tuple[RemoteFile, ...] = ()
 
     @property
@@ -122,16 +120,16 @@ def _looked_for(
     if name is None:
         return _Looked()
     if (source.base / name).is_dir():
-        return _Looked(Part(name, folder=source.base / name))
+        return _Looked(Part(source.base / name))
     asked = revision or MAIN
     part = None
     try:
         known = cached(name, asked)
         if known is not None:
-            part = Part(name, None, known, tuple(files_of(known)))
+            part = Part(known, tuple(files_of(known)))
         if online and (part is None or part.missing):
             known = listed(name, asked)
-            part = Part(name, None, known, tuple(files_of(known)))
+            part = Part(known, tuple(files_of(known)))
     except (Untested, UserError) as problem:
         return _Looked(part, problem)
     if part is None or (part.missing and not online):
@@ -144,11 +142,11 @@ def _not_here(source: "SubjectSource", name: str, revision: str | None, part: Pa
     gib = source.model_gib if name == source.model else source.transcoder_gib
     size = "" if gib is None else f" ({gib:g} GiB)"
     what = f"{name}{size}"
-    if part is not None and part.repository is not None:
+    if part is not None:
         size = f" ({in_words(total(part.missing))})" if total(part.missing) else ""
         names = [file.name for file in part.missing]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        what = f"{part.repository}: {', '.join(names[:3])}{more}{size}"
+        what = f"{part.place}: {', '.join(names[:3])}{more}{size}"
     pinned = "" if revision is None else f" --revision {revision}"
     licence = f"; the licence is accepted at {source.licence}" if source.licence and name == source.model else ""
     return f"not on this machine: {what}; get it with `hf download {name}{pinned}`{licence}"

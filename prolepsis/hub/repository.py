@@ -12,7 +12,7 @@ from typing import Any
 from prolepsis.atomic import write_atomically
 from prolepsis.hub.refusals import plainly
 
-LISTING = "listing.json"
+LISTING, REFS = "listing.json", "refs"
 
 
 @dataclass(frozen=True)
@@ -46,21 +46,21 @@ class Repository:
     @cached_property
     def kept(self) -> Path:
         """Where we keep what we know of this commit: its listing, headers and single rows."""
-        from huggingface_hub import cached_assets_path, constants
+        return _kept(self.id, self.commit)
 
-        return cached_assets_path(
-            "prolepsis", namespace=self.id, subfolder=self.commit, assets_dir=constants.HF_ASSETS_CACHE
-        )
+    def blob(self, name: str) -> Path | None:
+        """Where the cache keeps the content of a file, whatever commits have it; None where its etag is not known."""
+        etag = self.entries.get(name, Entry(None)).etag
+        return None if etag is None else _folder(self.id) / "blobs" / etag
 
     def path(self, name: str) -> Path | None:
         """Where the file lies in the cache; None when it is not there, or not of the size the hub states."""
-        path = self.snapshot / name
-        entry = self.entries.get(name, Entry(None))
-        if not path.exists() and entry.etag is not None:
-            # Another commit has the same content; its name in this one is made when it is fetched.
-            path = _folder(self.id) / "blobs" / entry.etag
-        whole = path.is_file() and entry.size in (None, path.stat().st_size)
-        return path if whole else None
+        size = self.entries.get(name, Entry(None)).size
+        # The content may have come with another commit; its name in this one is made when it is fetched.
+        for path in (self.snapshot / name, self.blob(name)):
+            if path is not None and path.is_file() and size in (None, path.stat().st_size):
+                return path
+        return None
 
     def linked(self, name: str) -> bool:
         """Whether the file is whole and bears its name."""
@@ -107,6 +107,7 @@ def listed(name: str, revision: str) -> Repository:
     found = Repository(name, revision, info.sha, entries)
     listing = {file: (entry.size, entry.etag) for file, entry in sorted(entries.items())}
     write_atomically(found.kept / LISTING, json.dumps(listing))
+    write_atomically(_kept(name, REFS) / revision.replace("/", "--"), found.commit)
     return found
 
 
@@ -116,11 +117,19 @@ def _folder(name: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
 
 
+def _kept(name: str, subfolder: str) -> Path:
+    """A folder of ours beside the cache, where huggingface_hub finds it when the cache is to be cleaned."""
+    from huggingface_hub import cached_assets_path, constants
+
+    return cached_assets_path("prolepsis", namespace=name, subfolder=subfolder, assets_dir=constants.HF_ASSETS_CACHE)
+
+
 def _reference(name: str, revision: str) -> str | None:
-    try:
-        return (_folder(name) / "refs" / revision).read_text().strip() or None
-    except OSError:
-        return None
+    """The commit of a branch or tag: of the files in the cache, or else as the hub was last asked."""
+    for path in (_folder(name) / "refs" / revision, _kept(name, REFS) / revision.replace("/", "--")):
+        if path.is_file():
+            return path.read_text().strip() or None
+    return None
 
 
 def _is_commit(revision: str) -> bool:

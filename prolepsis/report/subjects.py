@@ -194,14 +194,12 @@ def open_subject(
         raise UserError(f"--claims-device {device} cannot be used: {str(error).splitlines()[0]}") from None
     if gathered is None:
         return kept_subject(source.id, device, getattr(torch, dtype))
-    subject = load_subject(str(gathered.model_folder), device, getattr(torch, dtype))
-    changes: dict[str, Any] = {"id": source.id, "published": source.published}
+    subject = load_subject(str(gathered.model), device, getattr(torch, dtype))
+    changes: dict[str, Any] = {"id": source.id, "published": source.published, "revision": gathered.revision}
     if source.pairs is not None:
         changes["pairs"] = find(source.pairs, source.base, screens)
     if source.tier == "gpu":
         changes["twin"] = IN_PLACE
-    if gathered.model.repository is not None:
-        changes["revision"] = gathered.model.repository.commit
     if gathered.transcoder is not None:
         changes["transcoder"] = _transcoder(gathered, subject)
     if source.task is not None:
@@ -213,10 +211,7 @@ def _transcoder(gathered: Gathered, subject: "Subject") -> "Transcoder":
     from prolepsis.hub.files import HubFiles
     from prolepsis.transcoder import Transcoder
 
-    part = gathered.transcoder
-    assert part is not None
-    if part.repository is None:
-        assert part.folder is not None
-        return Transcoder.open(part.folder, subject.n_layers, subject.d_model)
-    files = HubFiles(part.repository, online=gathered.online, lacking=gathered.lacking)
+    place = gathered.transcoder
+    assert place is not None
+    files = place if isinstance(place, Path) else HubFiles(place, online=gathered.online, lacking=gathered.lacking)
     return Transcoder.open(files, subject.n_layers, subject.d_model)
