@@ -13,10 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from prolepsis.errors import Untested, UserError
-from prolepsis.hub import gather
+from prolepsis.hub import gather, last_rows
 from prolepsis.hub.files import HubFiles
+from prolepsis.hub.last_rows import fetch_last, kept_bytes, kept_last
+from prolepsis.hub.ranges import header
+from prolepsis.hub.repository import listed
 from prolepsis.names import Feature
 from prolepsis.report.subjects import SubjectSource
 from prolepsis.transcoder import Transcoder
@@ -24,7 +28,7 @@ from tests.hub_server import Hub, etag
 from tests.test_hub_plan import PUBLISHED, SOURCE
 from tests.test_layouts import LAYERS as PER_LAYER
 from tests.test_layouts import WRITERS, random_layer
-from tests.test_transcoder import LAYERS, WIDTH, random_parts, written
+from tests.test_transcoder import FEATURES, LAYERS, WIDTH, random_parts, written
 
 ROOT = Path(__file__).parent.parent
 STEERED = (*PUBLISHED.sweep.suppress, PUBLISHED.sweep.inject)
@@ -83,6 +87,48 @@ def test_a_row_never_read_is_untested_offline() -> None:
     again = opened(SOURCE, ["published_spike"], online=False)
     assert again.rows(Feature(1, 3)).shape == (LAYERS - 1, WIDTH)
     assert "W_dec_1.safetensors" in untested(lambda: again.rows(Feature(1, 2)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_scan_keeps_the_rows_of_the_last_layer_alone(hub: Hub, tmp_path: Path, dtype: torch.dtype) -> None:
+    """Decoders of several target layers pass by once; what stays are the rows a scan reads, those of the file."""
+    whole = Transcoder.open(written(tmp_path / "mine", random_parts(3), dtype=dtype))
+    hub.add("o/clt", tmp_path / "mine")
+    transcoder = opened(SOURCE, ["dedicated_features"])
+    for layer in range(LAYERS):
+        assert torch.equal(transcoder.last_decoder(layer), whole.last_decoder(layer))
+    assert [len(hub.asked_for(f"W_dec_{layer}.safetensors")) for layer in (0, 1)] == [2, 2]  # its header, its values
+    home = tmp_path / "home"
+    assert {path.name for path in (home / "hub").rglob("W_*")} == {"W_dec_2.safetensors"}
+    assert "W_dec_0" in untested(lambda: transcoder.decoder(0, 1))
+    hub.requests.clear()
+    again = opened(SOURCE, ["dedicated_features"], online=False)
+    assert torch.equal(again.last_decoder(0), whole.last_decoder(0))
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "whole files"])
+@pytest.mark.parametrize("cut", [1, 100, 170, 230])
+def test_a_scan_goes_on_where_its_transfer_broke(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, ranges: bool, cut: int
+) -> None:
+    """After a broken transfer nothing bears the name of the rows; the next try asks for the rest, and has them all."""
+    monkeypatch.setattr(last_rows, "_TRIES", 1)
+    monkeypatch.setattr(last_rows, "_CHUNK", 16)
+    repository = listed("o/clt", "main")
+    size = kept_bytes(header(repository, "W_dec_0.safetensors"))
+    hub.ranges, hub.cut["W_dec_0.safetensors"] = ranges, cut
+    assert "run again" in untested(lambda: fetch_last(repository, "W_dec_0.safetensors"))
+    assert kept_last(repository, "W_dec_0.safetensors") is None
+    hub.requests.clear()
+    fetch_last(repository, "W_dec_0.safetensors")
+    kept = kept_last(repository, "W_dec_0.safetensors")
+    assert torch.equal(load_file(kept)["W_dec_0"], random_parts(0)["decoders"][0][:, -1])
+    assert size == FEATURES * WIDTH * 4
+    row, length = LAYERS * WIDTH * 4, len(hub.repos["o/clt"].files["W_dec_0.safetensors"])
+    ((_, span),) = hub.asked_for("W_dec_0.safetensors")
+    if ranges:
+        assert span.startswith(f"bytes={length - FEATURES * row + cut // row * row}-")
 
 
 def test_a_server_without_ranges_sends_whole_files(hub: Hub, tmp_path: Path) -> None:
@@ -150,7 +196,7 @@ def test_no_room_is_said_before_anything_is_transferred(hub: Hub, monkeypatch: p
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1 << 40, 1 << 40, 12 << 20))
     message = untested(lambda: gather(SOURCE, [], lambda _: None))
-    assert "are to be downloaded" in message
+    assert "are to be kept" in message
     assert "12 MiB" in message
     assert "HF_HOME" in message
     assert "model.safetensors" not in hub.sent

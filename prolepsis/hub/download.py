@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from prolepsis.errors import Untested
-from prolepsis.hub.planning import Part, RemoteFile, in_words, total
+from prolepsis.hub.last_rows import fetch_last
+from prolepsis.hub.planning import LAST, Part, RemoteFile, in_words, total
 from prolepsis.hub.refusals import plainly
 from prolepsis.hub.repository import Repository
 
@@ -21,28 +22,30 @@ _LARGE = 10 << 20
 
 
 def fetch(part: Part, tell: Callable[[str], None]) -> None:
-    """Bring the whole files of ``part`` here; ``tell`` is given every line about them before any of them comes.
+    """Bring the files of ``part`` here; ``tell`` is given every line about them before any of them comes.
 
-    A transfer that was cut short goes on where it stopped, and a file bears its name only once it is whole. Raises
-    Untested where the disk has no room for all of it, before anything is transferred, and what the hub refuses.
+    A transfer that was cut short goes on where it stopped, and a file bears its name only once it is whole. Single rows
+    are left to be read when they are wanted. Raises Untested where the disk has no room for all of it, before anything
+    is transferred, and what the hub refuses.
     """
     repository = part.place
     if isinstance(repository, Path):
         return
-    coming = [file for file in part.files if file.name in repository.entries and not repository.linked(file.name)]
-    if not coming:
-        return
+    whole = [file for file in part.files if file.name in repository.entries and not repository.linked(file.name)]
+    picked = [file for file in part.missing if file.name.endswith(LAST)]
     lacking = lack_of_room(part)
-    if lacking is not None:
+    if lacking is not None and (whole or picked):
         raise Untested(lacking)
-    for line in _announced(repository, [file for file in coming if not file.present]):
+    for line in _announced(repository, [file for file in (*whole, *picked) if not file.present]):
         tell(line)
     with plainly(repository.id, repository.asked), warnings.catch_warnings():
         # Of a full disk it would warn, which has been looked at before.
         warnings.simplefilter("ignore")
-        for number, file in enumerate(coming):
+        for number, file in enumerate(whole):
             # The first is asked for by the name of its branch, so that the cache knows which commit that is.
             _fetch(repository, file.name, repository.commit if number else repository.asked)
+        for file in picked:
+            fetch_last(repository, file.name.removesuffix(LAST))
 
 
 def lack_of_room(part: Part) -> str | None:
@@ -51,11 +54,11 @@ def lack_of_room(part: Part) -> str | None:
 
     cache = Path(constants.HF_HUB_CACHE)
     there = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
-    needed, free = total(part.missing), shutil.disk_usage(there).free
+    needed, free = total(part.missing, kept=True), shutil.disk_usage(there).free
     if not needed or needed + SPARE <= free:
         return None
     return (
-        f"{part.place}: {in_words(needed)} are to be downloaded and {in_words(SPARE)} stay free, but the disk of "
+        f"{part.place}: {in_words(needed)} are to be kept and {in_words(SPARE)} stay free, but the disk of "
         f"{cache} has {in_words(free)}; free space there or set HF_HOME to another disk"
     )
 
@@ -64,7 +67,9 @@ def _announced(repository: Repository, files: Sequence[RemoteFile]) -> list[str]
     if not files:
         return []
     largest = sorted(files, key=lambda file: -(file.size or 0))
-    lines = [f"downloading {in_words(total(files))} from {repository} ({len(files)} files):"]
+    kept = total(files, kept=True)
+    part = "" if kept == total(files) else f", of which {in_words(kept)} are kept"
+    lines = [f"downloading {in_words(total(files))} from {repository} ({len(files)} files){part}:"]
     lines += [f"  {file.name}  {in_words(file.size or 0)}" for file in largest[:_NAMED]]
     if len(files) > _NAMED:
         lines.append(f"  {len(files) - _NAMED} smaller ones  {in_words(total(largest[_NAMED:]))}")

@@ -1,4 +1,4 @@
-"""A transcoder of a repository, as far as it is here: whole files from the cache, single rows by ranges."""
+"""A transcoder of a repository, as far as it is here: whole files from the cache, rows of others."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from prolepsis.errors import Untested
 from prolepsis.hub import ranges
+from prolepsis.hub.last_rows import kept_last
 from prolepsis.hub.planning import in_words
 from prolepsis.hub.repository import Repository
 from prolepsis.layouts.files import Files, Shapes, header, read
@@ -54,15 +55,30 @@ class HubFiles(Files):
     def read(self, name: str, tensor: str, dtype: torch.dtype, index: Any = slice(None)) -> Tensor:
         if self.repository.linked(name):
             return read(self.folder / name, tensor, dtype, index)
-        row = ranges.kept_row(self.repository, name, tensor, index) if isinstance(index, int) else None
-        if row is None and self._ranges and isinstance(index, int):
+        if isinstance(index, int):
+            path = ranges.kept_row(self.repository, name, tensor, index) or self._row(name, tensor, index)
+            index = slice(None)
+        else:
+            path = self._last(name, tensor, index)
+            index = index[0] if isinstance(index, tuple) else index
+        if path is None:
+            raise self._not_here(name)
+        return read(path, tensor, dtype, index)
+
+    def _row(self, name: str, tensor: str, index: int) -> Path | None:
+        if self._ranges:
             try:
-                row = ranges.row(self.repository, name, tensor, index)
+                return ranges.row(self.repository, name, tensor, index)
             except ranges.NoRangesError:
                 self._ranges = False
-        if row is None:
-            raise self._not_here(name)
-        return read(row, tensor, dtype)
+        return None
+
+    def _last(self, name: str, tensor: str, index: Any) -> Path | None:
+        """The rows of the last target layer, where they are asked for and kept."""
+        about = ranges.kept_header(self.repository, name)
+        if about is None or not isinstance(index, tuple) or index[1] != about.tensors[tensor]["shape"][1] - 1:
+            return None
+        return kept_last(self.repository, name)
 
     def _asked(self, name: str) -> ranges.Header | None:
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prolepsis.errors import Untested, UserError
 from prolepsis.hub import ranges
+from prolepsis.hub.last_rows import kept_bytes, kept_last
 from prolepsis.hub.needs import Needs, needs, published_features
 from prolepsis.hub.repository import Repository, cached, listed
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from prolepsis.names import Feature
     from prolepsis.report.subjects import SubjectSource
 
+LAST = " last rows"
+"""What stands behind the name of a file of whose decoders only those rows are kept."""
 MAIN = "main"
 """The branch that is read where no revision is pinned."""
 _BESIDE_WEIGHTS = re.compile(
@@ -29,7 +32,8 @@ _PER_LAYER = re.compile(r"(?:.*layer_(\d+)\.safetensors|(?:.*/)?layer_(\d+)/(?:.
 class RemoteFile:
     """A file that is needed, and whether it is here; ``size`` in bytes, None where the hub was never asked.
 
-    A ``name`` such as ``W_dec_22.safetensors row 10243`` is a single row, which alone is read of its file.
+    A ``name`` such as ``W_dec_22.safetensors row 10243`` is a single row, which alone is read of its file. Of one such
+    as ``W_dec_0.safetensors last rows`` all is transferred, but no more than ``kept`` bytes stay on the disk.
     """
 
     repo: str
@@ -37,6 +41,7 @@ class RemoteFile:
     name: str
     size: int | None
     present: bool
+    kept: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,9 @@ class Plan:
         return total(self.missing)
 
 
-def total(files: Collection[RemoteFile]) -> int:
-    """The bytes of ``files`` whose size is known."""
-    return sum(file.size or 0 for file in files)
+def total(files: Iterable[RemoteFile], *, kept: bool = False) -> int:
+    """The bytes of ``files`` whose size is known: those that are transferred, or those that are kept."""
+    return sum((file.size if file.kept is None or not kept else file.kept) or 0 for file in files)
 
 
 def plan(source: "SubjectSource", experiments: Collection[str], online: bool) -> Plan:
@@ -200,14 +205,20 @@ def _indexed(repository: Repository, index: str) -> list[str]:
 def _transcoder_files(
     repository: Repository, wanted: Needs, features: Collection["Feature"], online: bool
 ) -> Iterator[RemoteFile]:
-    """Whole files where all of a layer is read, single rows where it is not."""
+    """Whole files of encoders, rows of the last target layer of decoders, and single rows.
+
+    Where the server sends whole files only, these are the files of the layers that are read.
+    """
     layers = _layers(repository)
     whole = {"config.yaml"} & repository.entries.keys()
+    parts: list[RemoteFile] = []
     for encoder, decoder in layers.values():
         archive = encoder.endswith(".npz")
         whole |= {encoder} if wanted.encoders or archive else set()
-        whole |= {decoder} if wanted.decoders or archive else set()
-    rows = []
+        if wanted.decoders or archive:
+            part = None if encoder == decoder else _last_rows(repository, decoder, online)
+            whole |= {decoder} if part is None else set()
+            parts += [part] if part else []
     for feature in features if wanted.published else ():
         if feature.layer not in layers:
             raise UserError(f"{repository}: has no layer {feature.layer} to read {feature} of; choose another one")
@@ -215,23 +226,41 @@ def _transcoder_files(
         if decoder in whole or repository.linked(decoder):
             whole.add(decoder)
             continue
-        try:
-            rows.append(_row(repository, decoder, feature, online))
-        except ranges.NoRangesError:
-            whole |= {encoder, decoder}
+        part = _row(repository, decoder, feature, online)
+        whole |= {encoder, decoder} if part is None else set()
+        parts += [part] if part else []
     yield from (_file(repository, name) for name in sorted(whole))
-    yield from (row for row in rows if not row.name.startswith(tuple(whole)))
+    yield from parts
 
 
-def _row(repository: Repository, decoder: str, feature: "Feature", online: bool) -> RemoteFile:
-    about = ranges.header(repository, decoder) if online else ranges.kept_header(repository, decoder)
-    name = f"{decoder} row {feature.index}"
+def _last_rows(repository: Repository, decoder: str, online: bool) -> RemoteFile | None:
+    """The rows of the last target layer of a decoder file, None where the whole file is to be here, or is."""
+    about = _header(repository, decoder, online)
+    kept = None if about is None else kept_bytes(about)
+    if kept is None or repository.linked(decoder):
+        return None
+    size, present = repository.entries[decoder].size, kept_last(repository, decoder) is not None
+    return RemoteFile(repository.id, repository.commit, decoder + LAST, size, present, kept)
+
+
+def _header(repository: Repository, name: str, online: bool) -> ranges.Header | None:
+    """The header of a file as far as it can be had without the file."""
+    try:
+        return ranges.header(repository, name) if online else ranges.kept_header(repository, name)
+    except ranges.NoRangesError:
+        return None
+
+
+def _row(repository: Repository, decoder: str, feature: "Feature", online: bool) -> RemoteFile | None:
+    """The row of one feature, None where its whole file is to be here."""
+    about = _header(repository, decoder, online)
     if about is None:
-        return RemoteFile(repository.id, repository.commit, name, None, present=False)
+        return None
     tensor = about.decoder()
     if tensor is None or feature.index >= about.tensors[tensor]["shape"][0]:
         raise UserError(f"{repository}/{decoder}: has no row for {feature}; choose another transcoder")
     kept = ranges.kept_row(repository, decoder, tensor, feature.index)
+    name = f"{decoder} row {feature.index}"
     return RemoteFile(repository.id, repository.commit, name, about.row_bytes(tensor), present=kept is not None)
 
 

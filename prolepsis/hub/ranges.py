@@ -93,10 +93,15 @@ def row(repository: Repository, name: str, tensor: str, index: int) -> Path:
         values = _read(repository, name, begin, begin + size)
         if len(values) != size:
             raise UserError(f"{repository}/{name}: truncated before row {index} of {tensor}; choose another revision")
-        small = {tensor: {"dtype": about["dtype"], "shape": about["shape"][1:], "data_offsets": [0, size]}}
-        text = json.dumps(small).encode()
-        _keep(path, len(text).to_bytes(8, "little") + text + values)
+        _keep(path, small_file(found, tensor, about["shape"][1:], size) + values)
     return path
+
+
+def small_file(header: Header, tensor: str, shape: list[int], size: int) -> bytes:
+    """What stands before the values in a safetensors file that holds nothing but a part of ``tensor``."""
+    about = {"dtype": header.tensors[tensor]["dtype"], "shape": shape, "data_offsets": [0, size]}
+    text = json.dumps({tensor: about}).encode()
+    return len(text).to_bytes(8, "little") + text
 
 
 def _header_path(repository: Repository, name: str) -> Path:
@@ -114,33 +119,31 @@ def _keep(path: Path, content: bytes) -> None:
 
 def _read(repository: Repository, name: str, begin: int, end: int) -> bytes:
     """Bytes [begin, end) of a file, fewer where the file ends before."""
-    from huggingface_hub import hf_hub_url
+    with plainly(repository.id, repository.asked), response_to(repository, name, begin, end) as response:
+        if response.status_code != 206:
+            raise NoRangesError
+        content: bytes = response.content if hasattr(response, "raw") else response.read()
+        return content
+
+
+@contextmanager
+def response_to(repository: Repository, name: str, begin: int, end: int) -> Iterator[Any]:
+    """The answer to a GET of bytes [begin, end), its body not read yet: a server without ranges sends the whole file.
+
+    The status is 206 for the range and 200 for the whole file; others raise what huggingface_hub makes of them.
+    """
+    from huggingface_hub import constants, hf_hub_url
 
     utils: Any = import_module("huggingface_hub.utils")
     url = hf_hub_url(repository.id, name, revision=repository.commit)
     # Without compression: a range of a compressed body would be bytes of that.
     headers = {**utils.build_hf_headers(), "Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
-    with plainly(repository.id, repository.asked), _response(url, headers) as response:
-        utils.hf_raise_for_status(response)
-        if response.status_code != 206:
-            raise NoRangesError
-        content: bytes = response.content if hasattr(response, "raw") else response.read()
-        if not response.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
-            raise NoRangesError
-        return content
-
-
-@contextmanager
-def _response(url: str, headers: dict[str, str]) -> Iterator[Any]:
-    """The answer to a GET whose body is read only when it is asked for: a whole file can be gigabytes."""
-    from huggingface_hub import constants
-
-    session = import_module("huggingface_hub.utils").get_session()
-    timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+    session, timeout = utils.get_session(), constants.HF_HUB_DOWNLOAD_TIMEOUT
     # Up to 0.36 huggingface_hub speaks through requests, from 1.0 on through httpx.
     if hasattr(session, "stream"):
-        with session.stream("GET", url, headers=headers, timeout=timeout) as response:
-            yield response
+        opened = session.stream("GET", url, headers=headers, timeout=timeout)
     else:
-        with session.get(url, headers=headers, timeout=timeout, stream=True) as response:
-            yield response
+        opened = session.get(url, headers=headers, timeout=timeout, stream=True)
+    with opened as response:
+        utils.hf_raise_for_status(response)
+        yield response
