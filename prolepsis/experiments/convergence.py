@@ -253,25 +253,29 @@ def critical_strength(subject: Subject) -> Measurement:
     """The published critical strength: the least at which the contrast is not absorbed any more, with its control arms.
 
     It is written at the deepest layer that absorbs in most pairs of the other half. What is absorbed at every strength
-    gets one step more than the largest. Arm: ``passive dilution`` (the same where the contrast is carried unchanged).
+    gets one step more than the largest. Arms: ``passive dilution`` (the same where the contrast is carried unchanged),
+    ``random direction`` and ``covariance-matched noise`` of equal norm, at the same layer.
     """
     start = time.perf_counter()
     found = once(subject, converge)
-    values, carried = {}, {}
+    values: dict[str, dict[str, float]] = {arm: {} for arm in (*ARMS, "passive dilution")}
     for pair, layer in found.tested(found.deepest_absorbing):
-        clean, contrast = found.runs.clean(pair.recipient), contrast_of(found.runs, pair, layer)
-        edited = last_rows(clean, [*dosed(clean, layer, contrast), []])[layer:]
-        values[pair.id] = _critical(edited[:, :-1], edited[:, -1])
-        shifted = torch.stack([edited[:, -1] + s * contrast for s in STRENGTHS], dim=1)  # [o, strengths, d]
-        carried[pair.id] = _critical(shifted, edited[:, -1])
+        clean, deviations = found.runs.clean(pair.recipient), found.deviations(pair, layer)
+        rows = [row for vector in deviations.values() for row in dosed(clean, layer, vector)]
+        edited = last_rows(clean, [*rows, []])[layer:]
+        base, doses = edited[:, -1], edited[:, :-1].reshape(len(edited), len(deviations), len(STRENGTHS), -1)
+        for arm, row in zip(deviations, doses.unbind(1), strict=True):
+            values[arm][pair.id] = _critical(row, base)
+        shifted = torch.stack([base + s * deviations["contrast"] for s in STRENGTHS], dim=1)  # [o, strengths, d]
+        values["passive dilution"][pair.id] = _critical(shifted, base)
     return measurement_of(
         found,
         "critical_strength",
         "contrastive distances",
-        filled(found, values),
-        {"passive dilution": filled(found, carried)},
+        filled(found, values["contrast"]),
+        {arm: filled(found, values[arm]) for arm in ("passive dilution", *ARMS[1:])},
         start=start,
-        detectable=tuple(values),
+        detectable=tuple(values["contrast"]),
         parameters={"strengths": list(STRENGTHS), "layer": "deepest absorbing one of the other half"},
         detail={"layers": {f"half {half}": layer for half, layer in found.deepest_absorbing.items()}},
     )

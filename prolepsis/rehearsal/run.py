@@ -133,13 +133,18 @@ def _untested(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
     return {reason: tuple(sorted(ids)) for reason, ids in reasons.items()}
 
 
-def _faults(report: Mapping[str, Any], log: Path) -> list[str]:
+def supported_by_nothing(rows: Iterable[Row]) -> list[str]:
+    """A line for every row that says something of what was learned and is supported where nothing was."""
     experiments = {claim.key: claim.experiment for claim in ledger.load(ROOT / "claims" / "ledger.toml")}
-    faults = [
+    return [
         f"{row['id']} ({row['variant']}) is supported on random weights: {row['reason']}"
-        for row in report["claims"]
+        for row in rows
         if row["verdict"] == "supported" and experiments[row["id"], row["variant"]] not in WITHOUT_WEIGHTS
     ]
+
+
+def _faults(report: Mapping[str, Any], log: Path) -> list[str]:
+    faults = supported_by_nothing(report["claims"])
     if not report["run"]["complete"]:
         faults.append(f"the run did not come through; {_last_line(log)}; all of it is in {log}")
     return faults

@@ -1,0 +1,165 @@
+"""The dress rehearsal: real shapes and files, tokens where the paper's stand, and a run on what is written."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from prolepsis.loading import load_subject
+from prolepsis.names import Feature
+from prolepsis.published import Published
+from prolepsis.rehearsal.__main__ import main
+from prolepsis.rehearsal.checkpoints import write_model, write_transcoder
+from prolepsis.rehearsal.presets import preset_table, published_layers, scaled_table, write_preset
+from prolepsis.rehearsal.run import supported_by_nothing
+from prolepsis.rehearsal.shapes import GIB, SHAPES, Shape, scaled
+from prolepsis.rehearsal.tensor_files import Stored, overwrite_row, write_tensors
+from prolepsis.rehearsal.tokenizer import TASK, write_tokenizer
+from prolepsis.report.subjects import read_presets
+from prolepsis.transcoder import Transcoder
+
+SMALL = {preset: scaled(shape, 0.01) for preset, shape in SHAPES.items()}
+PAPER_GIB = {"gemma-2-2b-426k": (26.5, 1.83), "gemma-2-2b-2.5m": (159, 10.97), "llama-3.2-1b-524k": (19.0, 2.0)}
+"""Sizes of the transcoders' files in all, and of the first decoder file."""
+
+
+@pytest.mark.parametrize("preset", SHAPES)
+def test_real_shapes_have_the_real_sizes(preset: str) -> None:
+    """Files of the shapes written down here are as large as those of the repositories."""
+    shape, (total, first) = SHAPES[preset], PAPER_GIB[preset]
+    assert shape.transcoder_bytes() / GIB == pytest.approx(total, rel=0.005)
+    assert shape.decoder_bytes(0) / GIB == pytest.approx(first, rel=0.005)
+
+
+@given(rows=st.integers(1, 9), middle=st.integers(1, 4), last=st.none() | st.integers(1, 4), seed=st.integers(0, 99))
+def test_written_piece_by_piece_is_written_whole(
+    tmp_path_factory: pytest.TempPathFactory, rows: int, middle: int, last: int | None, seed: int
+) -> None:
+    """What the safetensors library reads is what was drawn, zeros where nothing was, and a row put in afterwards."""
+    path = tmp_path_factory.mktemp("tensors") / "some.safetensors"
+    kept = middle if last is None else min(last, middle)
+    values = torch.randn(rows, kept, 3, generator=torch.Generator().manual_seed(seed))
+    first = Stored((2,), lambda start, stop: torch.arange(start, stop).float())
+    write_tensors(
+        path,
+        {"a": first, "b": Stored((rows, middle, 3), lambda i, j: values[i:j], last=None if last is None else kept)},
+    )
+    found = load_file(path)
+    expected = torch.zeros(rows, middle, 3, dtype=torch.bfloat16)
+    expected[:, middle - kept :] = values.bfloat16()
+    assert torch.equal(found["b"], expected)
+    assert found["a"].tolist() == [0, 1]
+    overwrite_row(path, "b", rows - 1, torch.ones(middle, 3))
+    expected[rows - 1] = 1
+    assert torch.equal(load_file(path)["b"], expected)
+
+
+@pytest.mark.parametrize("preset", SHAPES)
+def test_published_sites_and_tokens_are_where_the_paper_has_them(preset: str, tmp_path: Path) -> None:
+    """Published sites hold the tokens of the preset, ids are the paper's, and words of the task are one token."""
+    tokenizer = _tokenizer(SMALL[preset], tmp_path)
+    published = Published.of(preset_table(preset)["published"])
+    for steering in published.routing:
+        tokens = tokenizer(steering.prompt)["input_ids"]
+        assert tokenizer.decode([tokens[steering.site]]) == steering.at
+    sweep = tokenizer(f"{published.sweep.prompt} ")["input_ids"]
+    assert published.sweep.site in (None, len(sweep) - 1)
+    for steering in (published.sweep, *published.routing):
+        (word,) = tokenizer(f" {steering.word}", add_special_tokens=False)["input_ids"]
+        assert steering.token in (None, word)
+    groups = json.loads(TASK.read_text())["groups"].values()
+    assert all(len(tokenizer(f" {w}", add_special_tokens=False)["input_ids"]) == 1 for group in groups for w in group)
+    assert len(tokenizer) == SMALL[preset].n_vocab
+
+
+@pytest.mark.parametrize("preset", ["gemma-2-2b-426k", "llama-3.2-1b-524k"])
+def test_tokens_are_text_again(preset: str, tmp_path: Path) -> None:
+    """A text comes back from its tokens letter by letter, also what the vocabulary has no word for."""
+    tokenizer = _tokenizer(SMALL[preset], tmp_path)
+    text = "It's 12 o'clock,\nÅsa said <strong>xqzt</strong>.\n\n The end "
+    assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
+
+
+@pytest.mark.parametrize("preset", SHAPES)
+def test_a_scaled_preset_names_what_is_there(preset: str, tmp_path: Path) -> None:
+    """Every feature and head of a preset moved to a smaller model is there, and no two have become one."""
+    shape, real = SMALL[preset], preset_table(preset)
+    write_preset(scaled_table(shape), tmp_path / "preset.toml")
+    (source,) = read_presets(tmp_path / "preset.toml")
+    moved, whole = source.published, Published.of(real["published"])
+    assert moved is not None
+    assert len(_features(moved)) == len(_features(whole))
+    assert all(f.layer < shape.n_layers and f.index < shape.n_features for f in _features(moved))
+    assert [len(each.heads) for each in moved.routing] == [len(each.heads) for each in whole.routing]
+    assert published_layers(tomllib.loads((tmp_path / "preset.toml").read_text())) == {
+        f.layer for f in _features(moved)
+    }
+
+
+def test_a_preset_stands_in_the_place_of_the_bundled_one(tmp_path: Path) -> None:
+    """A subject of a preset file that has a bundled preset's id is what that id means in the run."""
+    from prolepsis.report.subjects import known_subjects
+
+    write_preset(scaled_table(SMALL["llama-3.2-1b-524k"]), tmp_path / "preset.toml")
+    ours = known_subjects(None, None, None, None, tmp_path)
+    theirs = known_subjects("preset.toml", None, None, None, tmp_path)
+    assert {name for name in ours if ours[name] != theirs[name]} == {"llama-3.2-1b-524k"}
+    assert theirs["llama-3.2-1b-524k"].base == tmp_path
+
+
+@pytest.mark.parametrize("thresholds", [False, True])
+def test_what_is_written_is_loaded_as_real_files_are(thresholds: bool, tmp_path: Path) -> None:
+    """Shards, tokenizer and transcoder load and pass every check, and of a sparse one the last rows are there."""
+    shape = SMALL["gemma-2-2b-2.5m"]
+    write_model(shape, tmp_path / "model", "cpu")
+    write_transcoder(shape, tmp_path / "clt", tmp_path / "model", "cpu", {13}, thresholds=thresholds)
+    assert len(list((tmp_path / "model").glob("model-*.safetensors"))) == shape.shards
+    subject = load_subject(str(tmp_path / "model"))
+    transcoder = Transcoder.open(tmp_path / "clt", subject.n_layers, subject.d_model)
+    assert (subject.n_vocab, transcoder.n_features) == (shape.n_vocab, shape.n_features)
+    assert transcoder.activation == ("jumprelu" if thresholds else "relu")
+    assert transcoder.decoder(3, 13).norm(dim=-1).min() > 0.5
+    assert transcoder.rows(Feature(3, 0))[:-1].count_nonzero() == 0
+    acts = transcoder.encode(0, torch.randn(64, shape.width, generator=torch.Generator().manual_seed(0)))
+    assert 0 < float((acts > 0).float().mean()) < 0.02
+
+
+def test_the_scaled_rehearsal_comes_through(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the paper printed is asked of written checkpoints, offline, and nothing learned is supported."""
+    figures = tmp_path / "figures.json"
+    options = ["--preset", "gemma-2-2b-426k", "--scale", "0.01", "--json", str(figures), "-k", "recorded or discovery"]
+    assert main([*options, "--folder", str(tmp_path / "work")]) == 0, capsys.readouterr().out
+    (found,) = json.loads(figures.read_text())["rehearsals"]
+    families = {family["name"]: family for family in found["families"]}
+    assert set(families) == {"recorded", "discovery"}
+    assert all(family["taken"]["seconds"] > 0 for family in families.values())
+    assert found["loading"]["seconds"] > 0
+    assert "supported" not in found["verdicts"]
+    assert sorted(found["untested"].values())
+
+
+def test_a_supported_row_is_a_fault() -> None:
+    """A claim about what was learned may not be supported on random weights; one about the configuration may."""
+    rows = [
+        {"id": claim, "variant": "published", "verdict": verdict, "reason": "so it is"}
+        for claim, verdict in (("B01", "supported"), ("B02", "vacuous"), ("S02g", "supported"))
+    ]
+    assert supported_by_nothing(rows) == ["B01 (published) is supported on random weights: so it is"]
+
+
+def _tokenizer(shape: Shape, folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    write_tokenizer(shape, folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def _features(published: Published) -> set[Feature]:
+    found = {f for each in (published.sweep, *published.routing) for f in (*each.suppress, each.inject)}
+    return found | ({published.correction.feature} if published.correction else set())
