@@ -166,8 +166,24 @@ class Subject:
         return transcoder.encode(layer, read)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of ``text``, BOS first."""
-        return [int(token) for token in self.tokenizer(text)["input_ids"]]
+        """Token ids of ``text``, BOS first, also where the tokenizer does not put it there.
+
+        In a tokenizer without BOS the token for padding or for the end of a text stands in for it: position 0 draws
+        attention whatever it holds, and must not hold a word. Raises UserError for a tokenizer with none of these.
+        """
+        tokens = [int(token) for token in self.tokenizer(text)["input_ids"]]
+        return tokens if tokens[:1] == [self._first_id] else [self._first_id, *tokens]
+
+    @cached_property
+    def _first_id(self) -> int:
+        for name in ("bos_token_id", "pad_token_id", "eos_token_id"):
+            found = getattr(self.tokenizer, name, None)
+            if found is not None:
+                return int(found)
+        raise UserError(
+            f"{self.id}: its tokenizer has no BOS token, and none for padding or the end of a text to stand in for it; "
+            "add bos_token to its tokenizer_config.json"
+        )
 
     def word_id(self, word: str) -> int:
         """Token id of ``word`` with a leading space, else without; raises UserError when neither is one token."""

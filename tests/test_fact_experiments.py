@@ -365,7 +365,7 @@ def test_people_have_names_that_the_barrier_hides() -> None:
 class Words:
     """A tokenizer that gives every word, and every line break, a token of its own."""
 
-    unk_token_id = 0
+    unk_token_id, bos_token_id = 0, 1
 
     def __init__(self) -> None:
         self.ids: dict[str, int] = {}

@@ -2,13 +2,18 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaForCausalLM
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from prolepsis.engine import clean_run
 from prolepsis.errors import UserError
@@ -138,6 +143,41 @@ def test_a_word_has_to_be_one_token() -> None:
     assert subject.word_id("cat") == subject.encode("cat")[-1]
     with pytest.raises(UserError, match="'zebra' is not one token"):
         subject.word_id("zebra")
+
+
+WORDS = {"<pad>": 0, "<bos>": 1, "<end>": 2, "<unk>": 3, "cat": 4, "zebra": 5}
+
+
+@pytest.mark.parametrize(
+    ("special", "added", "first"),
+    [
+        ({"bos_token": "<bos>"}, "<bos>", 1),
+        ({"bos_token": "<bos>", "pad_token": "<pad>"}, None, 1),
+        ({"pad_token": "<pad>", "eos_token": "<end>"}, None, 0),
+        ({"eos_token": "<end>"}, None, 2),
+    ],
+)
+def test_a_prompt_begins_with_bos_or_what_stands_in(special: dict[str, str], added: str | None, first: int) -> None:
+    """BOS comes first and once, whether or not the tokenizer puts it there; without BOS padding or an end stand in."""
+    subject = replace(tiny_subject("qwen3"), tokenizer=word_tokenizer(special, added))
+    assert subject.encode("cat zebra") == [first, 4, 5]
+    assert subject.encode("") == [first]
+
+
+def test_a_tokenizer_with_no_first_token_is_refused() -> None:
+    """Where nothing could stand at position 0, one line says what to add."""
+    subject = replace(tiny_subject("qwen3"), tokenizer=word_tokenizer({}, None))
+    with pytest.raises(UserError, match=r"no BOS token.*add bos_token to its tokenizer_config\.json"):
+        subject.encode("cat")
+
+
+def word_tokenizer(special: dict[str, str], added: str | None) -> Any:
+    """A token per word, ``added`` before them; ``special`` names what else the tokenizer has."""
+    words = Tokenizer(WordLevel(WORDS, unk_token="<unk>"))
+    words.pre_tokenizer = WhitespaceSplit()
+    if added is not None:
+        words.post_processor = TemplateProcessing(single=f"{added} $A", special_tokens=[(added, WORDS[added])])
+    return PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", **special)
 
 
 def test_a_prompt_has_to_fit() -> None:
