@@ -32,7 +32,8 @@ class Subject:
     ``twin`` refers to the untrained subject of the same configuration, ``same_behaviour`` to one that behaves alike by
     another mechanism; both by the id or the folder of a control subject. ``ladder`` refers likewise to the subjects, of
     several depths and this one among them, that were made alike. ``published`` is what the paper ran on this model,
-    ``pairs`` a data set of facts it is asked in place of those of its task.
+    ``pairs`` a data set of facts it is asked in place of those of its task, ``transcoder_from`` who publishes a
+    transcoder for it where it has none.
     ``memo`` keeps what has been measured on this subject for as long as it is held.
     """
 
@@ -48,6 +49,7 @@ class Subject:
     revision: str | None = None
     published: Published | None = None
     pairs: Counterfactuals | None = None
+    transcoder_from: str | None = None
     family: Family = field(init=False)
     memo: dict[str, Any] = field(init=False, default_factory=dict)
     _word_ids: dict[str, int] = field(init=False, default_factory=dict)
@@ -215,5 +217,6 @@ class Subject:
 def transcoder_of(subject: Subject) -> Transcoder:
     """The subject's transcoder; raises Untested when it has none, since other claims can do without."""
     if subject.transcoder is None:
-        raise Untested(f"{subject.id}: it has no transcoder; give one with --claims-transcoder or in a preset")
+        source = f" (one is published by {subject.transcoder_from})" if subject.transcoder_from else ""
+        raise Untested(f"{subject.id}: it has no transcoder; give one{source} with --claims-transcoder or in a preset")
     return subject.transcoder

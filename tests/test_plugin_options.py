@@ -36,7 +36,7 @@ def test_an_unknown_subject_is_refused(project: ClaimsProject, workers: tuple[st
     assert result.ret == 4
     (line,) = [line for line in result.errlines if line]
     assert line.startswith("ERROR: no subject 'plannner': not a folder, and not among ")
-    assert "gemma-3-27b, improviser, " in line
+    assert "gpt-oss-20b, improviser, " in line
     assert "planner, planner-untrained, " in line
 
 
@@ -48,12 +48,25 @@ def test_a_folder_cannot_take_a_bundled_id(project: ClaimsProject) -> None:
     result.stderr.fnmatch_lines(["ERROR: mine/planner: the subject id 'planner' is taken*"])
 
 
+def unasked_presets() -> list[str]:
+    """The presets a run meets without naming them."""
+    return [source.id for source in read_presets(PRESETS) if not source.on_request]
+
+
+def test_a_preset_on_request_is_met_where_it_is_named(project: ClaimsProject) -> None:
+    """A preset on request takes part when --claims-subject names it, and in no other run."""
+    (asked, *_) = [source.id for source in read_presets(PRESETS) if source.on_request]
+    project.run(subjects=(asked,)).assert_outcomes(skipped=3)
+    assert subjects_of(project) == [asked]
+    assert asked not in unasked_presets()
+
+
 def test_without_options_every_bundled_subject_is_met(project: ClaimsProject) -> None:
-    """A plain run meets each bundled subject and each preset."""
+    """A plain run meets each bundled subject, and each preset that is not there on request."""
     project.pytester.runpytest_inprocess("claims", "-m", "not gpu")
     assert len(subjects_of(project)) == 26
     project.pytester.runpytest_inprocess("claims")
-    assert len(subjects_of(project)) == 26 + len(read_presets(PRESETS))
+    assert len(subjects_of(project)) == 26 + len(unasked_presets())
 
 
 @WORKERS
@@ -68,7 +81,7 @@ def test_claims_model_and_transcoder(project: ClaimsProject, workers: tuple[str,
     assert subject["model"] == str(project.path / "weights/my-model")
     assert subject["transcoder"] == str(project.path / "weights/clt")
     project.run(*options, "-m", "gpu", *workers, subjects=()).assert_outcomes(
-        passed=3, skipped=3 * len(read_presets(PRESETS))
+        passed=3, skipped=3 * len(unasked_presets())
     )
 
 
@@ -256,7 +269,7 @@ def test_a_name_that_is_no_repository_is_refused(tmp_path: Path) -> None:
 
 def test_the_paper_has_three_presets() -> None:
     """The presets name the three models and transcoders of the paper, with the transcoders' sizes and licence pages."""
-    sources = [source for source in read_presets(PRESETS) if source.transcoder]
+    sources = [source for source in read_presets(PRESETS) if source.transcoder and not source.on_request]
     assert [source.id for source in sources] == ["gemma-2-2b-426k", "gemma-2-2b-2.5m", "llama-3.2-1b-524k"]
     assert all(s.licence and s.transcoder_gib and s.tier == "gpu" for s in sources)
 

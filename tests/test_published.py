@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from prolepsis.errors import UserError
+from prolepsis.errors import Untested, UserError
 from prolepsis.experiments import families
 from prolepsis.loading import load_subject
 from prolepsis.names import Feature, Head
 from prolepsis.published import Published
 from prolepsis.report.subjects import PRESETS, open_subject, read_presets
+from prolepsis.subject import transcoder_of
 from tests.published_subjects import PLAIN, PRESET, PROMPT, plain_run, probability_of, published_subject, rows_of
 
 
@@ -35,6 +36,17 @@ def test_a_protocol_is_read_field_by_field(tmp_path: Path) -> None:
     assert (found.correction.first, found.correction.steps, str(found.correction.feature)) == (2, 4, "L0:4")
     assert found.recurring == ()
     assert Published.of(PLAIN).recurring == (Head(2, 1), Head(3, 1))
+
+
+def test_who_publishes_a_transcoder_is_said(tmp_path: Path) -> None:
+    """A model named without a transcoder is measured without, and the reason says where one is to be had."""
+    folder = Path(__file__).parent.parent / "fixtures" / "organisms" / "free-1"
+    path = tmp_path / "mine.toml"
+    path.write_text(f'[[subject]]\nid = "mine"\nmodel = "{folder}"\ntranscoder_from = "someone"\n')
+    subject = open_subject(read_presets(path)[0], "cpu", "float32")
+    assert families.experiment("layer_count")(subject).values
+    with pytest.raises(Untested, match=r"give one \(one is published by someone\) with --claims-transcoder"):
+        transcoder_of(subject)
 
 
 def test_the_papers_protocols_are_those_it_prints() -> None:

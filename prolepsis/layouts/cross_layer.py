@@ -5,7 +5,7 @@
 [F, L - l, d]; row ``j`` writes layer ``l + j``).
 
 A variant has no biases, and beside each decoder the norms ``W_dec_norm_{l}`` [F]. Its features compete for a top k over
-all layers; the files do not say how the norms enter, so its decoders can be used and its encoders cannot.
+all layers; the files say neither k nor how the norms enter, so its decoders can be used and its encoders cannot.
 """
 
 import re
@@ -55,8 +55,8 @@ class CrossLayer(Layout):
     def encoder(self, layer: int) -> Encoder:
         if self.activation == "top-k":
             raise UserError(
-                f"{self.files}: its features compete for a top k over all layers by a rule its files do not state; "
-                "only its decoders can be used"
+                f"{self.files}: its features compete for a top k over all layers, and its files say neither k nor how "
+                "decoder norms enter; only its decoders can be used"
             )
         return Encoder(
             self._read(layer, "W_enc"),

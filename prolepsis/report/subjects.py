@@ -33,7 +33,8 @@ class SubjectSource:
     neither, and a ``recording`` stands for a model that is not there. Revisions pin a branch, tag or commit of a
     repository. Sizes are what a download takes, in GiB; ``licence`` is the page where its terms are accepted,
     ``published`` what the paper ran on it, ``pairs`` a data set of counterfactual pairs: a file, a folder or a Hugging
-    Face repository.
+    Face repository. ``transcoder_from`` is who publishes a transcoder for a model that is named without one. What is
+    there ``on_request`` is met where it is named alone.
     """
 
     id: str
@@ -50,6 +51,8 @@ class SubjectSource:
     recording: Recording | None = None
     published: Published | None = None
     pairs: str | None = None
+    transcoder_from: str | None = None
+    on_request: bool = False
 
 
 PAPER = SubjectSource(id="paper", tier="arithmetic")
@@ -98,12 +101,12 @@ def known_subjects(
 def select_subjects(
     known: Mapping[str, SubjectSource], refs: Sequence[str], named: Sequence[str], here: Path
 ) -> tuple[SubjectSource, ...]:
-    """The subjects of a run: all of ``known``, or those in ``named`` when ``refs`` (ids or folders) are given.
+    """The subjects of a run: those in ``named`` when ``refs`` (ids or folders) are given, else all not on request.
 
     Raises UserError for a reference that is neither an id nor a folder, and lists the ids.
     """
     if not refs:
-        return tuple(known.values())
+        return tuple(source for source in known.values() if not source.on_request)
     chosen: dict[str, SubjectSource] = {}
     for ref in named:
         source = known.get(ref)
@@ -136,6 +139,7 @@ def _preset(path: Path, number: int, table: Mapping[str, Any]) -> SubjectSource:
     types = {
         "id": str, "model": str, "transcoder": str, "task": str, "licence": str, "revision": str, "pairs": str,
         "transcoder_revision": str, "model_gib": float, "transcoder_gib": float, "published": dict,
+        "transcoder_from": str, "on_request": bool,
     }  # fmt: skip
     for key, value in table.items():
         if key not in types:
@@ -195,7 +199,12 @@ def open_subject(
     if gathered is None:
         return kept_subject(source.id, device, getattr(torch, dtype))
     subject = load_subject(str(gathered.model), device, getattr(torch, dtype))
-    changes: dict[str, Any] = {"id": source.id, "published": source.published, "revision": gathered.revision}
+    changes: dict[str, Any] = {
+        "id": source.id,
+        "published": source.published,
+        "revision": gathered.revision,
+        "transcoder_from": source.transcoder_from,
+    }
     if source.pairs is not None:
         changes["pairs"] = find(source.pairs, source.base, screens)
     if source.tier == "gpu":
