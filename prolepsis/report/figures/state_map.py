@@ -49,8 +49,8 @@ def _cells(state_map: Detail) -> Plot:
         middle = LEFT + CELL * (x + 0.5)
         words = role.split(" ") if LETTER * len(role) > CELL else [role]
         parts += [text(middle, bottom + 13 + 12 * i, word, "middle") for i, word in enumerate([*words, str(pairs)])]
-    parts.append(text(0, bottom + 58, "row interchanged, number of pairs; crossed out: kept from the", "quiet"))
-    parts.append(text(0, bottom + 58 + LINE, "answer by the wiring", "quiet"))
+    parts.append(text(0, bottom + 58, "row interchanged, and number of pairs; crossed out:", "quiet"))
+    parts.append(text(0, bottom + 58 + LINE, "the wiring keeps it from the answer", "quiet"))
     return Plot("".join(parts), bottom + 58 + LINE + 6)
 
 
