@@ -94,7 +94,7 @@ def test_the_report_keeps_its_contract(project: ClaimsProject) -> None:
     assert {path.stem for path in (folder / "measurements").iterdir()} == stored
     assert len(stored) == 7
     assert "values" in json.loads((folder / "measurements" / "X01-asked-planner.json").read_text())
-    assert sorted(path.name for path in folder.iterdir()) == ["measurements", "report.json", "report.md"]
+    assert sorted(path.name for path in folder.iterdir()) == ["measurements", "report.html", "report.json", "report.md"]
 
 
 def test_the_command_in_the_report_repeats_one_claim(project: ClaimsProject) -> None:

@@ -39,12 +39,13 @@ def _run(chosen: argparse.Namespace) -> int:
 
 def _measurement(folder: Path, row: dict[str, Any]) -> dict[str, Any] | None:
     """What the row was judged by; None where nothing was measured, or it is not stored any more."""
-    if row["measurement"] is None:
+    path = folder / "measurements" / f"{row['measurement']}.json"
+    if row["measurement"] is None or not path.exists():
         return None
     try:
-        found: dict[str, Any] = json.loads((folder / "measurements" / f"{row['measurement']}.json").read_text("utf-8"))
-    except FileNotFoundError:
-        return None
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); remove it to write the pages without it") from None
     return found
 
 
