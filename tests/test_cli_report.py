@@ -78,5 +78,5 @@ def test_every_run_ends_with_a_page(project: ClaimsProject) -> None:
     project.want({"X01 planner": "mapped"})
     project.run()
     page = (project.path / "reports" / "latest" / "report.html").read_text()
-    assert 'id="X01-asked-planner"' in page
+    assert 'id="X01-a-planner"' in page
     assert "Where is the plan before it is spoken? planner" in page

@@ -1,6 +1,7 @@
 """The page of a report: one file, whose links resolve, whose pictures have words and whose colours can be read."""
 
 import re
+import tomllib
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,10 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
+from prolepsis import ledger
 from prolepsis.claim import Control
 from prolepsis.errors import Untested
-from prolepsis.judge import judge
-from prolepsis.report.figures import KINDS
+from prolepsis.judge import judge, untested
+from prolepsis.report.figures import KINDS, draw_figures
 from prolepsis.report.figures.chart import style_sheet
 from prolepsis.report.figures.state_map import DEEPEST
 from prolepsis.report.html import HERE, MEANINGS, html
@@ -20,8 +22,12 @@ from prolepsis.report.html.reversal import what_would_change
 from prolepsis.report.html.strips import Strips
 from prolepsis.report.rows import claim_row
 from prolepsis.report.rows import plain as json_types
+from prolepsis.report.subjects import SubjectSource
+from tests.figure_samples import sample
 from tests.judging import NULL, cases, good, make_claim, make_measurement, plain, rows, spread
 from tests.report_pages import CLAIMS, ODD, PLANNER, page_of, stored_run
+
+EXPECTED = ledger.LEDGER.parent / "expected.toml"
 
 
 class Page(HTMLParser):
@@ -259,3 +265,33 @@ def test_a_printed_number_in_another_unit_is_not_drawn(tmp_path: Path) -> None:
     }
     assert Strips([row], CLAIMS[0]).printed(entry) == ""
     assert Strips([row], None).printed(entry) == ""
+
+
+def test_the_page_of_the_default_run_is_small(tmp_path: Path) -> None:
+    """With every pinned row, as many controls as the ledger names and every figure of every subject: 3 MB at most."""
+    claims = {claim.key: claim for claim in ledger.rows()}
+    pinned = tomllib.loads(EXPECTED.read_text())["expected"]
+    figures = {
+        subject: [draw_figures(tmp_path, subject, sample(kind.name))[0] for kind in KINDS[:12]]
+        for subject in {pin["subject"] for pin in pinned if pin["tier"] == "organism"}
+    }
+    numbers = {"value": 0.5123456, "ci": [0.4123456, 0.6123456]}
+    found = []
+    for pin in pinned:
+        claim = claims[pin["claim"], pin["variant"]]
+        row = claim_row(claim, SubjectSource(pin["subject"], pin["tier"]), untested(claim, pin["reason"]), None, None)
+        row |= {"verdict": pin["verdict"], "protocol": "0123456789abcdef", "seconds": 1.5}
+        row["figures"] = figures.get(pin["subject"], [])[len(found) % 12 :][:1]
+        if claim.kind != "arithmetic":
+            row["measured"] = {**numbers, "unit": claim.scale, "k": None, "n": 48, "clusters": 24}
+            row["measured"] |= {"ci_method": "delete-one-group jackknife", "sided": "one-sided 97.5 %"}
+            row["controls"] = [
+                {"name": arm.name, "role": arm.role, "difference": 0.2123456, "passed": True, **numbers}
+                for arm in claim.controls
+            ]
+        found.append(json_types(row))
+    report = {**stored_run(tmp_path), "claims": found}
+    assert len(found) > 1800
+    page = html(report, list(claims.values()), tmp_path)
+    assert page.count("<figure ") > 300
+    assert len(page.encode()) < 3_000_000

@@ -12,7 +12,7 @@ def claim_anchor(claim: str, variant: str) -> str:
 
 def row_anchor(row: Mapping[str, Any]) -> str:
     """A claim on one subject."""
-    return f"{claim_anchor(row['id'], row['variant'])}-{_plain(row['subject'])}"
+    return f"{row['id']}-{row['variant'][0]}-{_plain(row['subject'])}"
 
 
 def _plain(text: str) -> str:

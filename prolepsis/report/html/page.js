@@ -7,7 +7,7 @@
   const cells = [...document.querySelectorAll(".matrix td a")];
   const chosen = (name) => form.elements[name].value;
   const facts = new Map(rows.map((row) => [row, {
-    v: row.querySelector(".v").textContent,
+    v: row.querySelector("th [class]").className,
     t: row.dataset.t,
     s: row.querySelector("th b").textContent,
   }]));

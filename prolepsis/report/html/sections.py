@@ -50,6 +50,7 @@ class ClaimView(NamedTuple):
     """Each published value in words, and its strip."""
     unit: str
     axis: str
+    threshold: str
     rows: tuple[RowView, ...]
     drawn: Mapping[str, Sequence[Drawn]]
     """Kind of figure → the figures that no earlier claim has shown."""
@@ -100,6 +101,7 @@ def _claim(
         ),
         unit=strips.unit,
         axis=Markup(strips.axis()) if strips.drawn else "",  # noqa: S704
+        threshold=strips.threshold(),
         rows=tuple(_row(row, claim, Markup(strips.row(row)), anchors) for row in rows),  # noqa: S704
         drawn=drawn,
         command=f"{claim_command(first['id'], first['variant'])} {shlex.join(_elsewhere(options))}".rstrip(),

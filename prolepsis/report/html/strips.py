@@ -62,9 +62,8 @@ class Strips:
         """A published value, with its interval where one is printed; nothing for what is in another unit."""
         if entry not in self.published:
             return ""
-        return _svg(
-            2 * LANE, self._threshold(2 * LANE) + self._mark("q", LANE, entry["value"], entry["low"], entry["high"])
-        )
+        mark = self._mark(LANE, entry["value"], entry["low"], entry["high"], half=3)
+        return _svg(2 * LANE, f'<path class=q d="{mark}"/>')
 
     def row(self, row: Row) -> str:
         """The measured value and its interval, and below it a line for each control in the same unit.
@@ -76,25 +75,28 @@ class Strips:
             return ""
         arms = [arm for arm in row["controls"] if arm["role"] in MARKS and arm["value"] is not None]
         height = LANE * (len(arms) + 2)
-        parts = [self._threshold(height), self._mark("m", LANE, measured["value"], *(measured["ci"] or (None, None)))]
+        marks = {"m": self._mark(LANE, measured["value"], *(measured["ci"] or (None, None)), half=3)}
         for line, arm in enumerate(arms, 2):
             low, high = arm["ci"] or (None, None)
             if arm["difference"] is not None and arm["ci"] is not None:
                 middle = arm["value"] + arm["difference"]
                 low, high = (None if end is None else middle - end for end in (high, low))
-            parts.append(self._mark(MARKS[arm["role"]], LANE * line, arm["value"], low, high))
-        return _svg(height, "".join(parts))
+            role = MARKS[arm["role"]]
+            marks[role] = marks.get(role, "") + self._mark(LANE * line, arm["value"], low, high)
+        return _svg(height, "".join(f'<path class={role} d="{d}"/>' for role, d in marks.items()))
 
-    def _threshold(self, height: float) -> str:
-        return "" if self.claim is None else f'<path class=t d="M{self._x(self.claim.theta0)} 0V{height}"/>'
+    def threshold(self) -> str:
+        """How far from the left of every strip the claim's threshold is, as CSS has it."""
+        return "-9px" if self.claim is None else f"{self._x(self.claim.theta0)}px"
 
-    def _mark(self, role: str, y: int, value: float, low: float | None, high: float | None) -> str:
-        x, half = self._x(value), 3 if role in "mq" else 2
+    def _mark(self, y: int, value: float, low: float | None, high: float | None, *, half: int = 2) -> str:
+        """A square of twice ``half`` at a value, with its interval; an arrow where the value is beyond the axis."""
+        x = self._x(value)
         span = "" if low is None and high is None else f"M{self._x(low, -1)} {y}H{self._x(high, 1)}"
         mark = f"M{x - half} {y - half}h{2 * half}v{2 * half}h-{2 * half}z"
         if not self.scale.low <= value <= self.scale.high:
             mark = f"M{x} {y - 4}l{8 if value > self.scale.high else -8} 4L{x} {y + 4}z"
-        return f'<path class={role} d="{span}{mark}"/>'
+        return f"{span}{mark}"
 
     def _x(self, value: float | None, side: int = 0) -> int:
         """Where a value is; a bound that is not there, or lies beyond the axis, reaches the edge."""
