@@ -158,7 +158,8 @@ def far(project: ClaimsProject, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with subprocess.Popen(command, cwd=folder, env={}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
         assert server.stdout is not None
         server.stdout.readline()
-        yield f"--px id=far//socket={address}//chdir={folder}/checkout --tx popen//via=far//python={python}", folder
+        proxy = f"id=far//execmodel=thread//socket={address}//chdir={folder}/checkout"
+        yield f"--px {proxy} --tx 2*popen//via=far//python={python}", folder
         server.kill()
 
 
@@ -170,13 +171,15 @@ def test_workers_on_another_machine(project: ClaimsProject, far: tuple[str, Path
         (path / "wanted.json").write_text(json.dumps(wanted))
     project.run("--claims-fresh", subjects=SUBJECTS)
     alone = project.report()
-    result = project.run("--claims-compare", *options.split(), "--tx=popen", "--dist=load", subjects=SUBJECTS)
+    result = project.run("--claims-compare", *options.split(), "--dist=load", subjects=SUBJECTS)
     spread = project.report()
     assert "6 rows compared: 0 verdicts and 0 values changed" in output_of(result)
     assert (spread["claims"], spread["subjects"]) == (alone["claims"], alone["subjects"])
     assert spread["run"]["complete"]
     latest = project.path / "reports" / "latest"
     assert {path.stem for path in (latest / "measurements").iterdir()} == {r["measurement"] for r in alone["claims"]}
-    # Each of the two had a subject, and the far one left what it measured where it was.
-    assert len((folder / "checkout" / "log.txt").read_text().splitlines()) == 2
-    assert len(list((folder / "checkout" / "reports").glob(f"{STORE}/*/*.json"))) == 3
+    # Each far worker had a subject, and what they measured is kept where they are.
+    log = [line.split() for line in (folder / "checkout" / "log.txt").read_text().splitlines()]
+    assert len(log) == 4
+    assert len({process for *_, process in log}) == 2
+    assert len(list((folder / "checkout" / "reports").glob(f"{STORE}/*/*.json"))) == 6
