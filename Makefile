@@ -53,6 +53,7 @@ rehearsal: $(ENV)/ready
 benchmarks: $(ENV)/ready
 	$(RUN) benchmarks/bench_sweep.py
 	$(RUN) benchmarks/bench_transcoder.py
+	$(RUN) benchmarks/bench_tracking.py
 
 clean:
 	rm -rf $(ENV) $(OLD) build mutants *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """The history of stored runs as one page that needs no network: a verdict matrix, and each value over the runs."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -118,10 +118,10 @@ def _stretches(found: Mapping[int, Any]) -> Iterator[tuple[Any, int, int]]:
 
 def _summary(lines: Sequence[Line], runs: int, step: float) -> str:
     """The verdicts of a claim on all its subjects: each run's column divided by how many got which."""
-    counts: dict[int, Counter[str]] = {}
+    counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for line in lines:
         for run, cell in line.cells.items():
-            counts.setdefault(run, Counter())[cell.verdict] += 1
+            counts[run][cell.verdict] += 1
     boxes = []
     shares = {run: tuple((v, counts[run][v]) for v in VERDICT_LETTERS if counts[run][v]) for run in sorted(counts)}
     for found, start, stop in _stretches(shares):
