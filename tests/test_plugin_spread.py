@@ -120,6 +120,21 @@ def test_who_replaces_a_dead_worker_takes_its_gpu(shares: ClaimsProject) -> None
     assert [line[2].split("|")[0] for line in shares.log() if line[0] == "load"] == ["3", "3"]
 
 
+def test_each_machine_shares_out_its_own_gpus(shares: ClaimsProject) -> None:
+    """Workers of two machines, named in turns, take the first and the second GPU on each of them."""
+    proxy = f"id=far//execmodel=thread//popen//chdir={shares.path}"
+    options = ["--dist=load", f"--px={proxy}", *(f"--tx={spec}" for spec in 2 * ["popen", "popen//via=far"])]
+    shares.write("organisms/mine/subject.json", "{}")
+    subjects = (*SUBJECTS, "planted-gemma2-latch", "organisms/mine")
+    conftest = (shares.path / "conftest.py").read_text()
+    shares.write("conftest.py", conftest.replace("|{os.env", "|{os.getppid()}|{os.env"))
+    shares.run(*options, "--claims-device=cuda", subjects=subjects).assert_outcomes(passed=12)
+    # Workers here are children of the run, those over there of the proxy.
+    taken = {tuple(line[2].split("|")[:2]) for line in shares.log()}
+    assert sorted(device for device, _ in taken) == ["3", "3", "7", "7"]
+    assert len({parent for _, parent in taken}) == 2
+
+
 @pytest.mark.parametrize(
     ("nodeid", "found"),
     [

@@ -42,7 +42,7 @@ class Reporting:
         self.config = config
         self.started = datetime.now(UTC)
         self.planned: set[str] = set()
-        self.seats: dict[str, int] = {}
+        self.seats: dict[str, tuple[tuple[str | None, ...], int]] = {}
         self.next_write = 0.0
         self.records: dict[str, dict[str, Any]] = {}
         self.raised: set[tuple[str, str, str]] = set()
@@ -80,9 +80,12 @@ class Reporting:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         node.workerinput[FOLDER_INPUT] = str(self.run.folder or "")
-        # One that takes the place of a dead worker takes its GPU, too.
-        seat = next(seat for seat in itertools.count() if seat not in self.seats.values())
-        node.workerinput[SEAT_INPUT] = self.seats[node.gateway.id] = seat
+        # Seats are counted on each machine, and one that takes the place of a dead worker takes its GPU, too.
+        spec = node.gateway.spec
+        machine = spec.via, spec.ssh, spec.socket
+        seat = next(seat for seat in itertools.count() if (machine, seat) not in self.seats.values())
+        self.seats[node.gateway.id] = machine, seat
+        node.workerinput[SEAT_INPUT] = seat
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
