@@ -143,3 +143,20 @@ def test_the_installed_command_answers() -> None:
     script = Path(sys.executable).with_name("prolepsis")
     printed = subprocess.run([script, *ASKED], check=True, capture_output=True, text=True).stdout
     assert printed.startswith("no: ")
+
+
+WITHOUT_PACKAGES = """
+import sys
+from prolepsis import cli
+try:
+    cli.main(["--help"])
+except SystemExit:
+    pass
+heavy = {"torch", "transformers", "numpy", "scipy", "matplotlib", "rich", "jinja2", "pytest", "yaml", "shtab"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+
+
+def test_help_waits_for_no_package() -> None:
+    """`prolepsis --help` imports nothing that takes a moment: it answers as fast as the interpreter starts."""
+    subprocess.run([sys.executable, "-c", WITHOUT_PACKAGES], check=True, capture_output=True)

@@ -4,7 +4,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,8 +61,9 @@ def experiment_command(
 
     def run(chosen: argparse.Namespace) -> int:
         check_files(chosen)
-        with _own_options(), _progress():
+        with _own_options(), _progress(f"loading {chosen.subject}") as loaded:
             subject = (opened or open_asked)(chosen)
+            loaded()
             if transcoder and subject.transcoder is None:
                 raise UserError(f"{subject.id}: it has no transcoder; give the folder of one with --transcoder")
             answer = ask(subject, chosen)
@@ -113,10 +114,10 @@ def _own_options() -> Iterator[None]:
 
 
 @contextmanager
-def _progress() -> Iterator[None]:
-    """Show long loops with the time left, where a person is watching standard error."""
+def _progress(first: str) -> Iterator[Callable[[], None]]:
+    """Where a person is watching standard error, show ``first`` until what is given is called, then long loops."""
     if not sys.stderr.isatty():
-        yield
+        yield lambda: None
         return
     from rich.console import Console
     from rich.progress import track
@@ -128,8 +129,16 @@ def _progress() -> Iterator[None]:
     def show(items: Sequence[Any], what: str) -> Iterable[Any]:
         return track(items, what, console=console, transient=True)
 
-    with shown_by(show):
-        yield
+    # Loading has no length that could be known, and a terminal has room for one moving line.
+    with ExitStack() as loading:
+        loading.enter_context(console.status(first))
+        with ExitStack() as shown:
+
+            def loaded() -> None:
+                loading.close()
+                shown.enter_context(shown_by(show))
+
+            yield loaded
 
 
 def check_files(chosen: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from prolepsis.commands.experiment import Answer, count_on, experiment_command, literal, position_of, token_text
-from prolepsis.commands.prompts import pair_arguments, two_runs
+from prolepsis.commands.prompts import first_pair, pair_arguments, two_runs
 from prolepsis.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ successive layers are one cause counted again: read where an effect changes hand
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     pair_arguments(parser, "donor", "the prompt whose rows are put in (default: the task's other prompt)")
-    parser.add_argument("--word", help="the word that is read (default: what the donor most likely goes on with)")
+    parser.add_argument("--word", help="the word that is read (default: what the donor goes on with)")
     parser.add_argument("--position", type=int, metavar="N", help="only this position of the prompt")
 
 
@@ -36,7 +36,7 @@ def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
     from prolepsis.hooks import Read
 
     recipient, donor = two_runs(subject, chosen)
-    token = _token(subject, recipient, donor, chosen.word)
+    token = _token(recipient, donor, chosen)
     head, tail = slot([recipient.tokens, donor.tokens])
     places = [(p, q) for p, q in align(recipient.tokens, donor.tokens, head, tail).everywhere if p >= head]
     if chosen.position is not None:
@@ -70,11 +70,14 @@ def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
     )
 
 
-def _token(subject: "Subject", recipient: "CleanRun", donor: "CleanRun", word: str | None) -> int:
+def _token(recipient: "CleanRun", donor: "CleanRun", chosen: argparse.Namespace) -> int:
     from prolepsis.hooks import Read
 
-    if word is not None:
-        return subject.word_id(word)
+    subject = recipient.subject
+    if chosen.word is not None:
+        return subject.word_id(chosen.word)
+    if chosen.prompt is None:
+        return subject.word_id(first_pair(subject).donor.answer)
     own, other = (int(run.read(Read()).last_logits[0].argmax()) for run in (recipient, donor))
     if own == other:
         raise UserError(f"{subject.id}: both prompts go on with {token_text(subject, own)}; give --word")

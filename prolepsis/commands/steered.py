@@ -55,11 +55,11 @@ def steering_of(
     ``space`` adds the paper's trailing space to its own prompt. Suppressed features and site are those of a prompt, and
     hold for no other.
     """
-    base = published or _of_task(subject)
-    if base is None:
-        base = _of_nothing(subject, chosen)
-    elif published is not None and space:
-        base = replace(base, prompt=f"{base.prompt} ")
+    if published is not None:
+        base = replace(published, prompt=f"{published.prompt} ") if space else published
+    else:
+        told = None not in (chosen.prompt, chosen.inject, chosen.strength)
+        base = (None if told else _of_task(subject)) or _of_nothing(subject, chosen)
     if chosen.prompt is not None:
         base = replace(base, prompt=chosen.prompt, suppress=(), site=None, at="")
     if chosen.suppress is not None:
@@ -118,11 +118,9 @@ def _of_nothing(subject: "Subject", chosen: argparse.Namespace) -> Steering:
 
 
 def word_of(subject: "Subject", feature: Feature) -> str:
-    """The word a feature stands for: the task's word it belongs to, else the token its decoder row points at most."""
-    from prolepsis.controls import once
-    from prolepsis.experiments.position_sweep import word_features
+    """The word a feature stands for: the one its task names it for, else the token its decoder row points at most."""
     from prolepsis.experiments.vocabulary_scan import top_token
 
-    listed = {} if subject.task is None else once(subject, word_features)
-    found = next((word for word, other in listed.items() if other == feature), None)
+    named = (subject.task.features if subject.task else None) or {}
+    found = next((word for word, other in named.items() if other == feature), None)
     return found or subject.decode([top_token(subject, feature)]).strip()

@@ -21,6 +21,7 @@ from prolepsis.measurement import Measurement
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject
 from prolepsis.task import Prompt
+from prolepsis.watching import watched
 
 Place = tuple[int, int]
 Values = Mapping[str, float]
@@ -85,7 +86,7 @@ def find_sites(subject: Subject) -> Sites:
     layers = range(max(1, subject.n_layers - 1))
     source = {pair.id: runs.source(pair) for pair in pairs}
     effects: dict[str, dict[Place, float]] = {}
-    for pair in pairs:
+    for pair in watched(pairs, "pairs"):
         recipient, donor = runs.clean(pair.recipient), runs.clean(pair.donor)
         places = [(at, p) for at in layers for p in range(source[pair.id], len(recipient.tokens) - 1)]
         rows: list[Row] = [[ReplaceRow(at, p, donor.resid_post(at)[p])] for at, p in places]
