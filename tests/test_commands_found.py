@@ -168,17 +168,17 @@ def test_the_planted_absorber_takes_a_deviation_back(tmp_path: Path) -> None:
     )
 
 
-def test_a_contrast_is_multiplied(tmp_path: Path) -> None:
-    """Twice the contrast, written where nothing absorbs it, has the cosine of a plain sum."""
-    args = ["converge", "--subject", IRREVOCABLE, "--prompt", "f0 cat <nl> f3", "--contrast", "f0 dog <nl> f3"]
-    seen = found(tmp_path, *args, "--strength", "2")
-    subject = kept_subject(IRREVOCABLE)
+def test_a_contrast_is_multiplied(tmp_path: Path, of_preset: list[str], mine: Subject) -> None:
+    """Right where twice the contrast is written, its cosine is that of the plain sum with the clean row."""
+    texts = ("She wandered in the dark about", "She wandered in the dark out")
+    seen = found(tmp_path, "converge", *of_preset, "--prompt", texts[0], "--contrast", texts[1], "--strength", "2")
+    clean, other = (clean_run(mine, mine.encode(text)) for text in texts)
+    assert seen["layers written"] == [0, 1, 2]
     for layer in seen["layers written"]:
-        rows = [clean_run(subject, subject.encode(text)).resid_post(layer)[-1] for text in (args[4], args[6])]
-        cosine = torch.cosine_similarity(rows[0] + 2 * (rows[0] - rows[1]), rows[0], dim=0)
-        assert seen["cosines from the layer written on"]["contrast"][str(layer)][0] == pytest.approx(
-            float(cosine), abs=1e-5
-        )
+        row, contrast = clean.resid_post(layer)[-1], clean.resid_post(layer)[-1] - other.resid_post(layer)[-1]
+        at_once = seen["cosines from the layer written on"]["contrast"][str(layer)][0]
+        assert at_once == pytest.approx(float(torch.cosine_similarity(row + 2 * contrast, row, dim=0)), abs=1e-5)
+        assert abs(at_once - float(torch.cosine_similarity(row + contrast, row, dim=0))) > 1e-3
 
 
 def test_the_lens_of_the_last_layer_is_the_model(tmp_path: Path) -> None:

@@ -9,14 +9,12 @@ from typing import get_args
 
 from prolepsis import ledger
 from prolepsis.commands.claim_text import describe
-from prolepsis.commands.command import OK, Command
+from prolepsis.commands.command import OK, Command, columns
 from prolepsis.errors import UserError
 from prolepsis.ledger import Claim, Tier, Variant
 from prolepsis.report.pins import read_pins
 
 EXPECTED = ledger.LEDGER.parent / "expected.toml"
-UNCUT = 10_000
-"""Columns of an output that is no terminal: a pipe gets whole statements."""
 SHORT = {"property": "prop", "organism": "org", "archive": "arch"}
 """Tiers whose names are cut so that three of them fit in a column."""
 READABLE = 24
@@ -54,7 +52,7 @@ def _list(chosen: argparse.Namespace) -> Iterator[str]:
     ]
     if not claims:
         yield "no claim is all of this"
-    yield from lines(claims, shutil.get_terminal_size((UNCUT, 24)).columns)
+    yield from lines(claims, columns())
 
 
 def _check(what: str, asked: str | None, known: Sequence[str], *, exact: bool) -> None:

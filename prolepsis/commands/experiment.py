@@ -1,7 +1,6 @@
 """What the experiment commands share: the subject that is asked, and an answer as table, plot and JSON."""
 
 import argparse
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,20 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prolepsis.commands.command import OK, Command
+from prolepsis.commands.command import OK, Command, columns
 from prolepsis.errors import Untested, UserError
+from prolepsis.report.subjects import DTYPES, SubjectSource, known_subjects, open_subject, select_subjects
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-    from prolepsis.report.subjects import SubjectSource
     from prolepsis.subject import Subject
 
-DTYPES = ("float32", "float64", "bfloat16")
 PLOTS = (".svg", ".png", ".pdf")
-UNCUT = 10_000
-"""Columns of an output that is no terminal: a pipe gets whole rows."""
 PREFIX = "--claims-"
 
 
@@ -82,10 +78,8 @@ def _subject_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="float32", choices=DTYPES, help="state dtype (default float32)")
 
 
-def source_of(chosen: argparse.Namespace) -> "SubjectSource":
+def source_of(chosen: argparse.Namespace) -> SubjectSource:
     """Where the subject asked for lies; raises UserError for one that is not known or has no weights."""
-    from prolepsis.report.subjects import known_subjects, select_subjects
-
     known = known_subjects(chosen.preset, None, None, None, Path())
     models = {name: source for name, source in known.items() if source.tier in ("organism", "gpu")}
     (source,) = select_subjects(models, [chosen.subject], [chosen.subject], Path())
@@ -94,7 +88,6 @@ def source_of(chosen: argparse.Namespace) -> "SubjectSource":
 
 def open_asked(chosen: argparse.Namespace, **changes: Any) -> "Subject":
     """Load the subject asked for, with the transcoder asked for; ``changes`` are to its source."""
-    from prolepsis.report.subjects import open_subject
     from prolepsis.transcoder import Transcoder
 
     source = replace(source_of(chosen), **changes)
@@ -162,12 +155,15 @@ def _write(chosen: argparse.Namespace, name: str, subject: "Subject", answer: An
 
 def draw(answer: Answer, path: Path) -> None:
     """Draw an answer; the format is the suffix."""
+    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    figure.suptitle(literal(answer.title), x=0.01, ha="left", fontsize=10)
-    answer.draw(figure)
-    figure.savefig(path, format=path.suffix[1:])
+    # Tokens are drawn as they are: a dollar sign would begin a formula.
+    with mpl.rc_context({"text.parse_math": False}):
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        figure.suptitle(answer.title, x=0.01, ha="left", fontsize=10)
+        answer.draw(figure)
+        figure.savefig(path, format=path.suffix[1:])
 
 
 def count_on(*axes: "Axis") -> None:
@@ -178,11 +174,6 @@ def count_on(*axes: "Axis") -> None:
         axis.set_major_locator(MaxNLocator(integer=True))
 
 
-def literal(text: str) -> str:
-    """Text that matplotlib takes literally: a dollar sign would begin a formula."""
-    return text.replace("$", r"\$")
-
-
 def print_answer(answer: Answer) -> None:
     """Print title, table and notes as wide as the terminal; a pipe gets whole rows."""
     from rich import box
@@ -190,7 +181,7 @@ def print_answer(answer: Answer) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(width=shutil.get_terminal_size((UNCUT, 24)).columns, highlight=False)
+    console = Console(width=columns(), highlight=False)
     console.print(Text(answer.title, style="bold"))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(answer.columns):

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from prolepsis.commands.experiment import Answer, count_on, experiment_command, literal, position_of, token_text
+from prolepsis.commands.experiment import Answer, count_on, experiment_command, position_of, token_text
 from prolepsis.commands.prompts import first_pair, pair_arguments, two_runs
 from prolepsis.errors import UserError
 
@@ -117,7 +117,7 @@ def _draw(figure: "Figure", effects: list[dict[int, float]], texts: dict[int, st
     values = [list(row.values()) for row in effects]
     largest = max(1.0, *(abs(value) for row in values for value in row))
     mesh = axes.imshow(values, cmap="RdBu_r", vmin=-largest, vmax=largest, origin="lower", aspect="auto")
-    axes.set_xticks(range(len(texts)), [f"{p} {literal(text)}" for p, text in texts.items()], rotation=90, fontsize=7)
+    axes.set_xticks(range(len(texts)), [f"{p} {text}" for p, text in texts.items()], rotation=90, fontsize=7)
     axes.set_ylabel("layer")
     count_on(axes.yaxis)
     figure.colorbar(mesh, label="nats")

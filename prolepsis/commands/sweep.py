@@ -4,7 +4,7 @@ import argparse
 import statistics
 from typing import TYPE_CHECKING
 
-from prolepsis.commands.experiment import Answer, experiment_command, literal, token_text
+from prolepsis.commands.experiment import Answer, experiment_command, token_text
 from prolepsis.commands.steered import steering_arguments, steering_of
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _draw(figure: "Figure", found: "PromptSweep", texts: list[str]) -> None:
     axes = figure.subplots()
     for (arm, odds), style in zip(found.log_odds.items(), ("o-", "--", ":"), strict=True):
         axes.plot(odds, style, label={"measured": "edit", "matched random": "random write"}.get(arm, arm))
-    axes.set_xticks(range(len(texts)), map(literal, texts), rotation=90, fontsize=7)
+    axes.set_xticks(range(len(texts)), texts, rotation=90, fontsize=7)
     axes.set_xlabel("token the edit is written at")
     axes.set_ylabel("log-odds of the word (nats)")
     axes.legend()

@@ -11,9 +11,8 @@ from prolepsis.archive.files import open_archive
 from prolepsis.errors import UserError
 from prolepsis.published import PRESETS
 from prolepsis.report.comparison import Failure
-from prolepsis.report.subjects import SubjectSource, known_subjects, select_subjects
+from prolepsis.report.subjects import DTYPES, SubjectSource, known_subjects, select_subjects
 
-DTYPES = ("float32", "float64", "bfloat16")
 DEFAULTS = {"claims_device": "cpu", "claims_dtype": "float32"}
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from prolepsis.subject import Subject
     from prolepsis.transcoder import Transcoder
 
+DTYPES = ("float32", "float64", "bfloat16")
+"""What a subject's states can be."""
+
 
 @dataclass(frozen=True)
 class SubjectSource:
