@@ -1,4 +1,4 @@
-"""The command line. A new subcommand is one more entry of ``COMMANDS``."""
+"""The command line. A new subcommand is one more entry of a group of ``COMMANDS``."""
 
 import argparse
 import sys

@@ -88,7 +88,7 @@ def test_a_prompt_of_ones_own_has_nothing_suppressed(tmp_path: Path, of_preset: 
 
 def test_the_word_is_the_one_the_feature_writes(tmp_path: Path, of_preset: list[str]) -> None:
     """Where another feature is injected and no word named, its last decoder row says which word is read."""
-    assert found(tmp_path, "sweep", *of_preset, "--inject", "L2:5")["word"] == "too"
+    assert found(tmp_path, "sweep", *of_preset, "--inject", "L0:4")["word"] == "who"
 
 
 def test_a_preset_is_routed_as_published(tmp_path: Path, of_preset: list[str], mine: Subject) -> None:
