@@ -1,0 +1,266 @@
+"""What README and docs say is tried: every command and example is run, every link, name and figure looked up."""
+
+import doctest
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import pytest
+import yaml
+
+from prolepsis import judge, ledger, organisms
+from prolepsis.cli import COMMANDS
+from prolepsis.errors import UserError
+from prolepsis.ledger import Kind, Role
+from prolepsis.published import Correction, PairSweep, Published, RhymePrompt, Steering
+from prolepsis.report.options import add_options
+from prolepsis.report.pins import Key, read_pins
+from prolepsis.report.subjects import known_subjects, read_presets
+from prolepsis.report.table import COLOURS
+from prolepsis.task import Task
+from tests.pages import PAGES, ROOT, Page, Run
+from tests.recorded_files import SMALL, SPIKE, pair, pair_sweep, write
+
+ORGANISMS = ROOT / "fixtures" / "organisms"
+TEXT = "\n".join(page.path.read_text() for page in PAGES)
+NAMES = ("organisms", "verdicts", "verify-the-paper", "verify-your-model")
+ORGANISMS_PAGE, VERDICTS_PAGE, PAPER_PAGE, MODEL_PAGE = (Page(ROOT / "docs" / f"{name}.md") for name in NAMES)
+
+
+class Instead(NamedTuple):
+    """Why a command is not run as it is written, and what is run in its place."""
+
+    why: str
+    command: str
+
+
+INSTEAD: Mapping[str, Instead] = {
+    **{
+        f"make {target}": Instead("takes minutes or hours in an environment that it makes first", f"make -n {target}")
+        for target in (
+            "claims", "test", "truth", "truth-seeds", "mutants", "PYTHON=python3.12 TORCH=torch==2.9.1 test",
+            "TORCH=none claims", "TORCH=none .venv/ready",
+        )
+    },
+    "make lint": Instead("mypy takes a minute", "python -m ruff check . && python -m ruff format --check ."),
+    **{
+        f"python -m pytest claims{options}": Instead(
+            "takes many minutes", f"python -m pytest claims{options} --collect-only -q"
+        )
+        for options in (' -m "not gpu"', " --claims-subject planner", " -n 2", " -m gpu")
+    },
+    **{
+        f".venv/bin/{command}": Instead("the environment at hand is the one that is tested", command)
+        for command in (
+            "python -m pytest claims -m gpu --claims-device cuda --claims-subject gemma-2-2b-426k",
+            "python -m pytest claims -m gpu --claims-device cuda --claims-dtype bfloat16 "
+            "--claims-subject gemma-2-2b-426k",
+        )
+    },
+    **{
+        f"prolepsis train {options}": Instead("trains for minutes, as other tests do", "prolepsis train --help")
+        for options in (
+            "planner --out my-planner", "planner --seed 1 --out mine/planner",
+            "planner-untrained --out mine/planner-untrained",
+        )
+    },
+}  # fmt: skip
+
+FAILING: Mapping[str, str] = {
+    **dict.fromkeys(
+        [command for command in INSTEAD if command.startswith(".venv/bin/python -m pytest claims -m gpu")],
+        "nothing can be measured without weights",
+    ),
+}
+"""Commands that leave with 1, and why."""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout of the project beside which lie a model, a transcoder and recordings of the reader's own."""
+    root = tmp_path / "checkout"
+    left = (".*", "reports", "mutants", "build", "*.egg-info")
+    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*left))
+    model = ORGANISMS / "window-2"
+    shutil.copytree(model, root / "my-model", ignore=shutil.ignore_patterns("subject.json", "task.json", "transcoder"))
+    shutil.copytree(model / "transcoder", root / "my-transcoder")
+    write(root / "recordings", "sweep.json", pair_sweep(pair(SPIKE, "around", layer=22), transcoder=SMALL))
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    entry = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["prolepsis"]
+    module, function = entry.split(":")
+    script = f"import sys; from {module} import {function}; sys.exit({function}())"
+    for name, line in {"python": "", "prolepsis": f"-c '{script}'"}.items():
+        program = programs / name
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} {line} "$@"\n')
+        program.chmod(0o755)
+    return root
+
+
+def run(command: str, checkout: Path) -> "subprocess.CompletedProcess[str]":
+    """Run a command as in a terminal of 100 columns, without network and without downloaded files."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = kept | {
+        "PATH": f"{checkout.parent / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(checkout),
+        "COLUMNS": "100",
+        "HF_HOME": str(checkout.parent / "hub"),
+        "HF_HUB_OFFLINE": "1",
+    }
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=checkout, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_whoever_follows_a_page_gets_through(page: Page, checkout: Path) -> None:
+    """Every file a page shows can be written and every command run, in its order; what is shown printed is printed."""
+    for step in page.steps():
+        if not isinstance(step, Run):
+            step.apply(checkout)
+            continue
+        done = run(INSTEAD[step.command].command if step.command in INSTEAD else step.command, checkout)
+        said = f"{page}: {step.command}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+        assert done.returncode == (step.command in FAILING), said
+        assert step.printed in (None, done.stdout), said
+
+
+def test_no_exception_is_made_for_nothing() -> None:
+    """Every command that is not run as written, or that fails, stands in some page."""
+    told = {command for page in PAGES for command in page.commands()}
+    assert set(INSTEAD) | set(FAILING) <= told
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_somewhere(page: Page) -> None:
+    """A link within the project names a file that is there, and a heading that the page has."""
+    for link in page.links():
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.path.parent / name if name else page.path
+        assert target.exists(), link
+        assert not anchor or anchor in Page(target).anchors(), link
+
+
+def test_every_page_can_be_found() -> None:
+    """The README links to every page of docs/."""
+    readme, *others = PAGES
+    assert {str(page) for page in others} <= set(readme.links())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_examples_are_well_formed(page: Page) -> None:
+    """Every block of Python, TOML, JSON and YAML is one, and what a Python session shows is what comes out."""
+    for text in page.blocks("python"):
+        if text.startswith(">>> "):
+            session = doctest.DocTestParser().get_doctest(text, {}, str(page), str(page), 0)
+            assert doctest.DocTestRunner(verbose=False).run(session).failed == 0
+        elif not text.startswith(" "):
+            compile(text, str(page), "exec")
+    for language, read in (("toml", tomllib.loads), ("json", json.loads), ("yaml", yaml.safe_load)):
+        for text in page.blocks(language):
+            read(text)
+
+
+def test_every_option_and_subcommand_is_told() -> None:
+    """Each --claims-… option and each subcommand of prolepsis stands in the README or the docs."""
+    parser = pytest.Parser(_ispytest=True)
+    add_options(parser)
+    options = [name for group in parser._groups for option in group.options for name in option.names()]
+    assert "--claims-subject" in options
+    assert [name for name in options if name not in TEXT] == []
+    assert [command.name for command in COMMANDS if f"prolepsis {command.name}" not in TEXT] == []
+
+
+def test_every_module_of_claims_is_told() -> None:
+    """The README says of each module in claims/ what it asks."""
+    told = set(re.findall(r"`(test_\w+)`", (ROOT / "README.md").read_text()))
+    assert told == {path.stem for path in (ROOT / "claims").glob("test_*.py")}
+
+
+def explained(page: Page) -> set[str]:
+    """The keys that tables of a page explain."""
+    tables = [table for table in page.tables() if table[0] == ["key", "meaning"]]
+    return {key for table in tables for row in table[1:] for key in row[0].split(", ")}
+
+
+def test_every_key_of_a_preset_is_explained(tmp_path: Path) -> None:
+    """The keys a preset may have are those that are explained, and the example with published runs is one."""
+    (tmp_path / "a.toml").write_text('[[subject]]\nunknown = "a"\n')
+    with pytest.raises(UserError, match="known: ") as refused:
+        read_presets(tmp_path / "a.toml")
+    known = str(refused.value).rpartition("known: ")[2].split(", ")
+    inner = {
+        field.name for kind in (Published, Steering, PairSweep, RhymePrompt, Correction) for field in fields(kind)
+    }
+    task = {field.name for field in fields(Task)}
+    assert {*known, *inner - {"prompts", "rhyme"}, *task} == explained(MODEL_PAGE)
+    (tmp_path / "b.toml").write_text(MODEL_PAGE.blocks("toml")[1])
+    (preset,) = read_presets(tmp_path / "b.toml")
+    assert preset.published is not None
+    assert None not in (preset.published.pairs, preset.published.correction)
+
+
+def test_scores_are_those_that_were_stored() -> None:
+    """Each figure of the table of organisms is that of its subject.json, to the digits that are given."""
+    (table,) = (table for table in ORGANISMS_PAGE.tables() if "rhyme_rate" in table[0])
+    (_, *scores), *rows = table
+    assert rows
+    for name, *cells in rows:
+        stored = json.loads((ORGANISMS / name / "subject.json").read_text())["scores"]
+        for score, cell in zip(scores, cells, strict=True):
+            assert f"{stored[score]:.{len(cell.partition('.')[2])}f}" == cell, f"{name}: {score}"
+
+
+def test_shapes_of_organisms_are_those_of_their_recipes() -> None:
+    """Layers and width of the trained subjects are as the table says, and no trained subject is left out."""
+    (table,) = (table for table in ORGANISMS_PAGE.tables() if table[0][1:3] == ["layers", "width"])
+    for name, layers, width, _ in table[1:]:
+        recipe = json.loads((ORGANISMS / name / "subject.json").read_text())["recipe"]
+        assert (layers, width) == (str(recipe["layers"]), str(recipe["width"]))
+    assert {row[0] for row in table[1:]} == set(organisms.TRAINED)
+
+
+def test_every_bundled_subject_is_told() -> None:
+    """Each subject stands on the page about them, planted ones by their variant and twins by whose twin they are."""
+    told = set(re.findall("`([^`]+)`", ORGANISMS_PAGE.path.read_text()))
+    for name in organisms.BUNDLED:
+        variant = re.sub("^planted-(llama|gemma2)-", "", name)
+        assert told & {name, variant, name.removesuffix("-untrained")}, name
+
+
+def test_verdicts_on_the_paper_are_the_pinned_ones() -> None:
+    """What is said to have come out so far is pinned so, on a subject that is asked."""
+    pins = read_pins(ledger.LEDGER.parent / "expected.toml", {claim.key for claim in ledger.rows()})
+    tiers = {source.id: source.tier for source in known_subjects(None, None, None, None, Path()).values()}
+    (table,) = (table for table in PAPER_PAGE.tables() if table[0][:3] == ["claim", "on", "verdict"])
+    assert len(table) > 1
+    for claim, subject, verdict, _ in table[1:]:
+        key = Key(*claim.split(), subject, tiers[subject])
+        assert pins[key].verdict == verdict, key
+
+
+def test_nothing_of_the_papers_models_is_pinned() -> None:
+    """As long as the page says that no claim was measured on the paper's models, no pin says otherwise."""
+    pins = read_pins(ledger.LEDGER.parent / "expected.toml", {claim.key for claim in ledger.rows()})
+    assert not any(key.tier == "gpu" for key in pins)
+
+
+def test_the_words_and_thresholds_of_judging_are_told() -> None:
+    """Kinds, roles and verdicts are all explained, with the thresholds the judge has."""
+    text = VERDICTS_PAGE.path.read_text()
+    first = {row[0] for table in VERDICTS_PAGE.tables() for row in table[1:]}
+    assert first == {*get_args(Kind), *get_args(Role)}
+    assert set(COLOURS) - {"error"} <= set(re.findall(r"\w+", text))
+    assert f"Fewer than {judge.MIN_CLUSTERS} clusters or {judge.MIN_ITEMS} items" in text
+    assert f"more than {100 * judge.MAX_EXCLUDED:g} % of the items" in text
