@@ -115,10 +115,14 @@ PAGES = tuple(map(Page, (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"
 
 
 def _steps(token: Token, sentence: str) -> Iterator[Run | Write]:
-    """The steps of one token; ``sentence`` is the paragraph before it."""
+    """The steps of one token; ``sentence`` is the paragraph before it.
+
+    A subcommand that a sentence only names is asked for its help.
+    """
     for child in token.children or ():
         if child.type == "code_inline" and child.content.startswith(PROGRAMS):
-            yield Run(child.content)
+            bare = re.fullmatch(r"prolepsis \w+", child.content)
+            yield Run(f"{child.content} --help" if bare else child.content)
     if token.type == "fence" and token.info == "console":
         for shown in re.split(r"^\$ ", token.content, flags=re.MULTILINE)[1:]:
             command, _, printed = shown.partition("\n")
@@ -126,7 +130,7 @@ def _steps(token: Token, sentence: str) -> Iterator[Run | Write]:
     elif token.type == "code_block" or (token.type == "fence" and token.info in ("sh", "bash", "")):
         lines = re.sub(r"\\\n\s*", "", token.content).splitlines()
         commands = [re.sub(r"\s+# .*", "", line).strip() for line in lines]
-        told = token.info == "sh" or token.info == "bash"
+        told = token.info in ("sh", "bash")
         yield from (Run(command) for command in commands if command and (told or command.startswith(PROGRAMS)))
     elif token.type == "fence":
         for pattern, place in PLACES:
