@@ -1,7 +1,7 @@
 """Control arms every experiment can run: matched directions, and the same measurement on control subjects."""
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TypeVar
 
 import torch
@@ -16,7 +16,7 @@ from prolepsis.loading import kept_subject
 from prolepsis.reach import reach
 from prolepsis.selection import Logits, Pattern, Readout, ResidMid, ResidPost, Token, Z, supports
 from prolepsis.subject import Subject
-from prolepsis.twins import IN_PLACE, untrained_in_place
+from prolepsis.twins import IN_PLACE, twin_of, untrained_in_place
 
 Tensor = torch.Tensor
 Result = TypeVar("Result")
@@ -46,17 +46,22 @@ def control_arms(
     arms = {}
     for name, reference in controls.items():
         if reference == IN_PLACE:
-            with untrained_in_place(subject) as twin, suppress(Untested):
-                arms[name] = _measured_once(twin, measure)
+            with suppress(Untested):
+                arms[name] = _measured_once(twin_of(subject), measure, untrained_in_place(subject))
         elif reference is not None:
-            arms[name] = _measured_once(kept_subject(reference, str(subject.device), subject.dtype), measure)
+            control = kept_subject(reference, str(subject.device), subject.dtype)
+            arms[name] = _measured_once(control, measure, nullcontext())
     return arms
 
 
-def _measured_once(control: Subject, measure: Callable[[Subject], Values]) -> Values:
+def _measured_once(
+    control: Subject, measure: Callable[[Subject], Values], within: AbstractContextManager[object]
+) -> Values:
+    """What ``measure`` says of a control subject, which is one ``within`` a context."""
     key = (control.digest, f"{measure.__module__}.{measure.__qualname__}")
     if key not in _values:
-        _values[key] = measure(control)
+        with within:
+            _values[key] = measure(control)
     return _values[key]
 
 

@@ -8,31 +8,26 @@ Every row of a batch carries its own edits on the same tokens. A row equals the 
 shape bit for bit wherever its edits cannot reach.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
+from prolepsis.batching import TOKENS_PER_BATCH, in_batches, row_bytes
 from prolepsis.edits import Row
 from prolepsis.errors import UserError
 from prolepsis.hooks import Clean, Pass, Read, applied, edit_output, rows_of
 from prolepsis.names import Head
 from prolepsis.plan import Plan, plan_rows
 from prolepsis.subject import Subject
-from prolepsis.watching import watched
 
 Tensor = torch.Tensor
 
 INSIDE = ("resid_post", "resid_mid", "patterns", "values", "z")
 """The readouts other than logits."""
-# Rows are run in chunks of about this many tokens: larger ones leave the caches of a CPU, smaller ones starve a GPU.
-TOKENS_PER_BATCH = {"cpu": 512, "cuda": 16384}
-AT_ONCE = "tokens at once"
-"""Under this name a subject remembers how many tokens its device takes at once."""
-
-log = logging.getLogger(__name__)
+DOUBLES_AT_ONCE = 1 << 24
+"""Numbers that are turned into float64 at a time."""
 
 
 @dataclass
@@ -68,9 +63,8 @@ class Readings:
 
     def log_odds(self, token: int) -> Tensor:
         """Log-odds ln p/(1-p) of ``token`` in nats [B], in float64 from the logits, so that it never saturates."""
-        logits = self.last_logits.double()
-        others = torch.cat([logits[:, :token], logits[:, token + 1 :]], dim=-1)
-        return logits[:, token] - others.logsumexp(-1)
+        some = max(1, DOUBLES_AT_ONCE // self.last_logits.shape[-1])
+        return torch.cat([_log_odds(rows.double(), token) for rows in torch.split(self.last_logits, some)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,30 +111,23 @@ class CleanRun:
         return Clean(self.resid[1:], {at: self.patterns(at) for at, layer in plan.layers.items() if layer.freeze})
 
     def _chunked(self, rows: Sequence[Row], read: Read, *, keep_edits: bool) -> Readings:
-        """Run the rows in chunks, smaller ones from now on where the device's memory does not hold one."""
+        """Run the rows in chunks that the device's memory holds, all from the same layer on."""
         _check_read(self.subject, read, len(self.tokens))
-        while True:
-            at_once = self.subject.memo.setdefault(AT_ONCE, TOKENS_PER_BATCH[self.subject.device.type])
-            size = max(1, min(at_once // len(self.tokens), len(rows)))
-            try:
-                return self._in_chunks(rows, read, size, keep_edits=keep_edits)
-            except torch.OutOfMemoryError:
-                if size == 1:
-                    raise UserError(
-                        f"{self.subject.id}: {self.subject.device} has no memory for a single row of "
-                        f"{len(self.tokens)} tokens; free some, or use --claims-dtype bfloat16 or --claims-device cpu"
-                    ) from None
-            # Outside the except block, where the exception would keep the tensors of the failed run alive.
-            self.subject.memo[AT_ONCE] = len(self.tokens) * (size // 2)
-            torch.cuda.empty_cache()
-            log.warning("%s: out of memory with %d rows at once, going on with %d", self.subject.id, size, size // 2)
+        if not rows:
+            raise UserError("no rows of edits were given; give at least one, empty for a clean row")
+        n_tokens = len(self.tokens)
+        start = plan_rows(self.subject, rows, n_tokens).start
 
-    def _in_chunks(self, rows: Sequence[Row], read: Read, size: int, *, keep_edits: bool) -> Readings:
-        chunks = [rows[first : first + size] for first in range(0, len(rows), size)]
-        plans = [plan_rows(self.subject, chunk, len(self.tokens)) for chunk in chunks]
-        start = min((plan.start for plan in plans if plan.start is not None), default=self.subject.n_layers)
-        made = [plan if keep_edits else Plan(plan.n_rows, {}) for plan in plans]
-        return _joined([self._run(plan, read, start) for plan in watched(made, "batches of edits")])
+        def run(chunk: range) -> Readings:
+            plan = plan_rows(self.subject, rows[chunk.start : chunk.stop], n_tokens)
+            if not keep_edits:
+                plan = Plan(plan.n_rows, {})
+            return self._run(plan, read, self.subject.n_layers if start is None else start)
+
+        n_streams = len(read.resid_post) + len(read.resid_mid)
+        each = row_bytes(self.subject, n_tokens, n_logits=len(read.logits), n_streams=n_streams)
+        most = max(1, TOKENS_PER_BATCH[self.subject.device.type] // n_tokens)
+        return _joined(in_batches(self.subject, len(rows), each, run, most))
 
     @torch.no_grad()
     def _run(self, plan: Plan, read: Read, start: int) -> Readings:
@@ -234,11 +221,16 @@ def _check_read(subject: Subject, read: Read, n_positions: int) -> None:
 
 def _joined(parts: list[Readings]) -> Readings:
     """One batch out of its chunks."""
-    if not parts:
-        raise UserError("no rows of edits were given; give at least one, empty for a clean row")
     logits = [part.logits for part in parts if part.logits is not None]
 
     def joined(name: str) -> dict[Any, Tensor]:
         return {key: torch.cat([getattr(part, name)[key] for part in parts]) for key in getattr(parts[0], name)}
 
-    return Readings(torch.cat(logits) if logits else None, **{name: joined(name) for name in INSIDE})
+    # One chunk's logits are not copied: they may be the largest tensor there is.
+    whole = logits[0] if len(logits) == 1 else torch.cat(logits) if logits else None
+    return Readings(whole, **{name: joined(name) for name in INSIDE})
+
+
+def _log_odds(logits: Tensor, token: int) -> Tensor:
+    others = torch.cat([logits[:, :token], logits[:, token + 1 :]], dim=-1)
+    return logits[:, token] - others.logsumexp(-1)

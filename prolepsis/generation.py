@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache
 
+from prolepsis.batching import in_batches, row_bytes
 from prolepsis.edits import Add, FreezePattern, ReplaceHeadOutput, ReplaceRow, ReplaceStream, Row
 from prolepsis.engine import clean_run
 from prolepsis.errors import UserError
@@ -15,6 +16,9 @@ from prolepsis.subject import Subject
 from prolepsis.watching import watched
 
 Tensor = torch.Tensor
+
+DRAWN_AT_ONCE = 64
+"""Rows whose next token is drawn at a time, since their distributions are in float64."""
 
 
 @torch.no_grad()
@@ -36,7 +40,24 @@ def generate(
     length, total = _lengths(subject, prompts, rows, max_new_tokens)
     if any(isinstance(edit, ReplaceStream) and edit.position >= length for edits in rows for edit in edits):
         raise UserError(f"{subject.id}: a stream can be replaced at the prompt's positions only, 0 to {length - 1}")
-    plan = plan_rows(subject, rows, total)
+
+    def run(some: range) -> list[list[int]]:
+        part = slice(some.start, some.stop)
+        return _generate(subject, prompts[part], rows[part], max_new_tokens, stop)
+
+    parts = in_batches(subject, len(rows), row_bytes(subject, total, cached=True), run)
+    return [line for part in parts for line in part]
+
+
+def _generate(
+    subject: Subject,
+    prompts: Sequence[Sequence[int]],
+    rows: Sequence[Row],
+    max_new_tokens: int,
+    stop: Collection[int],
+) -> list[list[int]]:
+    """:func:`generate` on rows that are run together."""
+    plan = plan_rows(subject, rows, len(prompts[0]) + max_new_tokens)
     state = Pass(plan, torch.tensor([list(prompt) for prompt in prompts], device=subject.device))
     if any(isinstance(edit, FreezePattern | ReplaceStream) for edits in rows for edit in edits):
         if any(list(prompt) != list(prompts[0]) for prompt in prompts):
@@ -98,6 +119,28 @@ def sample(
     _refuse_elsewhere(subject, rows, length - 1)
     generator = torch.Generator().manual_seed(seed)
     chances = torch.rand(len(rows), n_samples, max_new_tokens, generator=generator, dtype=torch.float64)
+
+    def run(some: range) -> Samples:
+        part = slice(some.start, some.stop)
+        return _sample(subject, prompts[part], rows[part], chances[part], temperature=temperature, stop=stop)
+
+    each = max(1, n_samples) * row_bytes(subject, total, cached=True)
+    parts = in_batches(subject, len(rows), each, run)
+    return Samples([line for part in parts for line in part.lines], torch.cat([part.logits for part in parts]))
+
+
+def _sample(
+    subject: Subject,
+    prompts: Sequence[Sequence[int]],
+    rows: Sequence[Row],
+    chances: Tensor,
+    *,
+    temperature: float,
+    stop: Collection[int],
+) -> Samples:
+    """:func:`sample` on rows that are run together; ``chances`` [rows, samples, new tokens] are in [0, 1)."""
+    (n_samples, max_new_tokens), length = chances.shape[1:], len(prompts[0])
+    total = length + max_new_tokens
     tokens, cache = _before_last(subject, prompts)
     last_row = Read(logits=(), resid_post=(subject.n_layers - 1,))
     state = Pass(plan_rows(subject, rows, total), tokens, read=last_row, offset=length - 1)
@@ -173,8 +216,12 @@ def _backbone(subject: Subject) -> torch.nn.Module:
 
 def _drawn(logits: Tensor, temperature: float, chances: Tensor) -> list[list[int]]:
     """For logits [B, V] the tokens at which the cumulative distribution passes ``chances`` [B, n]."""
-    below = (logits.double() / temperature).softmax(-1).cumsum(-1)
-    found = torch.searchsorted(below, chances.to(below), right=True)
+    found = torch.cat(
+        [
+            torch.searchsorted((some.double() / temperature).softmax(-1).cumsum(-1), own.to(some.device), right=True)
+            for some, own in zip(torch.split(logits, DRAWN_AT_ONCE), torch.split(chances, DRAWN_AT_ONCE), strict=True)
+        ]
+    )
     # Rounding may leave the last sum below 1.
     tokens: list[list[int]] = found.clamp(max=logits.shape[-1] - 1).tolist()
     return tokens

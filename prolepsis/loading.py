@@ -71,6 +71,7 @@ def load_folder(folder: Path, device: str = "cpu", dtype: torch.dtype = torch.fl
         twin=_sibling(folder, about.get("untrained_twin")),
         same_behaviour=_sibling(folder, about.get("same_behaviour")),
         ladder=tuple(_named(folder, name) for name in about.get("ladder", ())),
+        folder=None if "weights" in about else folder,
     )
 
 

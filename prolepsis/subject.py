@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from prolepsis.experts import evaluate_densely
 from prolepsis.families import Family, family_of
 from prolepsis.masks import MaskRule
 from prolepsis.published import Published
+from prolepsis.shape import Shape
 from prolepsis.task import Task
 from prolepsis.transcoder import Transcoder
 from prolepsis.wiring import Wiring, wiring_from_config
@@ -33,7 +35,7 @@ class Subject:
     another mechanism; both by the id or the folder of a control subject. ``ladder`` refers likewise to the subjects, of
     several depths and this one among them, that were made alike. ``published`` is what the paper ran on this model,
     ``pairs`` a data set of facts it is asked in place of those of its task, ``transcoder_from`` who publishes a
-    transcoder for it where it has none.
+    transcoder for it where it has none. ``folder`` holds the model's weights, None where they were made in memory.
     ``memo`` keeps what has been measured on this subject for as long as it is held.
     """
 
@@ -47,6 +49,7 @@ class Subject:
     same_behaviour: str | None = None
     ladder: tuple[str, ...] = ()
     revision: str | None = None
+    folder: Path | None = None
     published: Published | None = None
     pairs: Counterfactuals | None = None
     transcoder_from: str | None = None
@@ -115,12 +118,17 @@ class Subject:
         return wiring_from_config(self.model.config.to_dict(), self.mask_rule)
 
     @cached_property
+    def shape(self) -> Shape:
+        """How large the model is, as far as its configuration says."""
+        return Shape.of(self.config.to_dict())
+
+    @cached_property
     def digest(self) -> str:
         """Identity of what is measured: weights, configuration, mask rule, task, transcoder, protocol and pairs."""
         digest = hashlib.sha256()
         for name, weight in sorted(self.model.state_dict().items()):
             digest.update(f"{name} {list(weight.shape)} {weight.dtype}".encode())
-            digest.update(weight.contiguous().view(torch.uint8).cpu().numpy().tobytes())
+            digest.update(weight.contiguous().view(torch.uint8).cpu().numpy())
         rule = None if self.mask_rule is None else self.mask_rule.describe()
         task = None if self.task is None else self.task.to_json()
         transcoder = None if self.transcoder is None else self.transcoder.digest
@@ -156,7 +164,8 @@ class Subject:
         else:
             logits = linear(normed, weight)
         cap = getattr(self.config, "final_logit_softcapping", None)
-        return logits if cap is None else torch.tanh(logits / cap) * cap
+        # In place, since these may be the largest tensors there are.
+        return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
 
     def features(self, layer: int, resid_mid: Tensor) -> Tensor:
         """Activations [..., F] of the transcoder's features of ``layer`` at rows [..., d] of resid_mid.

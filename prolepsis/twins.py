@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from prolepsis.checkpoint import Checkpoint
 from prolepsis.organisms.untrained import untrained_constant
 from prolepsis.subject import Subject
 
@@ -17,6 +18,14 @@ _KEPT = "trained weights"
 _TWIN = f"-untrained-{SEED}"
 
 
+def twin_of(subject: Subject) -> Subject:
+    """The untrained twin by name, the same one every time; it is untrained within :func:`untrained_in_place` only."""
+    if IN_PLACE not in subject.memo:
+        subject.memo[IN_PLACE] = _twin(subject)
+    twin: Subject = subject.memo[IN_PLACE]
+    return twin
+
+
 @contextmanager
 def untrained_in_place(subject: Subject) -> Iterator[Subject]:
     """While active, the subject's model is an untrained one; its trained weights come back bit for bit, also on error.
@@ -24,18 +33,17 @@ def untrained_in_place(subject: Subject) -> Iterator[Subject]:
     Yields the twin, a subject of its own with the same configuration, task and transcoder (which was trained on the
     trained model, there being none for this one); what has been measured on it is kept with the subject. What
     :func:`untrained_constant` gives no value is normal with the configuration's ``initializer_range``, drawn on the
-    model's own device. The device never holds two models: the trained weights wait in the host's memory.
+    model's own device. No two models are held: the trained weights are read again from the folder they came from, and
+    only where none gives them back bit for bit do they wait in the host's memory.
     """
-    parameters = dict(subject.model.named_parameters())
+    parameters, twin = dict(subject.model.named_parameters()), twin_of(subject)
     if _KEPT not in subject.memo:
-        subject.memo[_KEPT] = {name: p.detach().to("cpu", copy=True) for name, p in parameters.items()}
-    if IN_PLACE not in subject.memo:
-        subject.memo[IN_PLACE] = _twin(subject)
+        subject.memo[_KEPT] = Checkpoint(subject.folder, parameters)
     try:
         _draw(parameters, subject.config)
-        yield subject.memo[IN_PLACE]
+        yield twin
     finally:
-        _load(parameters, subject.memo[_KEPT])
+        subject.memo[_KEPT].restore()
 
 
 def is_twin(subject: Subject) -> bool:
@@ -62,9 +70,3 @@ def _draw(parameters: dict[str, Any], config: Any) -> None:
             parameter.normal_(0.0, config.initializer_range, generator=generator)
         else:
             parameter.fill_(constant)
-
-
-@torch.no_grad()
-def _load(parameters: dict[str, Any], kept: dict[str, torch.Tensor]) -> None:
-    for name, parameter in parameters.items():
-        parameter.copy_(kept[name])

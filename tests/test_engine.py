@@ -344,5 +344,5 @@ def test_a_row_that_does_not_fit_alone_is_refused(monkeypatch: pytest.MonkeyPatc
 
     clean = clean_run(tiny_subject("llama"), tiny_tokens(0, 6))
     monkeypatch.setattr(CleanRun, "_run", never)
-    with pytest.raises(UserError, match="no memory for a single row of 6 tokens"):
+    with pytest.raises(UserError, match="no memory for a single row; free some"):
         clean.edit([[]])

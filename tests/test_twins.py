@@ -1,14 +1,21 @@
 """The untrained twin made in place: another model while it is asked, the same one afterwards."""
 
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prolepsis import checkpoint
 from prolepsis.controls import control_arms, once
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested
 from prolepsis.subject import Subject
 from prolepsis.twins import IN_PLACE, untrained_in_place
+from tests.live_bytes import LiveBytes
 from tests.tiny import FAMILIES, tiny_subject, tiny_tokens
 
 few = settings(max_examples=12, deadline=None)
@@ -87,3 +94,75 @@ def test_the_trained_weights_are_copied_once() -> None:
     kept = subject.memo["trained weights"]
     with untrained_in_place(subject):
         assert subject.memo["trained weights"] is kept
+
+
+@few
+@given(
+    family=families,
+    stored=st.sampled_from([torch.float32, torch.bfloat16]),
+    held=st.sampled_from([torch.float32, torch.bfloat16]),
+    shard=st.sampled_from(["1KB", "1GB"]),
+)
+def test_weights_are_read_again_from_their_folder_and_held_nowhere_else(
+    family: str, stored: torch.dtype, held: torch.dtype, shard: str
+) -> None:
+    """From one file or shards, whatever dtype they have there: bit for bit, and never more than a weight at once."""
+    with TemporaryDirectory() as folder:
+        subject = replace(stored_subject(family, Path(folder), stored, shard, held), folder=Path(folder))
+        trained = weights(subject)
+        with pytest.MonkeyPatch.context() as patch, LiveBytes() as live:
+            patch.setattr(checkpoint, "BLOCK_BYTES", 128)
+            with untrained_in_place(subject):
+                assert not torch.equal(subject.unembedding, trained[embedding_name(subject)])
+        # transformers calls GPT-NeoX's unembedding otherwise than its files do.
+        assert subject.memo["trained weights"].copied == (("lm_head.weight",) if renamed(Path(folder)) else ())
+        assert all(torch.equal(found, trained[name]) for name, found in weights(subject).items())
+        # A slice of a mapped file counts with all of its tensor, but takes no memory of its own.
+        assert live.peak <= 3 * max(4 * weight.numel() for weight in trained.values())
+
+
+def test_a_folder_that_does_not_give_the_weights_back_is_not_read_again(tmp_path: Path) -> None:
+    """Where a weight was changed after loading, or a file is gone or damaged, a copy is kept instead."""
+    every = tuple(name for name, _ in tiny_subject("llama", n_layers=6).model.named_parameters())
+    for spoil, copied in {"weight": ("lm_head.weight",), "missing": every, "truncated": every}.items():
+        folder = tmp_path / spoil
+        subject = replace(stored_subject("llama", folder, torch.float32, "1GB", torch.float32), folder=folder)
+        file = folder / "model.safetensors"
+        if spoil == "weight":
+            subject.unembedding[0, 0] += 1
+        elif spoil == "missing":
+            file.unlink()
+        else:
+            file.write_bytes(file.read_bytes()[:-8])
+        trained = weights(subject)
+        with untrained_in_place(subject):
+            pass
+        assert subject.memo["trained weights"].copied == copied
+        assert all(torch.equal(found, trained[name]) for name, found in weights(subject).items())
+
+
+def test_what_is_known_of_the_twin_is_not_measured_again() -> None:
+    """A second experiment that asks for the same arm leaves the weights where they are."""
+    subject = tiny_subject("llama", 4)
+    arms = control_arms(subject, largest_logit, {"untrained twin": IN_PLACE})
+    subject.unembedding[0, 0] += 1
+    changed = weights(subject)
+    assert control_arms(subject, largest_logit, {"untrained twin": IN_PLACE}) == arms
+    assert all(torch.equal(found, changed[name]) for name, found in weights(subject).items())
+
+
+def stored_subject(family: str, folder: Path, stored: torch.dtype, shard: str, held: torch.dtype) -> Subject:
+    """A random subject as it is loaded from the folder it is saved in: by way of float32."""
+    subject = tiny_subject(family, n_layers=6, dtype=stored)
+    subject.model.save_pretrained(folder, max_shard_size=shard)
+    return replace(subject, model=subject.model.float().to(held))
+
+
+def renamed(folder: Path) -> bool:
+    """Whether the unembedding has another name in the files than in the model."""
+    return any("embed_out" in path.read_bytes().decode("latin-1") for path in folder.glob("*.safetensors"))
+
+
+def embedding_name(subject: Subject) -> str:
+    """The parameter that is the unembedding."""
+    return next(name for name, weight in subject.model.named_parameters() if weight is subject.unembedding)

@@ -30,6 +30,7 @@ def tiny_subject(
     n_heads: int = 2,
     d_head: int = 4,
     window: int = 3,
+    d_mlp: int = 12,
     n_vocab: int = N_VOCAB,
     mask_rule: MaskRule | None = None,
     dtype: torch.dtype = torch.float64,
@@ -38,7 +39,7 @@ def tiny_subject(
     common: dict[str, Any] = {
         "vocab_size": n_vocab,
         "hidden_size": n_heads * d_head,
-        "intermediate_size": 12,
+        "intermediate_size": d_mlp,
         "num_hidden_layers": n_layers,
         "num_attention_heads": n_heads,
         "num_key_value_heads": max(1, n_heads // 2),

@@ -6,6 +6,7 @@ run shows what it does alone. z is pattern times values, so it can also be made 
 values (only *where the head looks* is undone), or of the edited pattern and the clean values (only *what it moves*).
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from functools import cached_property
 import torch
 from transformers import DynamicCache
 
+from prolepsis.batching import in_batches, row_bytes
 from prolepsis.controls import once
 from prolepsis.edits import ReplaceHeadOutput, Row
 from prolepsis.engine import CleanRun, Readings
@@ -133,14 +135,24 @@ def _side_by_side(asked: Sequence[tuple[Mediation, Sequence[Outputs]]], *, edite
         for outputs in ({}, *sets)
     ]
     owners = torch.tensor([index for index, _ in rows], device=subject.device)  # [B]
-    cache.batch_select_indices(owners)
     top = subject.n_layers - 1
-    plan = plan_rows(subject, [edits for _, edits in rows], last + 1)
-    state = Pass(plan, tokens[owners], read=Read((), resid_post=(top,)), offset=last)
-    with applied(subject, state):
-        backbone(input_ids=tokens[owners, last:], past_key_values=cache, use_cache=True)
-    logits = subject.unembed(state.resid_post[top])  # [B, 1, V]
-    found: list[list[float]] = []
-    for index, one in enumerate(mediations):
-        found.append(Readings(logits=logits[owners == index]).log_odds(one.token).tolist())
+
+    def run(some: range) -> list[float]:
+        part = slice(some.start, some.stop)
+        own, kept = owners[part], copy.deepcopy(cache)
+        kept.batch_select_indices(own)
+        plan = plan_rows(subject, [edits for _, edits in rows[part]], last + 1)
+        state = Pass(plan, tokens[own], read=Read((), resid_post=(top,)), offset=last)
+        with applied(subject, state):
+            backbone(input_ids=tokens[own, last:], past_key_values=kept, use_cache=True)
+        logits = subject.unembed(state.resid_post[top])  # [B, 1, V]
+        odds = logits.new_zeros(len(own), dtype=torch.float64)
+        for index in sorted(set(own.tolist())):
+            odds[own == index] = Readings(logits=logits[own == index]).log_odds(mediations[index].token)
+        return [float(one) for one in odds]
+
+    parts = in_batches(subject, len(rows), row_bytes(subject, last + 1, cached=True), run)
+    found: list[list[float]] = [[] for _ in asked]
+    for (index, _), odds in zip(rows, (one for part in parts for one in part), strict=True):
+        found[index].append(odds)
     return found

@@ -1,10 +1,10 @@
 """Many prompts side by side: what is read from unedited runs of different texts of one length."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 
-from prolepsis.engine import TOKENS_PER_BATCH
+from prolepsis.batching import TOKENS_PER_BATCH, in_batches, row_bytes
 from prolepsis.hooks import Pass, Read, applied
 from prolepsis.plan import Plan
 from prolepsis.subject import Subject
@@ -12,15 +12,22 @@ from prolepsis.subject import Subject
 Tensor = torch.Tensor
 
 
-def passes(subject: Subject, prompts: Sequence[Sequence[int]], read: Read) -> Iterator[Pass]:
+@torch.no_grad()
+def passes(subject: Subject, prompts: Sequence[Sequence[int]], read: Read) -> list[Pass]:
     """What ``read`` asks for inside the layers, batch by batch; ``prompts`` are token ids of one length T."""
     backbone = subject.model.get_submodule(subject.family.layers.rpartition(".")[0])
     tokens = torch.tensor([list(prompt) for prompt in prompts], device=subject.device)
-    for batch in torch.split(tokens, max(1, TOKENS_PER_BATCH[subject.device.type] // tokens.shape[1])):
+
+    def run(rows: range) -> Pass:
+        batch = tokens[rows.start : rows.stop]
         state = Pass(Plan(len(batch), {}), batch, read=read)
-        with torch.no_grad(), applied(subject, state, own_masks=subject.mask_rule is not None):
+        with applied(subject, state, own_masks=subject.mask_rule is not None):
             backbone(input_ids=batch, use_cache=False)
-        yield state
+        return state
+
+    n_tokens, n_streams = tokens.shape[1], len(read.resid_post) + len(read.resid_mid)
+    each = row_bytes(subject, n_tokens, n_logits=0, n_streams=n_streams)
+    return in_batches(subject, len(tokens), each, run, max(1, TOKENS_PER_BATCH[subject.device.type] // n_tokens))
 
 
 def resid_mid_of(subject: Subject, prompts: Sequence[Sequence[int]], layers: Sequence[int]) -> dict[int, Tensor]:

@@ -1,0 +1,79 @@
+"""How many rows a subject's device takes at once: what its free memory allows, and half of that after running out."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from prolepsis.errors import UserError
+from prolepsis.notes import note
+from prolepsis.subject import Subject
+from prolepsis.watching import watched
+
+Part = TypeVar("Part")
+
+# Rows are run in chunks of about this many tokens: larger ones leave the caches of a CPU, smaller ones starve a GPU.
+TOKENS_PER_BATCH = {"cpu": 512, "cuda": 16384}
+MOST_BYTES = {"cpu": 1 << 30, "cuda": 8 << 30}
+"""What a batch may take beside the weights, however much is free: more makes nothing faster."""
+OF_FREE = 0.5
+"""The part of a GPU's free memory that is planned with; results and fragments of earlier batches need the rest."""
+AT_ONCE = "bytes at once"
+"""Under this name a subject remembers how many bytes its device takes at once."""
+
+
+def row_bytes(subject: Subject, n_tokens: int, *, n_logits: int = 1, n_streams: int = 0, cached: bool = False) -> int:
+    """Bytes a row of ``n_tokens`` takes while it is run.
+
+    With its rows of logits, ``n_streams`` residual streams that are kept, and if ``cached`` its keys and values.
+    """
+    shape, width = subject.shape, int(subject.dtype.itemsize)
+    kept = n_streams * shape.d_model * width + cached * shape.cache_bytes(width)
+    return shape.row_bytes(n_tokens, n_logits, width) + n_tokens * kept
+
+
+def rows_at_once(subject: Subject, n_rows: int, each: int) -> int:
+    """How many of ``n_rows`` that take ``each`` bytes are run at once; at least one."""
+    if AT_ONCE not in subject.memo:
+        subject.memo[AT_ONCE] = _planned(subject)
+    at_once: int = subject.memo[AT_ONCE]
+    return max(1, min(n_rows, at_once // each))
+
+
+def in_batches(
+    subject: Subject, n_rows: int, each: int, run: Callable[[range], Part], most: int | None = None
+) -> list[Part]:
+    """``run`` on ``n_rows`` rows, so many at once as fit at ``each`` bytes, ``most`` of them if given.
+
+    Out of memory it begins again with half as many, says so once and remembers it, so that runs that are compared are
+    run alike. Raises UserError where not even one row fits.
+    """
+    while True:
+        size = min(rows_at_once(subject, n_rows, each), most or n_rows)
+        try:
+            firsts = watched(range(0, n_rows, size), "batches")
+            return [run(range(first, min(first + size, n_rows))) for first in firsts]
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise UserError(
+                    f"{subject.id}: {subject.device} has no memory for a single row; free some, or use "
+                    "--claims-dtype bfloat16 or --claims-device cpu"
+                ) from None
+        # Outside the except block, where the exception would keep the tensors of the failed run alive.
+        subject.memo[AT_ONCE] = each * (size // 2)
+        torch.cuda.empty_cache()
+        note(f"{subject.id}: out of memory with {size} rows at once, going on with {size // 2}")
+
+
+def _planned(subject: Subject) -> int:
+    """Bytes a batch may take at first."""
+    most = MOST_BYTES[subject.device.type]
+    if subject.device.type != "cuda":
+        return most
+    free = torch.cuda.mem_get_info(subject.device)[0]
+    unused = torch.cuda.memory_reserved(subject.device) - torch.cuda.memory_allocated(subject.device)
+    planned = min(most, int(OF_FREE * (free + unused)))
+    if planned < most:
+        gib = f"{planned / 2**30:.1f} of {(free + unused) / 2**30:.1f} GiB"
+        note(f"{subject.id}: batches take up to {gib} that are free on {subject.device}")
+    return planned

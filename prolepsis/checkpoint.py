@@ -1,0 +1,72 @@
+"""The weights of a model, got back without ever holding a second model: read again from the folder they came from."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+BLOCK_BYTES = 1 << 26
+"""What of a weight is on its way from the file to the device at a time, in float32."""
+
+
+class Checkpoint:
+    """What ``parameters`` are now, to be had again however they are changed.
+
+    A weight that the safetensors in ``folder`` give back bit for bit is read from there, a block of rows at a time from
+    files that are mapped into memory. Any other waits in the host's memory: those that are ``copied``.
+    """
+
+    def __init__(self, folder: Path | None, parameters: Mapping[str, torch.Tensor]) -> None:
+        self._parameters = {name: parameter.detach() for name, parameter in parameters.items()}
+        self._files = {} if folder is None else _files(folder)
+        self._copies = {
+            name: parameter.to("cpu", copy=True)
+            for name, parameter in self._parameters.items()
+            if not self._is_stored(name)
+        }
+
+    @property
+    def copied(self) -> tuple[str, ...]:
+        return tuple(self._copies)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Give every parameter the value it had."""
+        for name, parameter in self._parameters.items():
+            if name in self._copies:
+                parameter.copy_(self._copies[name])
+                continue
+            for rows, read in self._blocks(name):
+                rows.copy_(read)
+
+    def _is_stored(self, name: str) -> bool:
+        parameter = self._parameters[name]
+        if name not in self._files or self._files[name].get_slice(name).get_shape() != list(parameter.shape):
+            return False
+        return all(torch.equal(_bits(rows), _bits(read)) for rows, read in self._blocks(name))
+
+    def _blocks(self, name: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Some rows of a parameter, and what the file says they are, by way of float32 as when it was loaded."""
+        parameter, stored = self._parameters[name], self._files[name].get_slice(name)
+        step = max(1, BLOCK_BYTES // (4 * parameter[:1].numel()))
+        for start in range(0, len(parameter), step):
+            read: torch.Tensor = stored[start : start + step]
+            yield parameter[start : start + step], read.to(parameter.device).float().to(parameter.dtype)
+
+
+def _files(folder: Path) -> dict[str, Any]:
+    """Weight → the open safetensors file of a model folder that holds it; empty where there are none to be read."""
+    index = folder / "model.safetensors.index.json"
+    try:
+        names = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else {"model.safetensors"}
+        files = [safe_open(folder / name, framework="pt") for name in sorted(names)]
+        return {name: file for file in files for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    except (OSError, ValueError, KeyError, SafetensorError):
+        return {}
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.contiguous().view(torch.uint8)
