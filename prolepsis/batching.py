@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import torch
 
-from prolepsis.errors import UserError
+from prolepsis.errors import Untested
 from prolepsis.notes import note
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
@@ -46,7 +46,7 @@ def in_batches(
     """``run`` on ``n_rows`` rows, so many at once as fit at ``each`` bytes, ``most`` of them if given.
 
     Out of memory it begins again with half as many, says so once and remembers it, so that runs that are compared are
-    run alike. Raises UserError where not even one row fits.
+    run alike. Raises Untested where not even one row fits.
     """
     while True:
         size = min(rows_at_once(subject, n_rows, each), most or n_rows)
@@ -55,7 +55,7 @@ def in_batches(
             return [run(range(first, min(first + size, n_rows))) for first in firsts]
         except torch.OutOfMemoryError:
             if size == 1:
-                raise UserError(
+                raise Untested(
                     f"{subject.id}: {subject.device} has no memory for a single row; free some, or use "
                     "--claims-dtype bfloat16 or --claims-device cpu"
                 ) from None

@@ -1,6 +1,7 @@
 """From an id or a folder to a subject: bundled organisms, and folders in the layout they are stored in."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from prolepsis import selfcheck
-from prolepsis.errors import UserError
+from prolepsis.errors import Untested, UserError
 from prolepsis.families import family_of
 from prolepsis.masks import mask_rule
 from prolepsis.organisms import ABSORBER, BUNDLED, CARRIERS, PLANTED, SPOILED, TWO_TASKS, XOR
@@ -25,8 +26,36 @@ ORGANISMS = Path(__file__).parent.parent / "fixtures" / "organisms"
 def load_subject(reference: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Subject:
     """Load a bundled organism by id, or a subject folder by path, and check its wiring.
 
-    Raises UserError for a reference that is neither, for a broken file, and for a model that is not wired as modelled.
+    Raises UserError for a reference that is neither, for a broken file, and for a model that is not wired as modelled;
+    Untested where the device is not there or too small.
     """
+    check_device(device)
+    try:
+        subject = _load(reference, device, dtype)
+        selfcheck.check(subject)
+    except torch.OutOfMemoryError:
+        raise Untested(
+            f"{Path(reference).name}: {device} has no memory for its weights as {str(dtype).removeprefix('torch.')}; "
+            f"free some, or use --claims-dtype bfloat16 or --claims-device cpu; `prolepsis doctor` says what it takes"
+        ) from None
+    return subject
+
+
+def check_device(device: str) -> None:
+    """Raises Untested for a GPU that is not there, UserError for what is no device of this torch."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines()[0]
+        if re.fullmatch(r"cuda(:\d+)?", device):
+            raise Untested(
+                f"no GPU that torch can use as {device} ({why}); `prolepsis doctor` says what is here, and "
+                "--claims-device cpu does without, slowly"
+            ) from None
+        raise UserError(f"--claims-device {device} cannot be used: {why}") from None
+
+
+def _load(reference: str, device: str, dtype: torch.dtype) -> Subject:
     if reference in (*PLANTED, *CARRIERS, *TWO_TASKS, *SPOILED, *XOR, ABSORBER):
         subject = _planted(reference, device, dtype)
     elif reference in BUNDLED or (ORGANISMS / reference / "config.json").is_file():
@@ -35,7 +64,6 @@ def load_subject(reference: str, device: str = "cpu", dtype: torch.dtype = torch
         subject = load_folder(Path(reference), device, dtype)
     else:
         raise UserError(f"subject {reference!r} is no folder and no bundled organism; known: {', '.join(BUNDLED)}")
-    selfcheck.check(subject)
     return subject
 
 

@@ -2,6 +2,9 @@
 
 import logging
 
+NOTE = "claims-note"
+"""The property of a test in which a note travels."""
+
 log = logging.getLogger("prolepsis")
 
 _untold: list[str] = []

@@ -12,7 +12,7 @@ from prolepsis import batching, notes
 from prolepsis.batching import AT_ONCE, in_batches, row_bytes
 from prolepsis.edits import Add, Row
 from prolepsis.engine import clean_run
-from prolepsis.errors import UserError
+from prolepsis.errors import Untested
 from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads
 from prolepsis.experiments.prompt_batch import resid_mid_of
 from prolepsis.generation import generate, sample
@@ -118,7 +118,7 @@ def test_where_no_row_fits_one_line_says_what_can_be_done() -> None:
     def never(_: range) -> None:
         raise torch.OutOfMemoryError
 
-    with pytest.raises(UserError, match="tiny-llama-0: cpu has no memory for a single row; free some, or use"):
+    with pytest.raises(Untested, match="tiny-llama-0: cpu has no memory for a single row; free some, or use"):
         in_batches(tiny_subject("llama"), 5, 1, never)
 
 

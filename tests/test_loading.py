@@ -16,10 +16,13 @@ from tokenizers.processors import TemplateProcessing
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from prolepsis.engine import clean_run
-from prolepsis.errors import UserError
+from prolepsis.errors import Untested, UserError
+from prolepsis.experiments import families, interchange
 from prolepsis.hooks import Read
+from prolepsis.ledger import load
 from prolepsis.loading import load_folder, load_subject
 from prolepsis.masks import CoupletBarrier
+from prolepsis.measurement import Measurement
 from prolepsis.organisms import BUNDLED, TRAINED
 from prolepsis.organisms.planted import planted
 from prolepsis.subject import Subject
@@ -202,3 +205,36 @@ def test_bundled_organisms_are_small() -> None:
     sizes = [path.stat().st_size for path in files]
     assert sum(sizes) <= 16e6
     assert max(sizes) <= 6e6
+
+
+def test_a_gpu_that_is_not_there_is_untested_and_no_device_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line each: what is missing and what does without it, or that there is no such device."""
+    monkeypatch.setattr(torch, "empty", _raises(AssertionError("Torch not compiled with CUDA enabled\nmore")))
+    with pytest.raises(Untested, match=r"as cuda:1 \(Torch not compiled with CUDA enabled\); `prolepsis doctor`"):
+        load_subject("planner", "cuda:1")
+    with pytest.raises(UserError, match="--claims-device abacus cannot be used: Torch not compiled"):
+        load_subject("planner", "abacus")
+
+
+def test_a_model_too_large_for_its_device_is_untested(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory while it is moved there, one line says what could fit."""
+    monkeypatch.setattr(torch.nn.Module, "to", _raises(torch.OutOfMemoryError()))
+    with pytest.raises(Untested, match="planner: cpu has no memory for its weights as float32; free some, or use"):
+        load_subject("planner")
+
+
+def test_an_experiment_out_of_memory_leaves_its_claim_untested(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other claims of the family are measured all the same."""
+    rows = load(Path(__file__).parent.parent / "claims" / "ledger.toml")
+    subject, claims = tiny_subject("llama"), [row for row in rows if row.experiment in ("layer_count", "interchange")]
+    monkeypatch.setattr(interchange, "interchange", _raises(torch.OutOfMemoryError()))
+    measured = families.measure(claims, subject)
+    kinds = {claim.experiment: type(measured[claim.key]) for claim in claims}
+    assert kinds == {"layer_count": Measurement, "interchange": Untested}
+
+
+def _raises(error: Exception) -> Callable[..., Any]:
+    def raising(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return raising

@@ -163,6 +163,8 @@ def measure(
 
     ``progress`` is told what is being measured, and ``once`` may know a measurement already.
     """
+    from torch import OutOfMemoryError
+
     measured: dict[tuple[str, str], Measurement | Untested] = {}
     for number, claim in enumerate(claims, 1):
         progress(f"{subject.id}: {claim.id} {claim.experiment.replace('_', ' ')}, {number} of {len(claims)}")
@@ -171,4 +173,9 @@ def measure(
             measured[claim.key] = once(subject, claim.experiment, made)
         except Untested as missing:
             measured[claim.key] = missing
+        except OutOfMemoryError:
+            measured[claim.key] = Untested(
+                f"{subject.id}: {subject.device} has no memory for it; free some, or use --claims-dtype bfloat16 or "
+                "--claims-device cpu; `prolepsis doctor` says what it takes"
+            )
     return measured

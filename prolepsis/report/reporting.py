@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from prolepsis.errors import UserError
+from prolepsis.notes import NOTE
 from prolepsis.report import storage
 from prolepsis.report.comparison import Comparison, compare, read_report
 from prolepsis.report.figures import draw_figures
@@ -49,7 +50,7 @@ class Reporting:
         self.crashed = False
         self.user_errors: dict[str, None] = {}
         self.notes = [f"--claims-archive: {line}" for line in run.settings.skipped]
-        self.damaged: dict[str, None] = {}
+        self.told: dict[str, None] = {}
         self.taken_over: set[str] = set()
         self.report: dict[str, Any] | None = None
         self.changes: Comparison | None = None
@@ -110,7 +111,7 @@ class Reporting:
                 self.next_write = time.monotonic() + PAUSE * (time.monotonic() - began)
         self.raised.update(tuple(json.loads(text)) for text in _properties(report, RAISED))
         self.user_errors.update(dict.fromkeys(_properties(report, USER_ERROR)))
-        self.damaged.update(dict.fromkeys(_properties(report, DAMAGED)))
+        self.told.update(dict.fromkeys([*_properties(report, DAMAGED), *_properties(report, NOTE)]))
         self.taken_over.update(_properties(report, TAKEN_OVER))
         # A report about a worker that died knows nothing but the test's name.
         self.crashed |= report.failed and not report.user_properties
@@ -231,7 +232,7 @@ class Reporting:
             self._show_table(terminalreporter, self.report["claims"])
         for text in self.user_errors:
             terminalreporter.write_line(f"user error: {text}", red=True)
-        for note in (*self.damaged, *self.notes):
+        for note in (*self.told, *self.notes):
             terminalreporter.write_line(note)
         if self.taken_over:
             told = f"{len(self.taken_over)} of {len(self.records)} measurements taken over from earlier runs"

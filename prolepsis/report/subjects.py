@@ -195,10 +195,6 @@ def open_subject(
     from prolepsis.task import Task
     from prolepsis.twins import IN_PLACE
 
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--claims-device {device} cannot be used: {str(error).splitlines()[0]}") from None
     if gathered is None:
         return kept_subject(source.id, device, getattr(torch, dtype))
     subject = load_subject(str(gathered.model), device, getattr(torch, dtype))
