@@ -62,7 +62,7 @@ def _files(folder: Path) -> dict[str, Any]:
     index = folder / "model.safetensors.index.json"
     try:
         names = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else {"model.safetensors"}
-        files = [safe_open(folder / name, framework="pt") for name in sorted(names)]
+        files: list[Any] = [safe_open(folder / name, framework="pt") for name in sorted(names)]
         return {name: file for file in files for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (OSError, ValueError, KeyError, SafetensorError):
         return {}

@@ -1,7 +1,9 @@
 """Control arms every experiment can run: matched directions, and the same measurement on control subjects."""
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -13,6 +15,7 @@ from prolepsis.errors import Untested
 from prolepsis.generation import generate
 from prolepsis.hooks import Read
 from prolepsis.loading import kept_subject
+from prolepsis.measurement import Measurement
 from prolepsis.reach import reach
 from prolepsis.selection import Logits, Pattern, Readout, ResidMid, ResidPost, Token, Z, supports
 from prolepsis.subject import Subject
@@ -23,6 +26,7 @@ Result = TypeVar("Result")
 
 Values = Mapping[str, float]
 
+_LAST = "asked of the twin"
 _values: dict[tuple[str, str], Values] = {}
 
 
@@ -42,16 +46,53 @@ def control_arms(
 
     Each control subject gets its own choice of site, features and dose. Arms without a control subject are absent, and
     so are those that an untrained twin made in place cannot be asked: its transcoder is that of the trained model.
+    Within :func:`but_the_twin` those of such a twin are absent too, since they come last.
     """
-    arms = {}
+    arms: dict[str, Values] = {}
     for name, reference in controls.items():
-        if reference == IN_PLACE:
-            with suppress(Untested):
-                arms[name] = _measured_once(twin_of(subject), measure, untrained_in_place(subject))
+        if reference == IN_PLACE and _LAST in subject.memo:
+            subject.memo[_LAST][name] = measure
+        elif reference == IN_PLACE:
+            arms |= twin_arms(subject, {name: measure})
         elif reference is not None:
             control = kept_subject(reference, str(subject.device), subject.dtype)
             arms[name] = _measured_once(control, measure, nullcontext())
     return arms
+
+
+def twin_arms(subject: Subject, asked: Mapping[str, Callable[[Subject], Values]]) -> dict[str, Values]:
+    """Arm name → what each measurement says of the untrained twin made in place; absent where it cannot be asked."""
+    arms = {}
+    for name, measure in asked.items():
+        with suppress(Untested):
+            arms[name] = _measured_once(twin_of(subject), measure, untrained_in_place(subject))
+    return arms
+
+
+class Unfinished(Exception):
+    """A measurement that lacks the arms of the untrained twin made in place, which is made once for many of them."""
+
+    def __init__(self, made: Measurement, asked: Mapping[str, Callable[[Subject], Values]]) -> None:
+        super().__init__(f"{made.experiment} lacks {', '.join(asked)}")
+        self.made, self.asked = made, asked
+
+    def finished(self, subject: Subject) -> Measurement:
+        """The measurement with these arms."""
+        start = time.perf_counter()
+        arms = {**self.made.arms, **twin_arms(subject, self.asked)}
+        return replace(self.made, arms=arms, seconds=self.made.seconds + time.perf_counter() - start)
+
+
+def but_the_twin(subject: Subject, experiment: Callable[[Subject], Measurement]) -> Measurement:
+    """The measurement of an experiment; raises Unfinished with it where a twin made in place is to be asked too."""
+    subject.memo[_LAST] = {}
+    try:
+        made = experiment(subject)
+    finally:
+        asked = subject.memo.pop(_LAST)
+    if asked:
+        raise Unfinished(made, asked)
+    return made
 
 
 def _measured_once(

@@ -14,7 +14,7 @@ from prolepsis.subject import Subject
 IN_PLACE = "untrained in place"
 """What a subject names as its twin when the twin is to be made of itself."""
 SEED = 1000
-_KEPT = "trained weights"
+_KEPT, _NOW = "trained weights", "untrained now"
 _TWIN = f"-untrained-{SEED}"
 
 
@@ -34,16 +34,21 @@ def untrained_in_place(subject: Subject) -> Iterator[Subject]:
     trained model, there being none for this one); what has been measured on it is kept with the subject. What
     :func:`untrained_constant` gives no value is normal with the configuration's ``initializer_range``, drawn on the
     model's own device. No two models are held: the trained weights are read again from the folder they came from, and
-    only where none gives them back bit for bit do they wait in the host's memory.
+    only where none gives them back bit for bit do they wait in the host's memory. Within itself it changes nothing.
     """
     parameters, twin = dict(subject.model.named_parameters()), twin_of(subject)
+    if subject.memo.get(_NOW):
+        yield twin
+        return
     if _KEPT not in subject.memo:
         subject.memo[_KEPT] = Checkpoint(subject.folder, parameters)
     try:
+        subject.memo[_NOW] = True
         _draw(parameters, subject.config)
         yield twin
     finally:
         subject.memo[_KEPT].restore()
+        subject.memo[_NOW] = False
 
 
 def is_twin(subject: Subject) -> bool:

@@ -161,21 +161,47 @@ def measure(
 ) -> dict[tuple[str, str], Measurement | Untested]:
     """Measure ``claims`` on ``subject``; (claim id, variant) → measurement, or what is missing to make it.
 
-    ``progress`` is told what is being measured, and ``once`` may know a measurement already.
+    ``progress`` is told what is being measured, and ``once`` may know a measurement already. An untrained twin that is
+    made of the subject itself comes last, once for all that is asked of it.
     """
-    from torch import OutOfMemoryError
+    from prolepsis.controls import Unfinished
+    from prolepsis.twins import untrained_in_place
 
     measured: dict[tuple[str, str], Measurement | Untested] = {}
+    unfinished: dict[str, Unfinished] = {}
     for number, claim in enumerate(claims, 1):
-        progress(f"{subject.id}: {claim.id} {claim.experiment.replace('_', ' ')}, {number} of {len(claims)}")
-        try:
-            made = partial(experiment(claim.experiment), subject)
-            measured[claim.key] = once(subject, claim.experiment, made)
-        except Untested as missing:
-            measured[claim.key] = missing
-        except OutOfMemoryError:
-            measured[claim.key] = Untested(
-                f"{subject.id}: {subject.device} has no memory for it; free some, or use --claims-dtype bfloat16 or "
-                "--claims-device cpu; `prolepsis doctor` says what it takes"
-            )
+        name = claim.experiment
+        if name not in unfinished:
+            progress(f"{subject.id}: {claim.id} {name.replace('_', ' ')}, {number} of {len(claims)}")
+            try:
+                measured[claim.key] = _made(subject, name, partial(_all_but_the_twin, subject, name), once)
+            except Unfinished as one:
+                unfinished[name] = one
+    if unfinished:
+        with untrained_in_place(subject):
+            for number, (name, begun) in enumerate(unfinished.items(), 1):
+                progress(f"{subject.id}, untrained: {name.replace('_', ' ')}, {number} of {len(unfinished)}")
+                made = _made(subject, name, partial(begun.finished, subject), once)
+                measured |= {claim.key: made for claim in claims if claim.experiment == name}
     return measured
+
+
+def _all_but_the_twin(subject: Subject, name: str) -> Measurement:
+    from prolepsis.controls import but_the_twin
+
+    return but_the_twin(subject, experiment(name))
+
+
+def _made(subject: Subject, name: str, measure: Callable[[], Measurement], once: Once) -> Measurement | Untested:
+    """What an experiment measures, or what is missing for it."""
+    from torch import OutOfMemoryError
+
+    try:
+        return once(subject, name, measure)
+    except Untested as missing:
+        return missing
+    except OutOfMemoryError:
+        return Untested(
+            f"{subject.id}: {subject.device} has no memory for it; free some, or use --claims-dtype bfloat16 or "
+            "--claims-device cpu; `prolepsis doctor` says what it takes"
+        )
