@@ -27,9 +27,9 @@ def row_bytes(subject: Subject, n_tokens: int, *, n_logits: int = 1, n_streams: 
 
     With its rows of logits, ``n_streams`` residual streams that are kept, and if ``cached`` its keys and values.
     """
-    shape, width = subject.shape, int(subject.dtype.itemsize)
-    kept = n_streams * shape.d_model * width + cached * shape.cache_bytes(width)
-    return shape.row_bytes(n_tokens, n_logits, width) + n_tokens * kept
+    size, width = subject.size, int(subject.dtype.itemsize)
+    kept = n_streams * size.d_model * width + cached * size.cache_bytes(width)
+    return size.row_bytes(n_tokens, n_logits, width) + n_tokens * kept
 
 
 def rows_at_once(subject: Subject, n_rows: int, each: int) -> int:

@@ -15,8 +15,8 @@ from prolepsis.errors import Untested, UserError
 from prolepsis.experts import evaluate_densely
 from prolepsis.families import Family, family_of
 from prolepsis.masks import MaskRule
+from prolepsis.model_size import ModelSize
 from prolepsis.published import Published
-from prolepsis.shape import Shape
 from prolepsis.task import Task
 from prolepsis.transcoder import Transcoder
 from prolepsis.wiring import Wiring, wiring_from_config
@@ -119,9 +119,9 @@ class Subject:
         return wiring_from_config(self.model.config.to_dict(), self.mask_rule)
 
     @cached_property
-    def shape(self) -> Shape:
+    def size(self) -> ModelSize:
         """How large the model is, as far as its configuration says."""
-        return Shape.of(self.config.to_dict())
+        return ModelSize.of(self.config.to_dict())
 
     @cached_property
     def digest(self) -> str:

@@ -186,13 +186,13 @@ def measure(
     return measured
 
 
-def _all_but_the_twin(subject: Subject, name: str) -> Measurement:
+def _all_but_the_twin(subject: "Subject", name: str) -> Measurement:
     from prolepsis.controls import but_the_twin
 
     return but_the_twin(subject, experiment(name))
 
 
-def _made(subject: Subject, name: str, measure: Callable[[], Measurement], once: Once) -> Measurement | Untested:
+def _made(subject: "Subject", name: str, measure: Callable[[], Measurement], once: Once) -> Measurement | Untested:
     """What an experiment measures, or what is missing for it."""
     from torch import OutOfMemoryError
 

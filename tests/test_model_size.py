@@ -12,7 +12,7 @@ from prolepsis.engine import clean_run
 from prolepsis.errors import UserError
 from prolepsis.generation import generate
 from prolepsis.hooks import Read
-from prolepsis.shape import Shape
+from prolepsis.model_size import ModelSize
 from prolepsis.subject import Subject
 from tests.live_bytes import LiveBytes
 from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
@@ -32,7 +32,7 @@ def test_the_weights_of_all_matrices_are_counted(family: str, heads: int, n_voca
     """Tied or not, with as many key-value heads as there are: exactly the model's own matrices."""
     subject = wide(family, heads, n_vocab)
     matrices = [weight.numel() for weight in subject.model.parameters() if weight.dim() > 1]
-    assert subject.shape.weights == sum(matrices)
+    assert subject.size.weights == sum(matrices)
 
 
 @few
@@ -40,10 +40,10 @@ def test_the_weights_of_all_matrices_are_counted(family: str, heads: int, n_voca
 def test_operations_are_those_a_counter_sees(family: str, heads: int, n_tokens: int) -> None:
     """A pass takes what its tokens take in every layer and their logits; positions add less than a hundredth."""
     subject = wide(family, heads, 200)
-    shape = subject.shape
+    size = subject.size
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         subject.model(input_ids=torch.tensor([tiny_tokens(0, n_tokens)]), use_cache=False)
-    counted = n_tokens * (shape.n_layers * shape.layer_operations(n_tokens) + 2 * shape.unembedding_weights)
+    counted = n_tokens * (size.n_layers * size.layer_operations(n_tokens) + 2 * size.unembedding_weights)
     assert counted <= counter.get_total_flops() <= 1.01 * counted
 
 
@@ -82,4 +82,4 @@ def test_generated_rows_take_no_more_memory_than_is_planned(family: str, length:
 def test_a_configuration_without_sizes_is_refused() -> None:
     """The missing field is named."""
     with pytest.raises(UserError, match="no hidden_size"):
-        Shape.of({"num_attention_heads": 2, "num_hidden_layers": 1})
+        ModelSize.of({"num_attention_heads": 2, "num_hidden_layers": 1})

@@ -11,7 +11,7 @@ from prolepsis.errors import UserError
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelSize:
     """The sizes of a decoder: ``d_mlp`` is the width inside an MLP, ``gated`` ones have a third matrix.
 
     ``tied`` embeddings serve as the unembedding; of ``n_experts`` MLPs a token meets ``n_active``.
@@ -30,8 +30,8 @@ class Shape:
     n_active: int = 1
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Shape":
-        """The shape of a transformers configuration given as a dict; raises UserError naming a field it lacks."""
+    def of(cls, config: Mapping[str, Any]) -> "ModelSize":
+        """The sizes of a transformers configuration given as a dict; raises UserError naming a field it lacks."""
         try:
             n_heads, plain = config["num_attention_heads"], config.get("model_type") == "gpt_neox"
             return cls(

@@ -1,0 +1,145 @@
+"""A pytest plugin that counts what each family of claims does, family by family as they are first asked for.
+
+    python -m pytest claims --claims-subject planner -p prolepsis.doctor.counter --work FILE
+
+Batches are as large as on a GPU. A family that shares something with an earlier one does not count it again.
+"""
+
+import json
+from collections.abc import Callable, Generator
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from prolepsis.doctor.work import Work
+from prolepsis.report.recording import case_of
+from prolepsis.report.storage import write_json
+
+if TYPE_CHECKING:
+    from prolepsis.report.measuring import LoadSubject
+    from prolepsis.report.subjects import SubjectSource
+    from prolepsis.subject import Subject
+
+LOADING = "loading"
+
+
+class Counter:
+    """Adds up what is done under the name of a family; loading and its checks have a name of their own."""
+
+    def __init__(self) -> None:
+        self.works: dict[str, Work] = {}
+        self.now = Work()
+
+    def under(self, name: str) -> Work:
+        """Count under ``name`` from now on; returns what was counted into before."""
+        before, self.now = self.now, self.works.setdefault(name, Work())
+        return before
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None]:
+        case = case_of(item)
+        if case is not None:
+            self.under(case.claim.family)
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+        made = yield
+        return self._counted(made) if fixturedef.argname == "load_subject" else made
+
+    def _counted(self, load: "LoadSubject") -> "LoadSubject":
+        def loaded(source: "SubjectSource") -> "Subject":
+            before = self.under(LOADING)
+            subject = load(source)
+            self.now = before
+            self.watch(subject)
+            return subject
+
+        return loaded
+
+    def watch(self, subject: "Subject") -> None:
+        """Count every run of the subject's layers."""
+        for layer in range(subject.n_layers):
+            subject.layer(layer).register_forward_pre_hook(self._layer, with_kwargs=True)
+
+    def _layer(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        mask = kwargs.get("attention_mask")
+        tokens = hidden.shape[0] * hidden.shape[1]
+        self.now.layer_calls += 1
+        self.now.layer_tokens += tokens
+        self.now.keys += tokens * (hidden.shape[1] if mask is None else mask.shape[-1])
+
+    def unembedded(self, resid: Any) -> None:
+        """Count rows of logits."""
+        self.now.logits += resid.numel() // resid.shape[-1]
+        self.now.logits_calls += 1
+
+    def encoded(self, _layer: int, rows: Any) -> None:
+        """Count rows that an encoder reads."""
+        self.now.encoded += rows.numel() // rows.shape[-1]
+        self.now.encodings += 1
+
+    def scanned(self, _layer: int) -> None:
+        """Count a layer's last decoder rows."""
+        self.now.scans += 1
+
+    def drawn(self, *_: Any) -> None:
+        """Count a twin."""
+        self.now.twins += 1
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        """Have everything that is counted pass by here, in batches of a GPU's size."""
+        from prolepsis import batching, twins
+        from prolepsis.subject import Subject
+        from prolepsis.transcoder import Transcoder
+
+        patch.setitem(batching.TOKENS_PER_BATCH, "cpu", batching.TOKENS_PER_BATCH["cuda"])
+        patch.setitem(batching.MOST_BYTES, "cpu", batching.MOST_BYTES["cuda"])
+        patch.setattr(Subject, "unembed", _counting(Subject.unembed, self.unembedded))
+        patch.setattr(Transcoder, "encode", _counting(Transcoder.encode, self.encoded))
+        patch.setattr(Transcoder, "last_decoder", _counting(Transcoder.last_decoder, self.scanned))
+        patch.setattr(twins, "_draw", partial(_first, self.drawn, twins._draw))
+
+
+def _counting(method: Callable[..., Any], count: Callable[..., None]) -> Callable[..., Any]:
+    def counted(self: Any, *given: Any) -> Any:
+        count(*given)
+        return method(self, *given)
+
+    return counted
+
+
+def _first(count: Callable[..., None], function: Callable[..., Any], *given: Any) -> Any:
+    count(*given)
+    return function(*given)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register ``--work``."""
+    parser.addoption("--work", metavar="FILE", help="where to write what each family does")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Count where a file is named to write to."""
+    if not config.option.work:
+        return
+    counter, patch = Counter(), pytest.MonkeyPatch()
+    counter.install(patch)
+    config.pluginmanager.register(counter, "work")
+
+    def finish() -> None:
+        patch.undo()
+        write_json(
+            config.invocation_params.dir / config.option.work,
+            {name: asdict(work) for name, work in counter.works.items()},
+        )
+
+    config.add_cleanup(finish)
+
+
+def read_works(text: str) -> dict[str, Work]:
+    """Family, or :data:`LOADING`, → what it does."""
+    return {name: Work(**counts) for name, counts in json.loads(text).items()}
