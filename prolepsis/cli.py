@@ -11,6 +11,7 @@ from prolepsis.commands.command import DIFFERENT, INTERRUPTED, OUR_BUG, USER_ERR
 from prolepsis.commands.completion import COMPLETION
 from prolepsis.commands.converge import CONVERGE
 from prolepsis.commands.correct import CORRECT
+from prolepsis.commands.doctor import DOCTOR
 from prolepsis.commands.history import HISTORY
 from prolepsis.commands.lens import LENS
 from prolepsis.commands.patch import PATCH
@@ -30,7 +31,7 @@ from prolepsis.errors import Untested, UserError
 
 VERIFYING = (CLAIMS, RUN, TRUTH, JUDGE, REPORT, COMPARE, HISTORY, MERGE)
 EXPERIMENTS = (SWEEP, ROUTE, PATCH, CORRECT, CONVERGE, LENS, SKIP, SCAN, RHYMES, SCREEN)
-TOOLS = (REACH, TRAIN, TRANSCODER, COMPLETION)
+TOOLS = (DOCTOR, REACH, TRAIN, TRANSCODER, COMPLETION)
 COMMANDS = (*VERIFYING, *EXPERIMENTS, *TOOLS)
 
 

@@ -8,6 +8,8 @@ import prolepsis.organisms.planted  # noqa: F401
 from prolepsis import ledger
 from prolepsis.errors import Untested, UserError
 from prolepsis.published import PRESETS
+from prolepsis.report import devices
+from prolepsis.report.state import RUN
 from prolepsis.report.subjects import open_subject, read_presets
 from tests.claims_project import ClaimsProject, output_of, pin
 
@@ -280,3 +282,44 @@ def test_what_another_paper_says_of_a_model_has_its_preset() -> None:
     named = {claim.model for claim in ledger.rows() if claim.model and not claim.untested}
     assert named <= presets
     assert {claim.model for claim in ledger.rows() if claim.source} - presets == {"claude-3.5-haiku"}
+
+
+@pytest.mark.parametrize(
+    ("torch", "visible", "found"),
+    [
+        ("2.9.1", None, True),
+        ("2.9.1+cu128", "1", True),
+        ("2.9.1+cpu", None, False),
+        ("2.9.1", "", False),
+        ("2.9.1", "-1", False),
+    ],
+)
+def test_a_gpu_is_found_without_torch(
+    monkeypatch: pytest.MonkeyPatch, torch: str, visible: str | None, found: bool
+) -> None:
+    """There has to be a driver, a torch that is not made for CPUs alone, and no variable that hides the GPU."""
+    environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    monkeypatch.setattr(devices.shutil, "which", lambda _: None)
+    monkeypatch.setattr(devices, "NVIDIA", Path(__file__))
+    assert devices.has_gpu(torch, environment) == found
+    monkeypatch.setattr(devices, "NVIDIA", Path(__file__) / "nowhere")
+    assert not devices.has_gpu(torch, environment)
+
+
+@pytest.mark.parametrize(
+    ("options", "device"),
+    [
+        (("-m", "gpu"), "cuda"),
+        (("-m", "not gpu"), "cpu"),
+        (("--claims-subject=gemma-2-2b-426k",), "cuda"),
+        (("--claims-subject=gemma-2-2b-426k", "--claims-subject=planner"), "cpu"),
+        (("-m", "gpu", "--claims-device=cpu"), "cpu"),
+    ],
+)
+def test_real_models_alone_are_loaded_on_a_gpu_where_there_is_one(
+    project: ClaimsProject, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], device: str
+) -> None:
+    """Bundled subjects stay on the CPU, on which their verdicts are pinned, and so does what is asked for there."""
+    monkeypatch.setattr("prolepsis.report.options.has_gpu", lambda *_: True)
+    config = project.pytester.parseconfigure("claims", *options)
+    assert config.stash[RUN].settings.device == device

@@ -64,11 +64,11 @@ def main() -> None:
     """Count the presets that are named, all without a name, and keep the counts beside this file."""
     parser = argparse.ArgumentParser(prog="python -m prolepsis.doctor.count", description=main.__doc__)
     parser.add_argument("preset", nargs="*", choices=[[], *SHAPES], default=[])
-    kept = json.loads(COUNTED.read_text()) if COUNTED.exists() else {}
     for preset in parser.parse_args().preset or SHAPES:
         with tempfile.TemporaryDirectory() as folder:
-            kept[preset] = count(preset, Path(folder))
-        COUNTED.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+            counted = count(preset, Path(folder))
+        kept = json.loads(COUNTED.read_text()) if COUNTED.exists() else {}
+        COUNTED.write_text(json.dumps(kept | {preset: counted}, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

@@ -51,10 +51,8 @@ class Work:
         return width * weights
 
     def seconds(self, size: ModelSize, n_features: int, width: int, rate: float, bandwidth: float) -> float:
-        """The least time it takes at ``rate`` operations and ``bandwidth`` bytes a second, whichever is the narrower."""
-        return max(
-            self.operations(size, n_features) / rate, self.moved_bytes(size, n_features, width) / bandwidth
-        )
+        """The least time it takes at ``rate`` operations and ``bandwidth`` bytes a second: the longer of the two."""
+        return max(self.operations(size, n_features) / rate, self.moved_bytes(size, n_features, width) / bandwidth)
 
 
 def total(works: Mapping[str, Work]) -> Work:

@@ -16,7 +16,7 @@ from prolepsis.watching import watched
 Tensor = torch.Tensor
 
 MIN_COSINE = 0.3
-_COSINES_AT_ONCE = 1 << 26
+COSINES_AT_ONCE = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def shuffled_top_tokens(subject: Subject) -> TopTokens:
 def _scan(subject: Subject, shuffle: torch.Generator | None) -> TopTokens:
     transcoder = transcoder_of(subject)
     embedding = normalize(subject.unembedding.float(), dim=-1)  # [V, d]
-    step = max(1, _COSINES_AT_ONCE // len(embedding))
+    step = max(1, COSINES_AT_ONCE // len(embedding))
     tokens, cosines = [], []
     for layer in watched(range(subject.n_layers), "layers"):
         rows = transcoder.last_decoder(layer)  # [F, d]

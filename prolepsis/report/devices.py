@@ -1,11 +1,20 @@
 """What share of the machine a worker process gets: one of its GPUs, some of its cores."""
 
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
+from pathlib import Path
 
+NVIDIA = Path("/proc/driver/nvidia/version")
 WHOLE = "cuda"
 """The device that stands for every GPU; ``cuda:1`` is one that the caller chose."""
+
+
+def has_gpu(torch: str, environment: Mapping[str, str]) -> bool:
+    """Whether there is an NVIDIA driver for a torch of this version to use, as far as can be said without torch."""
+    hidden = environment.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1")
+    return not hidden and not torch.endswith("+cpu") and (NVIDIA.exists() or shutil.which("nvidia-smi") is not None)
 
 
 def gpus(environment: Mapping[str, str]) -> tuple[str, ...]:

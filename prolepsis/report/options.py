@@ -1,8 +1,11 @@
 """The ``--claims-*`` options of pytest, and what they mean for one run."""
 
 import argparse
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -11,9 +14,10 @@ from prolepsis.archive.files import open_archive
 from prolepsis.errors import UserError
 from prolepsis.published import PRESETS
 from prolepsis.report.comparison import Failure
+from prolepsis.report.devices import has_gpu
 from prolepsis.report.subjects import DTYPES, SubjectSource, known_subjects, select_subjects
 
-DEFAULTS = {"claims_device": "cpu", "claims_dtype": "float32"}
+DEFAULTS = {"claims_device": None, "claims_dtype": "float32"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Settings:
         reports = here / option.claims_report if option.claims_report else config.rootpath / "reports"
         return cls(
             subjects=subjects,
-            device=option.claims_device,
+            device=option.claims_device or _device(option, subjects),
             dtype=option.claims_dtype,
             reports=reports,
             expected=expected,
@@ -87,7 +91,11 @@ def add_options(parser: pytest.Parser) -> None:
     add("--claims-transcoder", metavar="PATH", help="the transcoder folder of --claims-model")
     add("--claims-preset", metavar="FILE", help="add the subjects of a TOML file")
     add("--claims-archive", metavar="DIR", help="judge the recorded outputs in this folder, without any model")
-    add("--claims-device", default="cpu", metavar="DEVICE", help="where subjects are loaded (default: cpu)")
+    add(
+        "--claims-device",
+        metavar="DEVICE",
+        help="where subjects are loaded (default: cpu, and for real models alone a GPU where there is one)",
+    )
     add("--claims-dtype", default="float32", choices=DTYPES, help="state dtype (default: float32)")
     add("--claims-report", metavar="ROOT", help="folder of the stored reports (default: reports/)")
     add("--claims-expected", metavar="FILE", help="pinned verdicts (default: claims/expected.toml)")
@@ -138,6 +146,21 @@ def _asked(option: argparse.Namespace) -> str | None:
     if _asks_gpu(option):
         given.append("-m gpu")
     return given[0] if given else None
+
+
+def device_asked(config: pytest.Config) -> str:
+    """The device of this run; the CPU where its options are mistaken, of which it hears when it is set up."""
+    try:
+        return Settings.of(config).device
+    except UserError:
+        return "cpu"
+
+
+def _device(option: argparse.Namespace, subjects: Sequence[SubjectSource]) -> str:
+    """Where subjects are loaded if nobody says; bundled ones are pinned on a CPU."""
+    if not subjects or not (_asks_gpu(option) or all(source.tier == "gpu" for source in subjects)):
+        return "cpu"
+    return "cuda" if has_gpu(version("torch"), os.environ) else "cpu"
 
 
 def _asks_gpu(option: argparse.Namespace) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from prolepsis.errors import UserError
 from prolepsis.report.devices import WHOLE, automatic_workers, gpus, threads, visible_device
-from prolepsis.report.options import add_options, reaches_claims
+from prolepsis.report.options import add_options, device_asked, reaches_claims
 from prolepsis.report.recording import Recording
 from prolepsis.report.reporting import Reporting
 from prolepsis.report.state import RUN, SEAT_INPUT, ClaimsRun
@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """With ``-n auto``, a worker for each GPU where claims are to be measured on GPUs."""
-    return automatic_workers(config.option.claims_device, os.environ)
+    return automatic_workers(device_asked(config), os.environ) if reaches_claims(config) else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -40,11 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     worker = getattr(config, "workerinput", None)
     if worker is not None:
-        # Torch reads these when it is imported or first touches CUDA, so they have to be set before that.
-        if config.option.claims_device == WHOLE and SEAT_INPUT in worker:
-            device = visible_device(worker[SEAT_INPUT], gpus(os.environ))
-            if device is not None:
-                os.environ["CUDA_VISIBLE_DEVICES"] = device
+        # Torch reads this when it is imported, so it has to be set before that.
         os.environ.setdefault("OMP_NUM_THREADS", str(threads(worker["workercount"], os.cpu_count() or 1)))
     if not reaches_claims(config):
         return
@@ -52,6 +48,11 @@ def pytest_configure(config: pytest.Config) -> None:
         run = ClaimsRun.of(config)
     except UserError as error:
         raise pytest.UsageError(str(error)) from None
+    if worker is not None and run.settings.device == WHOLE and SEAT_INPUT in worker:
+        # Likewise, before torch first touches CUDA.
+        device = visible_device(worker[SEAT_INPUT], gpus(os.environ))
+        if device is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = device
     config.stash[RUN] = run
     config.pluginmanager.register(Recording(run), "claims-recording")
     if worker is None:

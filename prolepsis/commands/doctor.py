@@ -1,0 +1,188 @@
+"""``prolepsis doctor``: whether a run on real models can start here, and what it will take."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prolepsis.commands.command import DIFFERENT, OK, Command
+from prolepsis.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from prolepsis.doctor.diagnosis import Diagnosis
+    from prolepsis.doctor.machine import Machine
+    from prolepsis.report.subjects import SubjectSource
+
+LEDGER = Path(__file__).parents[2] / "claims" / "ledger.toml"
+DTYPES = ("float32", "float64", "bfloat16")
+EXAMPLE = """\
+worked example: can the claims be verified on Llama 3.2 1B on this machine?
+
+    $ prolepsis doctor llama-3.2-1b-524k
+
+Without SUBJECT the subjects of all presets are looked at, a line each. The exit code is 0 if the run can start (without
+SUBJECT: a run on any of them), else 1, and each thing that is short is one line with its cure. HF_HUB_OFFLINE=1 asks
+no network and says what it could not ask.
+
+Times are the least that counted operations and bytes take at the rates measured here; the counts are of runs on random
+weights, so what a trained model does may differ.
+"""
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("subject", nargs="?", metavar="SUBJECT", help="a subject of a preset, or a model folder")
+    parser.add_argument(
+        "--device", help="where subjects would be loaded (default: cuda where there is a GPU, else cpu)"
+    )
+    parser.add_argument("--dtype", default="float32", choices=DTYPES, help="state dtype (default: float32)")
+    parser.add_argument("--preset", metavar="FILE", help="add the subjects of a TOML file")
+    parser.add_argument("--transcoder", metavar="PATH", help="the transcoder folder of a model folder")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write all that was found to this file")
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    sources = _sources(chosen)
+
+    from huggingface_hub import constants
+    from rich.console import Console
+
+    from prolepsis import ledger
+    from prolepsis.doctor.diagnosis import as_json, diagnose
+    from prolepsis.doctor.machine import default_device, look_at
+
+    online = not constants.HF_HUB_OFFLINE
+    machine = look_at(chosen.device or default_device(), chosen.dtype)
+    claims = ledger.load(LEDGER)
+    found = [diagnose(source, claims, machine, chosen.dtype, online=online) for source in sources]
+    console = Console(highlight=False, soft_wrap=True)
+    _show_machine(console, machine, online=online)
+    if chosen.subject is None:
+        _show_all(console, found)
+    else:
+        _show(console, found[0])
+    if chosen.json is not None:
+        from prolepsis.report.storage import write_json
+
+        write_json(chosen.json, {"machine": asdict(machine), "subjects": [as_json(one) for one in found]})
+    return OK if any(not one.problems for one in found) else DIFFERENT
+
+
+def _sources(chosen: argparse.Namespace) -> "list[SubjectSource]":
+    """The subject that is asked about, else those of all presets; raises UserError for one that is not known."""
+    from prolepsis.report.subjects import known_subjects
+
+    here, folder = Path.cwd(), None
+    if chosen.subject is not None and (here / chosen.subject).is_dir():
+        folder = chosen.subject
+    if chosen.transcoder is not None and folder is None:
+        raise UserError("--transcoder needs the model it reads: give the folder of a model as SUBJECT")
+    known = known_subjects(chosen.preset, folder, chosen.transcoder, None, here)
+    real = {source.id: source for source in known.values() if source.tier == "gpu"}
+    if chosen.subject is None:
+        return list(real.values())
+    name = chosen.subject if folder is None else (here / folder).resolve().name
+    if name not in real:
+        about = "is bundled and needs nothing" if name in known else f"is not among {', '.join(sorted(real))}"
+        raise UserError(f"subject {name!r} {about}; give the id of a preset or the folder of a model")
+    return [real[name]]
+
+
+def _show_machine(console: "Console", machine: "Machine", *, online: bool) -> None:
+    import shutil
+
+    from huggingface_hub import constants, get_token
+    from rich.table import Table
+
+    from prolepsis.hub import in_words
+
+    cache = Path(constants.HF_HUB_CACHE)
+    there = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    disk = shutil.disk_usage(there)
+    rows = {
+        "device": f"{machine.device}: {machine.name}",
+        "its memory": f"{in_words(machine.free_bytes)} free of {in_words(machine.total_bytes)}",
+        "its rates": f"{machine.rate / 1e12:.3g} TFLOP/s in products, {machine.bandwidth / 1e9:.3g} GB/s in copies",
+        "driver": machine.driver or "none found",
+        "torch": f"{machine.torch}, state dtypes {', '.join(machine.dtypes) or 'none'}",
+        "main memory": f"{in_words(machine.host_free_bytes)} free of {in_words(machine.host_bytes)}",
+        "cache": f"{cache}, {in_words(disk.free)} free of {in_words(disk.total)}",
+        "hub": f"{constants.ENDPOINT}, {'asked where files are missing' if online else 'not asked (HF_HUB_OFFLINE)'}",
+        "token": "there is one" if get_token() else "none; `hf auth login` keeps one",
+    }
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _show(console: "Console", found: "Diagnosis") -> None:
+    from rich.table import Table
+
+    from prolepsis.hub import in_words
+
+    console.print(f"\n{found.subject}: {found.claims} claims")
+    files = Table.grid(padding=(0, 2))
+    for folder in found.folders:
+        files.add_row("folder", str(folder))
+    for repo in dict.fromkeys(file.repo for file in found.files):
+        own = [file for file in found.files if file.repo == repo]
+        missing = [file for file in own if not file.present]
+        size = in_words(sum(file.size or 0 for file in missing))
+        fetch = f"{len(missing)} to fetch, {size}" if missing else "none to fetch"
+        files.add_row(repo, f"{len(own) - len(missing)} of {len(own)} files are here, {fetch}")
+    console.print(files)
+    if found.expected:
+        table = Table(box=None, padding=(0, 2))
+        table.add_column("family")
+        table.add_column("peak memory", justify="right")
+        table.add_column("at least", justify="right")
+        for one in found.expected:
+            table.add_row(one.family, in_words(one.peak_bytes), _in_time(one.seconds))
+        table.add_row("together", _memory(found), _in_time(found.seconds))
+        console.print(table)
+    for line in found.remarks:
+        console.print(f"note: {line}")
+    for line in found.problems:
+        console.print(f"short: {line}", style="red")
+    console.print(f"the run {'cannot' if found.problems else 'can'} start")
+
+
+def _show_all(console: "Console", found: "list[Diagnosis]") -> None:
+    from rich.table import Table
+
+    from prolepsis.hub import in_words
+
+    table = Table(box=None, padding=(0, 2))
+    for name in ("subject", "to fetch", "peak memory", "at least", "can start"):
+        table.add_column(name, justify="left" if name in ("subject", "can start") else "right")
+    for one in found:
+        unknown = any(file.size is None for file in one.files if not file.present) or not (one.files or one.folders)
+        fetch = "unknown" if unknown else in_words(one.missing_bytes)
+        table.add_row(one.subject, fetch, _memory(one), _in_time(one.seconds), "no" if one.problems else "yes")
+    console.print()
+    console.print(table)
+    for line in dict.fromkeys(line for one in found for line in one.problems):
+        console.print(f"short: {line}", style="red")
+
+
+def _memory(found: "Diagnosis") -> str:
+    from prolepsis.hub import in_words
+
+    return "unknown" if found.peak_bytes is None else in_words(found.peak_bytes)
+
+
+def _in_time(seconds: float | None) -> str:
+    from prolepsis.doctor.expect import in_time
+
+    return "unknown" if seconds is None else in_time(seconds)
+
+
+DOCTOR = Command(
+    "doctor",
+    "Say whether a run on real models can start here, and what it will take.",
+    EXAMPLE,
+    _arguments,
+    _run,
+)

@@ -1,0 +1,156 @@
+"""Whether a run on one subject can start: its files, what it will take, and a line for each thing that is short."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prolepsis.doctor.expect import LOADING, Expected, Sizes, expectations, sizes_of, works_of
+from prolepsis.doctor.machine import Machine
+from prolepsis.hub import Part, RemoteFile, in_words, lack_of_room, plan
+from prolepsis.ledger import Claim
+from prolepsis.report.subjects import SubjectSource, is_asked
+
+LOADING_BYTES = 1 << 30
+"""What a process takes in main memory beside the weights while they are loaded."""
+LOADED_WIDTH = 4
+"""Weights are loaded in float32, whatever they are used in."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found about one subject.
+
+    ``claims`` counts those asked of it, ``files`` are what it needs of repositories, ``folders`` the plain folders it
+    lies in. ``expected`` is empty where nothing was counted for it. ``problems`` keep a run from starting, a line each
+    with its cure; ``remarks`` do not.
+    """
+
+    subject: str
+    claims: int
+    files: tuple[RemoteFile, ...]
+    folders: tuple[Path, ...]
+    sizes: Sizes | None
+    expected: tuple[Expected, ...]
+    problems: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def missing_bytes(self) -> int:
+        return sum(file.size or 0 for file in self.files if not file.present)
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """On the device; that of the weights alone where nothing was counted, None where not even they are known."""
+        known = [one.peak_bytes for one in self.expected]
+        return max(known) if known else None if self.sizes is None else self.sizes.weight_bytes
+
+    @property
+    def seconds(self) -> float | None:
+        return sum(one.seconds for one in self.expected) if self.expected else None
+
+
+def diagnose(
+    source: SubjectSource, claims: Sequence[Claim], machine: Machine, dtype: str, *, online: bool
+) -> Diagnosis:
+    """What stands in the way of ``claims`` on ``source``; the hub is asked only if ``online``."""
+    asked = [claim for claim in claims if is_asked(claim, source) and not claim.untested]
+    found = plan(source, {claim.experiment for claim in asked}, online)
+    parts = [part for part in (found.model, found.transcoder) if part is not None]
+    model, transcoder = (_folder(part) for part in (found.model, found.transcoder))
+    sizes = sizes_of(source.id, model, transcoder, dtype)
+    expected = () if sizes is None else tuple(_expected(source, asked, sizes, machine))
+    problems = [*found.problems, *(lack for part in parts if (lack := lack_of_room(part)) is not None)]
+    if machine.lacking is not None:
+        problems.append(machine.lacking)
+    elif sizes is not None:
+        problems += _too_large(source.id, sizes, expected, machine)
+    return Diagnosis(
+        subject=source.id,
+        claims=len(asked),
+        files=found.files,
+        folders=tuple(part.folder for part in parts if part.folder is not None),
+        sizes=sizes,
+        expected=expected,
+        problems=tuple(dict.fromkeys(problems)),
+        remarks=tuple(_remarks(source, found.files, sizes, expected, online=online)),
+    )
+
+
+def _folder(part: Part | None) -> Path | None:
+    """Where the files of a model or transcoder are, those that are here."""
+    if part is None:
+        return None
+    return part.folder if part.repository is None else part.repository.snapshot
+
+
+def _expected(source: SubjectSource, asked: Sequence[Claim], sizes: Sizes, machine: Machine) -> list[Expected]:
+    families = {LOADING, *(claim.family for claim in asked)}
+    works = {family: work for family, work in works_of(source.id).items() if family in families}
+    return expectations(sizes, works, machine) if machine.lacking is None else []
+
+
+def _too_large(subject: str, sizes: Sizes, expected: Sequence[Expected], machine: Machine) -> list[str]:
+    """What does not fit into the device's memory or the host's."""
+    lines = []
+    peak = max([sizes.weight_bytes, *(one.peak_bytes for one in expected)])
+    if peak > machine.free_bytes:
+        cure = "use --dtype bfloat16 or --device cpu" if machine.device.startswith("cuda") else "use a larger machine"
+        lines.append(
+            f"{subject} is expected to take {in_words(peak)}, and {machine.device} has {in_words(machine.free_bytes)} "
+            f"free of {in_words(machine.total_bytes)}; free some, or {cure}"
+        )
+    loading = sizes.model.weights * LOADED_WIDTH + LOADING_BYTES
+    if machine.device.startswith("cuda") and loading > machine.host_free_bytes:
+        lines.append(
+            f"{subject} passes through main memory in float32, {in_words(loading)}, and "
+            f"{in_words(machine.host_free_bytes)} are free; free some"
+        )
+    return lines
+
+
+def _remarks(
+    source: SubjectSource,
+    files: Sequence[RemoteFile],
+    sizes: Sizes | None,
+    expected: Sequence[Expected],
+    *,
+    online: bool,
+) -> list[str]:
+    remarks = []
+    missing = any(not file.present for file in files)
+    if source.licence is not None:
+        if not online:
+            remarks.append(f"offline: whether the licence is accepted was not asked; it is at {source.licence}")
+        elif not missing and files:
+            remarks.append("all files are here, so the hub was not asked about licence and access")
+    if any(file.size is None for file in files if not file.present):
+        remarks.append("sizes of some files are unknown, since the hub could not be asked")
+    if sizes is None:
+        remarks.append("memory is unknown until config.json is here")
+    elif sizes.documented:
+        remarks.append("sizes are those publicly documented for the model; its config.json is not here")
+    if not expected:
+        remarks.append("no work was counted for this subject: memory is that of its weights alone, time is unknown")
+    return remarks
+
+
+def as_json(found: Diagnosis) -> Mapping[str, object]:
+    """A diagnosis in plain JSON types."""
+    return {
+        "subject": found.subject,
+        "can_start": not found.problems,
+        "claims": found.claims,
+        "files": [
+            {"repo": f.repo, "revision": f.revision, "name": f.name, "bytes": f.size, "present": f.present}
+            for f in found.files
+        ],
+        "folders": [str(folder) for folder in found.folders],
+        "missing_bytes": found.missing_bytes,
+        "peak_bytes": found.peak_bytes,
+        "seconds": found.seconds,
+        "families": [
+            {"family": one.family, "peak_bytes": one.peak_bytes, "seconds": one.seconds} for one in found.expected
+        ],
+        "problems": list(found.problems),
+        "remarks": list(found.remarks),
+    }

@@ -1,0 +1,146 @@
+"""What each family of claims is expected to take, from counted work and closed forms of memory."""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prolepsis.batching import MOST_BYTES, OF_FREE, TOKENS_PER_BATCH
+from prolepsis.doctor.machine import Machine, copy_bandwidth, matmul_rate
+from prolepsis.doctor.work import Work, total
+from prolepsis.engine import DOUBLES_AT_ONCE
+from prolepsis.experiments.vocabulary_scan import COSINES_AT_ONCE
+from prolepsis.model_size import ModelSize
+
+if TYPE_CHECKING:
+    from prolepsis.subject import Subject
+
+COUNTED = Path(__file__).with_name("counted.json")
+LOADING = "loading"
+DOUBLE_COPIES = 3
+"""A row of logits in float64, the row without one token, and the exponentials of that one."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Peak memory on the device and the least time of a family."""
+
+    family: str
+    peak_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A subject's model, and the features per layer of its transcoder (0 without one); ``width`` bytes a number.
+
+    ``documented`` says that they are those publicly documented for the model, not read from its files.
+    """
+
+    model: ModelSize
+    n_features: int
+    width: int
+    documented: bool
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.model.weights * self.width
+
+
+def works_of(subject: str) -> dict[str, Work]:
+    """Family → what was counted for it on ``subject``; empty for a subject that was not counted."""
+    counted: Mapping[str, Mapping[str, Mapping[str, int]]] = json.loads(COUNTED.read_text())
+    return {family: Work(**counts) for family, counts in counted.get(subject, {}).items()}
+
+
+def expectations(sizes: Sizes, works: Mapping[str, Work], machine: Machine) -> list[Expected]:
+    """One for each family in ``works``, loading first where it is among them."""
+    return [
+        Expected(
+            family,
+            peak_bytes(sizes, work, machine),
+            work.seconds(sizes.model, sizes.n_features, sizes.width, machine.rate, machine.bandwidth),
+        )
+        for family, work in sorted(works.items(), key=lambda named: (named[0] != LOADING, named[0]))
+    ]
+
+
+def slowness(subject: "Subject", families: Collection[str]) -> str | None:
+    """How long ``families`` take at least on this CPU, in a line; None where nothing was counted for the subject."""
+    works = {family: work for family, work in works_of(subject.id).items() if family in families}
+    if not works:
+        return None
+    features = 0 if subject.transcoder is None else subject.transcoder.n_features
+    rates = matmul_rate("cpu", str(subject.dtype).removeprefix("torch.")), copy_bandwidth("cpu")
+    seconds = total(works).seconds(subject.size, features, subject.dtype.itemsize, *rates)
+    return (
+        f"{subject.id}: at least {in_time(seconds)} on this CPU, by counted operations and {rates[0] / 1e9:.3g} "
+        "GFLOP/s; `prolepsis doctor` says it by family"
+    )
+
+
+def in_time(seconds: float) -> str:
+    """A duration as a person says it."""
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def peak_bytes(sizes: Sizes, work: Work, machine: Machine) -> int:
+    """The weights, and the largest of: a batch with what is made of its logits, the vocabulary scan, an encoder."""
+    device = machine.device.partition(":")[0]
+    model, width = sizes.model, sizes.width
+    room = max(0, machine.free_bytes - sizes.weight_bytes)
+    plan = min(MOST_BYTES[device], int(OF_FREE * room)) if device == "cuda" else MOST_BYTES[device]
+    n_tokens = max(1, round(work.keys / work.layer_tokens)) if work.layer_tokens else 1
+    row = model.row_bytes(n_tokens, 1, width)
+    batch = max(min(plan, TOKENS_PER_BATCH[device] // n_tokens * row), row) if work.layer_tokens else 0
+    doubles = DOUBLE_COPIES * 8 * DOUBLES_AT_ONCE if work.logits else 0
+    features = 4 * sizes.n_features * model.d_model
+    scan = 4 * model.unembedding_weights + features + 4 * COSINES_AT_ONCE if work.scans else 0
+    return sizes.weight_bytes + max(batch + doubles, scan, features if work.encoded else 0)
+
+
+def sizes_of(subject: str, folder: Path | None, transcoder: Path | None, dtype: str) -> Sizes | None:
+    """The sizes of a subject from the files in its folders, else as documented; None where neither is known."""
+    import torch
+
+    width = int(getattr(torch, dtype).itemsize)
+    model, documented = _read(folder), None
+    if model is None or transcoder is None:
+        from prolepsis.rehearsal.shapes import SHAPES
+
+        documented = SHAPES.get(subject)
+    if model is None and documented is None:
+        return None
+    features = _features(transcoder)
+    if features is None:
+        features = 0 if documented is None else documented.n_features
+    size = ModelSize.of(documented.config) if model is None and documented is not None else model
+    assert size is not None
+    return Sizes(size, features, width, documented=model is None)
+
+
+def _read(folder: Path | None) -> ModelSize | None:
+    from transformers import AutoConfig
+
+    if folder is None or not (folder / "config.json").exists():
+        return None
+    try:
+        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+    return ModelSize.of(config.get_text_config().to_dict())
+
+
+def _features(folder: Path | None) -> int | None:
+    from prolepsis.errors import UserError
+    from prolepsis.transcoder import Transcoder
+
+    if folder is None:
+        return None
+    try:
+        return Transcoder.open(folder).n_features
+    except UserError:
+        return None

@@ -1,0 +1,130 @@
+"""What this machine has to run real models with."""
+
+import os
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MEASURED_SECONDS = 0.2
+"""How long a rate is measured."""
+_SIDE = {"cpu": 1024, "cuda": 4096}
+_COPIED_BYTES = 1 << 27
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The device a run would use, and the host it is in.
+
+    ``total_bytes`` and ``free_bytes`` are of the device's memory, which on a CPU is the host's; ``rate`` is what a
+    matrix product does in floating-point operations a second in the state dtype, ``bandwidth`` what a copy reads and
+    writes in bytes a second. ``dtypes`` are the state dtypes the device computes in. ``lacking`` says why the device
+    cannot be used, None where it can.
+    """
+
+    device: str
+    name: str
+    driver: str | None
+    torch: str
+    dtypes: tuple[str, ...]
+    total_bytes: int
+    free_bytes: int
+    host_bytes: int
+    host_free_bytes: int
+    rate: float
+    bandwidth: float
+    lacking: str | None = None
+
+
+def default_device() -> str:
+    """The GPU where torch can use one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def look_at(device: str, dtype: str) -> Machine:
+    """What there is, with the rates measured in ``dtype``; raises UserError for what is no device of this torch."""
+    import torch
+
+    from prolepsis.errors import Untested
+    from prolepsis.loading import check_device
+
+    total, free = host_memory()
+    there: dict[str, Any] = {"device": device, "torch": torch.__version__, "host_bytes": total, "host_free_bytes": free}
+    try:
+        check_device(device)
+    except Untested as missing:
+        nothing: dict[str, Any] = {"name": "none", "driver": driver(), "dtypes": (), "total_bytes": 0, "free_bytes": 0}
+        return Machine(**there, **nothing, rate=0.0, bandwidth=0.0, lacking=str(missing))
+    there |= {"rate": matmul_rate(device, dtype), "bandwidth": copy_bandwidth(device)}
+    if not device.startswith("cuda"):
+        name = f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {torch.get_num_threads()} threads"
+        dtypes = ("float32", "float64", "bfloat16")
+        return Machine(**there, name=name, driver=None, dtypes=dtypes, total_bytes=total, free_bytes=free)
+    free, total = torch.cuda.mem_get_info(device)
+    dtypes = ("float32", "float64", *(("bfloat16",) if torch.cuda.is_bf16_supported() else ()))
+    name = torch.cuda.get_device_name(device)
+    return Machine(**there, name=name, driver=driver(), dtypes=dtypes, total_bytes=total, free_bytes=free)
+
+
+def driver() -> str | None:
+    """The version of the NVIDIA driver, None where there is none."""
+    try:
+        asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        found = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return next(iter(found.stdout.split()), None)
+
+
+def host_memory() -> tuple[int, int]:
+    """Bytes of main memory in all, and those that a process can still have; a container's limit counts."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    total, free = page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists() and (found := re.search(r"MemAvailable:\s+(\d+) kB", meminfo.read_text())):
+        free = int(found[1]) * 1024
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.exists() and limit.read_text().strip().isdecimal():
+        total = min(total, int(limit.read_text()))
+        free = min(free, total - int(limit.with_name("memory.current").read_text()))
+    return total, free
+
+
+def matmul_rate(device: str, dtype: str) -> float:
+    """Floating-point operations a second of a square matrix product in ``dtype``."""
+    import torch
+
+    side = _SIDE[torch.device(device).type]
+    a, b = (torch.randn(side, side, device=device).to(getattr(torch, dtype)) for _ in range(2))
+    return 2 * side**3 * _times_a_second(lambda: torch.mm(a, b), device)
+
+
+def copy_bandwidth(device: str) -> float:
+    """Bytes a second that a copy within the device's memory reads and writes."""
+    import torch
+
+    a, b = (torch.zeros(_COPIED_BYTES, dtype=torch.uint8, device=device) for _ in range(2))
+    return 2 * _COPIED_BYTES * _times_a_second(lambda: b.copy_(a), device)
+
+
+def _times_a_second(run: Callable[[], object], device: str) -> float:
+    import torch
+
+    def finished() -> float:
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    run()
+    start, times = finished(), 0
+    while True:
+        run()
+        times += 1
+        if (now := finished()) - start >= MEASURED_SECONDS:
+            return times / (now - start)
