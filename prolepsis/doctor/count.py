@@ -34,7 +34,7 @@ def narrow(preset: str) -> Shape:
         "num_key_value_heads": kv_heads,
         "hidden_size": width,
         "head_dim": per_head,
-        "intermediate_size": width,
+        "intermediate_size": per_head,
         "initializer_range": real.config["initializer_range"] * (real.width / width) ** 0.5,
     }
     if "query_pre_attn_scalar" in real.config:

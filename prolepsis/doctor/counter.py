@@ -2,13 +2,14 @@
 
     python -m pytest claims --claims-subject planner -p prolepsis.doctor.counter --work FILE
 
-Batches are as large as on a GPU. A family that shares something with an earlier one does not count it again.
+Batches are as large as on a GPU. A family that shares something with an earlier one does not count it again. The file
+is written whenever a family is done, and of a run that is interrupted it holds those that were.
 """
 
-import json
 from collections.abc import Callable, Generator
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,7 +29,8 @@ LOADING = "loading"
 class Counter:
     """Adds up what is done under the name of a family; loading and its checks have a name of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.works: dict[str, Work] = {}
         self.now = Work()
 
@@ -40,9 +42,18 @@ class Counter:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None]:
         case = case_of(item)
+        if case is not None and case.claim.family not in self.works:
+            self._write()
         if case is not None:
             self.under(case.claim.family)
         return (yield)
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        if exitstatus != pytest.ExitCode.INTERRUPTED:
+            self._write()
+
+    def _write(self) -> None:
+        write_json(self.path, {name: asdict(work) for name, work in self.works.items()})
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
@@ -126,20 +137,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Count where a file is named to write to."""
     if not config.option.work:
         return
-    counter, patch = Counter(), pytest.MonkeyPatch()
+    counter, patch = Counter(config.invocation_params.dir / config.option.work), pytest.MonkeyPatch()
     counter.install(patch)
     config.pluginmanager.register(counter, "work")
-
-    def finish() -> None:
-        patch.undo()
-        write_json(
-            config.invocation_params.dir / config.option.work,
-            {name: asdict(work) for name, work in counter.works.items()},
-        )
-
-    config.add_cleanup(finish)
-
-
-def read_works(text: str) -> dict[str, Work]:
-    """Family, or :data:`LOADING`, → what it does."""
-    return {name: Work(**counts) for name, counts in json.loads(text).items()}
+    config.add_cleanup(patch.undo)

@@ -1,0 +1,254 @@
+"""Whether a run can start: what doctor counts, measures and finds, and a line for each thing that is short."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from prolepsis import cli, ledger
+from prolepsis.batching import MOST_BYTES
+from prolepsis.commands.command import DIFFERENT, OK, USER_ERROR
+from prolepsis.doctor import expect
+from prolepsis.doctor.counter import Counter
+from prolepsis.doctor.diagnosis import diagnose
+from prolepsis.doctor.expect import Sizes, peak_bytes, works_of
+from prolepsis.doctor.machine import Machine, host_memory, look_at
+from prolepsis.doctor.work import Work
+from prolepsis.edits import Add
+from prolepsis.engine import clean_run
+from prolepsis.experiments.vocabulary_scan import top_tokens
+from prolepsis.generation import generate
+from prolepsis.model_size import ModelSize
+from prolepsis.report.subjects import SubjectSource
+from prolepsis.twins import untrained_in_place
+from tests.published_subjects import FEATURES, published_subject
+from tests.tiny import rows_like, tiny_subject
+
+GIB = 2**30
+CPU = Machine("cpu", "a CPU", None, "2", ("float32",), 16 * GIB, 12 * GIB, 16 * GIB, 12 * GIB, 1e11, 1e10)
+GPU = replace(CPU, device="cuda", name="a GPU", total_bytes=16 * GIB, free_bytes=15 * GIB)
+CLAIMS = ledger.load(Path(__file__).parent.parent / "claims" / "ledger.toml")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of a tiny model."""
+    tiny_subject("llama", dtype=torch.float32).model.save_pretrained(tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+@pytest.fixture
+def nothing_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and no network."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(tmp_path / "assets"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def found_of(source: SubjectSource, machine: Machine, dtype: str = "float32"):  # type: ignore[no-untyped-def]
+    """What is found of a subject without any network."""
+    return diagnose(source, CLAIMS, machine, dtype, online=False)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_counted_work_is_what_a_counter_of_operations_sees(family: str, tmp_path: Path) -> None:
+    """Sweeps, generation, encoders, the vocabulary scan: counts times closed forms, less what rotary positions take."""
+    subject = published_subject(family, tmp_path)
+    subject = replace(subject, model=subject.model.float())
+    counter, tokens = Counter(tmp_path / "work.json"), subject.encode("She wandered in the dark about")
+    counter.watch(subject)
+    rows = [[Add(1, 3, rows_like(subject, seed, 1)[0])] for seed in range(5)]
+    with pytest.MonkeyPatch.context() as patch, FlopCounterMode(display=False) as operations, torch.no_grad():
+        counter.install(patch)
+        clean = clean_run(subject, tokens)
+        clean.edit(rows)
+        generate(subject, [tokens] * 3, rows[:3], max_new_tokens=4)
+        subject.features(2, clean.resid_post(2))
+        top_tokens(subject)
+    work = counter.now
+    counted = work.operations(subject.size, FEATURES)
+    assert (work.encoded, work.scans, work.logits) == (len(tokens), subject.n_layers, 5 + 3 * 4)
+    assert counted <= operations.get_total_flops() <= 1.03 * counted
+
+
+def test_twins_are_counted_by_what_drawing_and_reading_them_moves(tmp_path: Path) -> None:
+    """Each moves the weights of the whole model twice, whatever else is done."""
+    subject, counter = tiny_subject("llama"), Counter(tmp_path / "work.json")
+    with pytest.MonkeyPatch.context() as patch:
+        counter.install(patch)
+        for _ in range(2):
+            with untrained_in_place(subject):
+                pass
+    assert counter.now == Work(twins=2)
+    assert counter.now.moved_bytes(subject.size, 0, 4) == 2 * 2 * 4 * subject.size.weights
+
+
+def test_time_is_the_longer_of_computing_and_reading() -> None:
+    """At a given rate and bandwidth; works add up."""
+    size = ModelSize(2, 4, 1, 1, 4, 8, 10)
+    work = Work(layer_tokens=10, layer_calls=1) + Work(layer_tokens=20, layer_calls=2)
+    assert work == Work(layer_tokens=30, layer_calls=3)
+    computing, reading = 30 * size.layer_operations(0), 3 * 2 * size.layer_weights
+    assert work.seconds(size, 0, 2, 1.0, 1e9) == computing
+    assert work.seconds(size, 0, 2, 1e9, 1.0) == reading
+
+
+def test_the_papers_subjects_are_counted_and_stay_below_sixteen_gigabytes() -> None:
+    """In float32 on a GPU of 16 GiB no family that was counted is expected to take more than 16 GB."""
+    for subject in json.loads(expect.COUNTED.read_text()):
+        sizes = expect.sizes_of(subject, None, None, "float32")
+        assert sizes is not None
+        assert sizes.documented
+        for work in works_of(subject).values():
+            assert sizes.weight_bytes < peak_bytes(sizes, work, GPU) < 16e9 or work == Work()
+
+
+def test_a_batch_takes_what_is_free_and_no_more_than_makes_anything_faster() -> None:
+    """On a GPU half of what the weights leave free, and at most what a batch may ever take."""
+    size = ModelSize(26, 2304, 8, 4, 256, 9216, 256000)
+    sizes, work = Sizes(size, 0, 4, documented=True), Work(layer_tokens=1, keys=33, logits=1)
+    small, large = (peak_bytes(sizes, work, replace(GPU, free_bytes=free * GIB)) for free in (11, 140))
+    assert small < large < sizes.weight_bytes + MOST_BYTES["cuda"] + GIB
+    assert small < 12 * GIB
+
+
+def test_this_machine_is_measured() -> None:
+    """Rates and sizes are positive, what is free is part of what there is, and a GPU that is not there says so."""
+    machine = look_at("cpu", "float32")
+    assert machine.lacking is None
+    assert min(machine.rate, machine.bandwidth) > 0
+    assert 0 < machine.host_free_bytes <= machine.host_bytes
+    assert (machine.total_bytes, machine.host_bytes) == (machine.host_bytes, host_memory()[0])
+    if not torch.cuda.is_available():
+        assert "no GPU that torch can use as cuda" in str(look_at("cuda", "float32").lacking)
+
+
+def test_a_folder_that_fits_can_start(folder: Path) -> None:
+    """Nothing is fetched or short; its own configuration is read, and what was not counted is said."""
+    found = found_of(SubjectSource("mine", "gpu", model=str(folder)), CPU)
+    assert (found.problems, found.folders, found.missing_bytes) == ((), (folder,), 0)
+    assert found.sizes == Sizes(tiny_subject("llama").size, 0, 4, documented=False)
+    assert found.peak_bytes == found.sizes.weight_bytes
+    assert found.claims > 20
+    assert any("no work was counted" in line for line in found.remarks)
+
+
+@pytest.mark.parametrize(
+    ("machine", "line"),
+    [
+        (replace(GPU, free_bytes=100), r"and cuda has 100 B free of 16 GiB; free some, or use --dtype bfloat16 or"),
+        (replace(CPU, free_bytes=100), r"and cpu has 100 B free of 16 GiB; free some, or use a larger machine"),
+        (replace(GPU, host_free_bytes=100), "passes through main memory in float32, 1 GiB, and 100 B are free"),
+        (replace(GPU, lacking="no GPU here"), "no GPU here"),
+    ],
+)
+def test_what_does_not_fit_is_short(folder: Path, machine: Machine, line: str) -> None:
+    """One line with the figures and the cure."""
+    (problem,) = found_of(SubjectSource("mine", "gpu", model=str(folder)), machine).problems
+    assert line in problem
+
+
+def test_offline_it_says_what_it_could_not_ask(nothing_cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The run cannot start; each missing repository is a line with its command, and the licence was not asked."""
+    assert cli.main(["doctor", "gemma-2-2b-426k", "--device", "cpu"]) == DIFFERENT
+    said = capsys.readouterr().out
+    for line in (
+        "not asked (HF_HUB_OFFLINE)",
+        "short: not on this machine: google/gemma-2-2b; get it with `hf download google/gemma-2-2b`",
+        "offline: whether the licence is accepted was not asked; it is at https://huggingface.co/google/gemma-2-2b",
+        "the run cannot start",
+    ):
+        assert line in said
+    assert str(nothing_cached) in said
+
+
+def test_what_was_found_is_written_as_json(
+    folder: Path, nothing_cached: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--json keeps machine, files, figures and problems; one subject that can start is enough without SUBJECT."""
+    preset = tmp_path / "mine.toml"
+    preset.write_text(f'[[subject]]\nid = "mine"\nmodel = "{folder}"\n')
+    out = tmp_path / "doctor.json"
+    assert cli.main(["doctor", "--preset", str(preset), "--device", "cpu", "--json", str(out)]) == OK
+    assert not nothing_cached.exists()
+    plain = json.loads(out.read_text())
+    can_start = {one["subject"]: one["can_start"] for one in plain["subjects"]}
+    assert can_start["mine"]
+    assert not can_start["gemma-2-2b-426k"]
+    assert plain["machine"]["device"] == "cpu"
+    said = capsys.readouterr().out
+    assert [line.split()[0] for line in said.splitlines() if line.rstrip().endswith((" yes", " no"))] == list(can_start)
+
+
+@pytest.mark.usefixtures("nothing_cached")
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["nosuch"], "subject 'nosuch' is not among"),
+        (["planner"], "subject 'planner' is bundled and needs nothing"),
+        (["gemma-2-2b-426k", "--transcoder", "x"], "--transcoder needs the model it reads"),
+        (["gemma-2-2b-426k", "--device", "abacus"], "--claims-device abacus cannot be used"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A subject that is not known, or a device that is none, leaves with 4."""
+    assert cli.main(["doctor", *arguments]) == USER_ERROR
+    assert line in capsys.readouterr().err
+
+
+class _Gated(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(403)
+        self.send_header("X-Error-Code", "GatedRepo")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def gated() -> Iterator[str]:
+    """The address of a hub that lets nobody in."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Gated)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_gated_repository_names_the_page_and_the_command(gated: str, tmp_path: Path) -> None:
+    """Without a token, the page where the licence is accepted and the command to log in."""
+    hidden = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    asked = ("doctor", "llama-3.2-1b-524k", "--device", "cpu")
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from prolepsis.cli import main; sys.exit(main())", *asked],
+        env=environment | {"HF_ENDPOINT": gated, "HF_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == DIFFERENT, done.stderr
+    page = f"{gated}/meta-llama/Llama-3.2-1B"
+    assert (
+        f"its licence is not accepted by this account; accept it at {page} and log in with `hf auth login`"
+        in done.stdout
+    )
