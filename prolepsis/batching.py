@@ -43,16 +43,22 @@ def rows_at_once(subject: Subject, n_rows: int, each: int) -> int:
 def in_batches(
     subject: Subject, n_rows: int, each: int, run: Callable[[range], Part], most: int | None = None
 ) -> list[Part]:
-    """``run`` on ``n_rows`` rows, so many at once as fit at ``each`` bytes, ``most`` of them if given.
+    """``run`` on ``n_rows`` rows batch by batch, as :func:`halving` has them."""
+    return halving(subject, n_rows, each, lambda batches: [run(rows) for rows in watched(batches, "batches")], most)
+
+
+def halving(
+    subject: Subject, n_rows: int, each: int, run: Callable[[list[range]], Part], most: int | None = None
+) -> Part:
+    """``run`` on batches of ``n_rows`` rows, so many at once as fit at ``each`` bytes, ``most`` of them if given.
 
     Out of memory it begins again with half as many, says so once and remembers it, so that runs that are compared are
     run alike. Raises Untested where not even one row fits.
     """
     while True:
-        size = min(rows_at_once(subject, n_rows, each), most or n_rows)
+        size = rows_at_once(subject, n_rows if most is None else min(n_rows, most), each)
         try:
-            firsts = watched(range(0, n_rows, size), "batches")
-            return [run(range(first, min(first + size, n_rows))) for first in firsts]
+            return run([range(first, min(first + size, n_rows)) for first in range(0, n_rows, size)])
         except torch.OutOfMemoryError:
             if size == 1:
                 raise Untested(

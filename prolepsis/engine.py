@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from prolepsis.batching import TOKENS_PER_BATCH, in_batches, row_bytes
+from prolepsis.batching import TOKENS_PER_BATCH, halving, row_bytes
 from prolepsis.edits import Row
 from prolepsis.errors import UserError
 from prolepsis.hooks import Clean, Pass, Read, applied, edit_output, rows_of
@@ -115,19 +115,18 @@ class CleanRun:
         _check_read(self.subject, read, len(self.tokens))
         if not rows:
             raise UserError("no rows of edits were given; give at least one, empty for a clean row")
-        n_tokens = len(self.tokens)
-        start = plan_rows(self.subject, rows, n_tokens).start
+        n_tokens, layers = len(self.tokens), self.subject.n_layers
 
-        def run(chunk: range) -> Readings:
-            plan = plan_rows(self.subject, rows[chunk.start : chunk.stop], n_tokens)
-            if not keep_edits:
-                plan = Plan(plan.n_rows, {})
-            return self._run(plan, read, self.subject.n_layers if start is None else start)
+        def run(batches: list[range]) -> Readings:
+            plans = [plan_rows(self.subject, rows[batch.start : batch.stop], n_tokens) for batch in batches]
+            start = min((plan.start for plan in plans if plan.start is not None), default=layers)
+            made = [plan if keep_edits else Plan(plan.n_rows, {}) for plan in plans]
+            return _joined([self._run(plan, read, start) for plan in watched(made, "batches of edits")])
 
         n_streams = len(read.resid_post) + len(read.resid_mid)
         each = row_bytes(self.subject, n_tokens, n_logits=len(read.logits), n_streams=n_streams)
         most = max(1, TOKENS_PER_BATCH[self.subject.device.type] // n_tokens)
-        return _joined(in_batches(self.subject, len(rows), each, run, most))
+        return halving(self.subject, len(rows), each, run, most)
 
     @torch.no_grad()
     def _run(self, plan: Plan, read: Read, start: int) -> Readings:
