@@ -21,6 +21,7 @@ from prolepsis.hooks import Clean, Pass, Read, applied, edit_output, rows_of
 from prolepsis.names import Head
 from prolepsis.plan import Plan, plan_rows
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 Tensor = torch.Tensor
 

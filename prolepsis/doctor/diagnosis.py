@@ -68,7 +68,7 @@ def diagnose(
         subject=source.id,
         claims=len(asked),
         files=found.files,
-        folders=tuple(part.folder for part in parts if part.folder is not None),
+        folders=tuple(part.place for part in parts if isinstance(part.place, Path)),
         sizes=sizes,
         expected=expected,
         problems=tuple(dict.fromkeys(problems)),
@@ -80,7 +80,7 @@ def _folder(part: Part | None) -> Path | None:
     """Where the files of a model or transcoder are, those that are here."""
     if part is None:
         return None
-    return part.folder if part.repository is None else part.repository.snapshot
+    return part.place if isinstance(part.place, Path) else part.place.snapshot
 
 
 def _expected(source: SubjectSource, asked: Sequence[Claim], sizes: Sizes, machine: Machine) -> list[Expected]:
