@@ -41,6 +41,7 @@ READ_BY = {
     "convergence": NOTHING,
     "correction": ALL,
     "correction_routing": ALL,
+    "counterfactual_pairs": NOTHING,
     "depth_ladder": NOTHING,
     "domain_words": SCAN,
     "dose_response": ALL,
