@@ -227,7 +227,7 @@ def test_every_scanned_feature_writes_its_word(tmp_path: Path) -> None:
 
 
 def test_rhyme_groups_are_those_of_the_task(tmp_path: Path) -> None:
-    """In a small language words rhyme as its task says, and every group has two words or more."""
+    """In a small language words rhyme as its task says, in groups of two words or more; a higher cut keeps fewer."""
     grouped = found(tmp_path, "rhymes", "--subject", "planner")
     task = kept_subject("planner").task
     assert task is not None
@@ -235,6 +235,8 @@ def test_rhyme_groups_are_those_of_the_task(tmp_path: Path) -> None:
         assert set(words) <= set(task.groups[ending])
         assert len(words) >= 2
     assert grouped["words in groups"] == sum(map(len, grouped["groups"].values()))
+    fewer = found(tmp_path, "rhymes", "--subject", "planner", "--cut", "0.6")["words"]
+    assert set(fewer) < set(grouped["words"])
 
 
 def test_what_cannot_be_asked_is_named(tmp_path: Path) -> None:
