@@ -53,6 +53,7 @@ rehearsal: $(ENV)/ready
 benchmarks: $(ENV)/ready
 	$(RUN) benchmarks/bench_sweep.py
 	$(RUN) benchmarks/bench_transcoder.py
+	$(RUN) benchmarks/bench_scan.py
 	$(RUN) benchmarks/bench_tracking.py
 
 clean:

@@ -9,10 +9,15 @@ from prolepsis.commands.experiment import Answer, count_on, experiment_command
 from prolepsis.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.figure import Figure
 
     from prolepsis.names import Feature
     from prolepsis.subject import Subject
+
+NEAREST, NEXT = 20, 5
+"""How many tokens of a feature are told in JSON, and the place of the last of them in the table."""
 
 EXAMPLE = r"""example, on a bundled organism:
 
@@ -49,13 +54,14 @@ def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
     found = features_of(tops, clean_words(subject), chosen.cut)
     best = {word: max(features, key=features.__getitem__) for word, features in found.items()}
     words = sorted(best, key=lambda word: -found[word][best[word]])
+    nearest = _nearest(subject, [best[word] for word in words])
     chance = chance_cosine(subject.d_model, tops.token.numel())
     return Answer(
         title=f"{subject.id}: {len(words)} words that {tops.token.numel()} features write",
-        columns=("word", "feature", "cosine", "features in all"),
+        columns=("word", "feature", "cosine", "features in all", "next tokens"),
         rows=[
-            (word, str(best[word]), f"{found[word][best[word]]:.3f}", str(len(found[word])))
-            for word in words[: chosen.rows]
+            (word, str(best[word]), f"{found[word][best[word]]:.3f}", str(len(found[word])), after(near))
+            for word, near in zip(words[: chosen.rows], nearest, strict=False)
         ],
         notes=[
             *more(len(words), chosen.rows),
@@ -68,9 +74,28 @@ def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
             "cut": chosen.cut,
             "chance cosine": chance,
             "words": {word: {str(feature): value for feature, value in found[word].items()} for word in words},
+            "nearest tokens": {str(best[word]): near for word, near in zip(words, nearest, strict=True)},
         },
         draw=lambda figure: _draw(figure, subject.n_layers, list(best.values())),
     )
+
+
+def _nearest(subject: "Subject", features: "Sequence[Feature]") -> list[list[tuple[str, float]]]:
+    """Per feature the tokens it points at most, with their cosines, the first of them its word."""
+    from prolepsis.experiments.vocabulary_scan import tokens_of
+
+    if not features:
+        return []
+    cosines, tokens = tokens_of(subject, features, min(NEAREST, subject.n_vocab))
+    return [
+        [(subject.decode([token]), value) for token, value in zip(*each, strict=True)]
+        for each in zip(tokens.tolist(), cosines.tolist(), strict=True)
+    ]
+
+
+def after(near: "Sequence[tuple[str, float]]") -> str:
+    """The tokens that come next after a feature's word."""
+    return ", ".join(text.strip() for text, _ in near[1:NEXT])
 
 
 def more(found: int, shown: int) -> list[str]:

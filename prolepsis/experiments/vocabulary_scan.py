@@ -1,7 +1,7 @@
 """Which features write a word? Decoder rows at the last layer against token embeddings (appendix B of the paper)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,8 @@ Tensor = torch.Tensor
 
 MIN_COSINE = 0.3
 COSINES_AT_ONCE = 1 << 26
+BLOCK = 128
+"""Cosines whose largest is looked at before they are."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ def _scan(subject: Subject, shuffle: torch.Generator | None) -> TopTokens:
         rows = transcoder.last_decoder(layer)  # [F, d]
         parts = (_shuffled(part.to(embedding), shuffle) for part in torch.split(rows, step))
         found = [nearest_tokens(part, embedding) for part in parts]
-        cosines.append(torch.cat([cosine for cosine, _ in found]).cpu())
-        tokens.append(torch.cat([token for _, token in found]).cpu())
+        cosines.append(torch.cat([cosine[:, 0] for cosine, _ in found]).cpu())
+        tokens.append(torch.cat([token[:, 0] for _, token in found]).cpu())
     return TopTokens(torch.stack(tokens), torch.stack(cosines))
 
 
@@ -60,17 +62,44 @@ def _shuffled(rows: Tensor, generator: torch.Generator | None) -> Tensor:
     return rows.gather(1, torch.rand(rows.shape, generator=generator).to(rows.device).argsort(1))
 
 
-def nearest_tokens(rows: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
-    """Per row of ``rows`` [n, d] the largest cosine with any unit row of ``embedding`` [V, d], and that row's token."""
-    cosine, token = (normalize(rows.to(embedding), dim=-1) @ embedding.T).max(-1)
-    return cosine, token
+def nearest_tokens(rows: Tensor, embedding: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
+    """Per row of ``rows`` [n, d] its ``k`` largest cosines with unit rows of ``embedding`` [V, d], and those tokens.
+
+    Both [n, k], the largest first.
+    """
+    cosines = normalize(rows.to(embedding), dim=-1) @ embedding.T  # [n, V]
+    return cosines.max(-1, keepdim=True) if k == 1 else largest(cosines, k)
+
+
+def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The ``k`` largest of each row [n, V] in order and where they stand, both [n, k]; exact, and fast for large V.
+
+    No value above the ``k`` largest can lie outside the ``k`` blocks with the largest maxima, so only these are sorted.
+    """
+    n, size = values.shape
+    blocks = size // BLOCK
+    if blocks <= k:
+        return values.topk(k, dim=-1)
+    split = values[:, : blocks * BLOCK].view(n, blocks, BLOCK)
+    chosen = split.amax(-1).topk(k, dim=-1).indices  # [n, k]
+    inside = chosen[..., None] * BLOCK + torch.arange(BLOCK, device=values.device)  # [n, k, BLOCK]
+    rest = torch.arange(blocks * BLOCK, size, device=values.device).expand(n, -1)
+    places = torch.cat([inside.flatten(1), rest], dim=1)
+    found, order = values.gather(1, places).topk(k, dim=-1)
+    return found, places.gather(1, order)
 
 
 @torch.no_grad()
 def top_token(subject: Subject, feature: Feature) -> int:
     """The token that a feature's decoder row at the last layer it writes points at most."""
-    row = transcoder_of(subject).rows(feature)[-1:]
-    return int(nearest_tokens(row, normalize(subject.unembedding.float(), dim=-1))[1])
+    return int(tokens_of(subject, [feature], 1)[1])
+
+
+@torch.no_grad()
+def tokens_of(subject: Subject, features: Sequence[Feature], k: int) -> tuple[Tensor, Tensor]:
+    """The ``k`` tokens each feature's decoder row at the last layer points at most: cosines and tokens, both [n, k]."""
+    rows = torch.stack([transcoder_of(subject).rows(feature)[-1] for feature in features])
+    return nearest_tokens(rows, normalize(subject.unembedding.float(), dim=-1), k)
 
 
 def features_of(tops: TopTokens, words: Mapping[int, str], cut: float = MIN_COSINE) -> dict[str, dict[Feature, float]]:
