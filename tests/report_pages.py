@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prolepsis.claim import Claim
+from prolepsis.claim import Claim, Side
 from prolepsis.errors import Untested
 from prolepsis.judge import judge
 from prolepsis.measurement import Measurement
@@ -31,12 +31,14 @@ PRINTED = {
     "where": "§5 <&>",
 }
 
+DEPTH = "Depth does nothing."
+
 CLAIMS = (
     make_claim(
         id="B01", variant="published", statement='A plan is "held" at <site>.', published=(PRINTED,), tolerance=1.0
     ),
-    make_claim(id="X01", controls=ALL, kind="exclusivity"),
-    make_claim(id="X02", kind="absence", family="q4", statement="Depth does nothing."),
+    make_claim(id="X01", controls=ALL, kind="exclusivity", disputes=(Side("Is there a plan?", "yes"),)),
+    make_claim(id="X02", kind="absence", family="q4", disputes=(Side("Is there a plan?", "no"),), statement=DEPTH),
     make_claim(id="X03", kind="equality", family="q4"),
     make_claim(id="Z01", variant="published", kind="arithmetic", family="arithmetic", tiers=("arithmetic",)),
 )

@@ -96,6 +96,17 @@ def test_each_claim_has_one_section_that_says_everything(text: str, tmp_path: Pa
         assert said.endswith(".")
 
 
+def test_claims_that_cannot_all_be_true_stand_side_by_side(text: str) -> None:
+    """A question that two claims answer differently is a table of their verdicts, which say what is borne out."""
+    (table,) = re.findall(r"<summary>Is there a plan\?</summary>(.*?)</details>", text, re.DOTALL)
+    (planner,) = re.findall(r"<tr><td>planner</td>(.*?)</tr>", table)
+    assert re.findall(r'href="#(.*?)">(\w+)<', planner) == [
+        ("X01-a-planner", "supported"),
+        ("X02-a-planner", "supported"),
+    ]
+    assert planner.endswith("<td>yes and no</td>")
+
+
 def test_names_and_statements_are_never_markup(text: str) -> None:
     """What the ledger or a folder is called comes out as text."""
     assert "<b>&#34;name" not in text

@@ -7,6 +7,7 @@ from typing import Any
 
 from prolepsis.claim import Claim
 from prolepsis.report.figures.chart import style, style_sheet
+from prolepsis.report.html.disagreements import disagreements
 from prolepsis.report.html.known_answers import known_answers
 from prolepsis.report.html.matrix import LETTERS, matrices
 from prolepsis.report.html.sections import families
@@ -46,6 +47,7 @@ def html(report: Mapping[str, Any], claims: Sequence[Claim], folder: Path) -> st
         matrices=matrices(rows, claims),
         families=families(report, claims, {path: Markup(svg) for path, svg in drawn.items() if svg is not None}),  # noqa: S704 — our own SVG
         known=known_answers(rows, claims),
+        disagreements=disagreements(rows, claims),
         subjects=list(dict.fromkeys(row["subject"] for row in rows)),
         tiers=list(dict.fromkeys(row["tier"] for row in rows)),
         style=Markup(style_sheet() + (HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704

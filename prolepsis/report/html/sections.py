@@ -127,7 +127,7 @@ def _row(row: Row, claim: Claim | None, strip: str, anchors: Mapping[str, str]) 
         agrees=row["agrees"] if row["published"] and row["measured"] else "",
         reason=row["reason"],
         changes="" if claim is None else what_would_change(row, claim),
-        controls=tuple(_control(arm) for arm in row["controls"]),
+        controls=tuple(_controls(row)),
         protocol=", ".join(_protocol(row)),
         figures=tuple((_kind(path, row["subject"]), anchors[path]) for path in row["figures"] if path in anchors),
     )
@@ -149,9 +149,16 @@ def _measured(row: Row) -> str:
     return ", ".join(parts)
 
 
+def _controls(row: Row) -> Iterator[str]:
+    """A line for each control that was measured, and one for all others."""
+    yield from (_control(arm) for arm in row["controls"] if arm["value"] is not None)
+    if absent := [arm["name"] for arm in row["controls"] if arm["value"] is None]:
+        yield f"not measured: {', '.join(absent)}"
+
+
 def _control(arm: Mapping[str, Any]) -> str:
     """A control on a line, with three digits: the files hold them all."""
-    mark = {True: "✓", False: "✗", None: "–"}[arm["passed"]]
+    mark = "✓" if arm["passed"] else "✗"
     parts = [f"{mark} {arm['role']} {arm['name']}: {_short(arm['value'])}"]
     if arm["difference"] is not None:
         parts.append(f"Δ {_short(arm['difference'])}")
