@@ -1,0 +1,129 @@
+"""What a run downloads, and what it says when it may not or cannot."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from prolepsis.errors import Untested
+from prolepsis.experiments.families import experiment
+from prolepsis.hub.needs import NOTHING, SCAN, needs
+from prolepsis.layouts.files import Folder
+from prolepsis.loading import ORGANISMS, load_subject
+from prolepsis.published import PRESETS
+from prolepsis.report.options import _may_fetch
+from prolepsis.report.subjects import SubjectSource, read_presets
+from prolepsis.transcoder import Transcoder
+from tests.claims_project import ClaimsProject, output_of
+from tests.hub_server import Hub
+
+PLANNER = ORGANISMS / "planner"
+
+
+class Needed(Folder):
+    """A folder of which nothing is read but what the experiment says it needs."""
+
+    def read(self, name: str, tensor: str, dtype: torch.dtype, index: Any = slice(None)) -> torch.Tensor:
+        """Refuse what is not declared."""
+        if not (self.declared.encoders if name.startswith("W_enc") else self.declared.decoders):
+            raise Untested(f"{name} is read")
+        return super().read(name, tensor, dtype, index)
+
+
+@pytest.fixture(scope="module")
+def files() -> Needed:
+    """The transcoder of a bundled organism."""
+    return Needed(PLANNER / "transcoder")
+
+
+@pytest.mark.parametrize("name", ["dedicated_features", "rhyme_word_gap", "fact_steering", "absorption"])
+def test_an_experiment_reads_no_more_than_it_says(files: Needed, name: str) -> None:
+    """An experiment of few needs can be run where nothing else of the transcoder is there."""
+    object.__setattr__(files, "declared", needs([name]))
+    subject = replace(load_subject(str(PLANNER)), transcoder=Transcoder.open(files), twin=None)
+    assert experiment(name)(subject).values
+    assert needs([name]) in (NOTHING, SCAN)
+    if name == "dedicated_features":
+        object.__setattr__(files, "declared", NOTHING)
+        with pytest.raises(Untested, match="is read"):
+            experiment(name)(replace(subject))
+
+
+def may_fetch(source: SubjectSource, *, mark: str = "", named: tuple[str, ...] = ()) -> bool:
+    """Whether a run with these options may download ``source``."""
+    return _may_fetch(source, SimpleNamespace(markexpr=mark, claims_subject=named))
+
+
+def test_only_what_was_asked_for_is_downloaded(tmp_path: Path) -> None:
+    """``-m gpu`` downloads the paper's models and the user's own; others only by name, and nothing without either."""
+    presets = {source.id: source for source in read_presets(PRESETS)}
+    paper, other = presets["gemma-2-2b-426k"], presets["gemma-3-27b"]
+    (tmp_path / "mine.toml").write_text('[[subject]]\nid = "mine"\nmodel = "o/model"\n')
+    (mine,) = read_presets(tmp_path / "mine.toml")
+    for source in (paper, mine):
+        assert may_fetch(source, mark="gpu")
+        assert not may_fetch(source)
+        assert not may_fetch(source, mark="not gpu")
+    assert not may_fetch(other, mark="gpu")
+    assert may_fetch(other, named=("gemma-3-27b",))
+    assert not may_fetch(SubjectSource("planner", "organism"), mark="gpu", named=("planner",))
+
+
+@pytest.fixture
+def preset(hub: Hub, project: ClaimsProject) -> str:
+    """A preset whose model and transcoder are a bundled organism's, on a hub, and claims that scan its vocabulary."""
+    hub.add("o/planner", PLANNER)
+    hub.add("o/clt", PLANNER / "transcoder")
+    ledger = (project.path / "claims" / "ledger.toml").read_text()
+    project.write("claims/ledger.toml", re.sub(r'experiment = ".*"', 'experiment = "dedicated_features"', ledger))
+    conftest = (project.path / "conftest.py").read_text()
+    project.write("conftest.py", conftest.replace("def load_subject(", "def unused("))
+    text = '[[subject]]\nid = "mine"\nmodel = "o/planner"\ntranscoder = "o/clt"\n'
+    return f"--claims-preset={project.write('mine.toml', text)}"
+
+
+def test_a_run_downloads_measures_and_says_of_what_commit(hub: Hub, project: ClaimsProject, preset: str) -> None:
+    """Asked for by name, a subject is downloaded, files and sizes shown first, and its verdicts carry the commits."""
+    result = project.run(preset, subjects=("mine",))
+    shown = output_of(result)
+    assert result.ret == 0
+    assert shown.index("downloading 1.69 MiB from o/planner@cccccccc (4 files):") < shown.index("  model.safetensors  ")
+    # Progress bars are for terminals.
+    assert "%|" not in shown + result.stderr.str()
+    (subject,) = project.report()["subjects"]
+    assert subject["revision"] == subject["transcoder_revision"] == "c" * 40
+    assert (subject["model"], subject["transcoder"]) == ("o/planner", "o/clt")
+    hub.requests.clear()
+    assert project.run(preset, subjects=("mine",)).ret == 0
+    assert hub.requests == []
+
+
+def test_a_run_that_cannot_start_names_the_doctor(hub: Hub, project: ClaimsProject, preset: str) -> None:
+    """When nothing could be measured the exit code is 1, and what to open and what to type is said."""
+    hub.repos["o/planner"].gated = "nobody"
+    result = project.run(preset, "-rs", subjects=("mine",))
+    shown = output_of(result)
+    assert result.ret == 1
+    assert f"accept it at {hub.url}/o/planner and log in with `hf auth login`" in shown
+    assert "although --claims-subject was asked for; `prolepsis doctor mine` says what is missing" in shown
+
+
+def test_a_mistake_of_the_users_ends_the_run(project: ClaimsProject, preset: str) -> None:
+    """A revision that does not exist is the user's error: code 4 and one line."""
+    path = Path(preset.partition("=")[2])
+    path.write_text(path.read_text() + 'revision = "v2"\n')
+    result = project.run(preset, subjects=("mine",))
+    assert result.ret == 4
+    assert output_of(result).count("subject mine: o/planner: has no revision 'v2'") == 1
+
+
+def test_nothing_is_asked_of_the_hub_unless_the_user_asks(hub: Hub, project: ClaimsProject, preset: str) -> None:
+    """A run that names neither the subject nor real models leaves the network alone, and says how to get the files."""
+    result = project.run(preset, "-rs", "-k", "mine", subjects=())
+    assert result.ret == 0
+    assert "--claims-subject mine downloads what is needed" in output_of(result)
+    assert hub.requests == []
