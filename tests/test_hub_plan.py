@@ -11,11 +11,13 @@ from safetensors.torch import save_file
 from prolepsis.errors import Untested, UserError
 from prolepsis.experiments.families import MODULES
 from prolepsis.hub import Plan, gather, plan
+from prolepsis.hub.files import HubFiles
 from prolepsis.hub.needs import READ_BY, needs
 from prolepsis.published import Published
 from prolepsis.report.subjects import SubjectSource
+from prolepsis.transcoder import Transcoder
 from tests.hub_server import TOKEN, Hub
-from tests.test_transcoder import FEATURES, LAYERS, WIDTH
+from tests.test_transcoder import FEATURES, LAYERS, WIDTH, random_parts
 
 STEERED = {"prompt": "a", "suppress": ["L0:1", "L2:4"], "inject": "L1:3", "word": "b", "strength": 1.0}
 PUBLISHED = Published.of({"sweep": STEERED})
@@ -69,6 +71,7 @@ def test_what_lies_here_is_planned_without_the_network(hub: Hub, tmp_path: Path)
     folders = SubjectSource("mine", "gpu", str(tmp_path / "model"), str(tmp_path / "clt"))
     assert plan(folders, ["localisation_rate"], online=True).files == ()
     assert hub.requests == []
+    assert not (tmp_path / "home").exists()
 
 
 def test_what_was_gathered_is_whole_offline(hub: Hub) -> None:
@@ -204,6 +207,21 @@ def test_what_is_here_needs_no_hub(hub: Hub) -> None:
     gather(SOURCE, [], lambda _: None)
     hub.status = 503
     assert gather(SOURCE, [], lambda _: None).model.is_dir()
+
+
+def test_a_transcoder_that_is_all_in_the_cache_asks_for_nothing(hub: Hub, tmp_path: Path) -> None:
+    """As `hf download` leaves it, a whole transcoder is used as it is, online and without anything written."""
+    from huggingface_hub import hf_hub_download
+
+    for name, repo in hub.repos.items():
+        for file in repo.files:
+            hf_hub_download(name, file)
+    hub.requests.clear()
+    gathered = gather(SOURCE, [*MODULES], lambda _: None)
+    files = HubFiles(gathered.transcoder, online=True)
+    assert torch.equal(Transcoder.open(files).decoder(0, 1), random_parts(0)["decoders"][0][:, 1])
+    assert hub.requests == []
+    assert not (tmp_path / "home" / "assets").exists()
 
 
 def test_every_experiment_says_what_it_reads() -> None:

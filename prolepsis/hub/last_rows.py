@@ -41,14 +41,15 @@ def fetch_last(repository: Repository, name: str) -> None:
     """
     utils: Any = import_module("huggingface_hub.utils")
     path, header = _path(repository, name), ranges.header(repository, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.incomplete")
-    with utils.WeakFileLock(str(path.with_name(f"{path.name}.lock"))), plainly(repository.id, repository.asked):
-        if path.is_file():
-            return
-        with part.open("r+b" if part.exists() else "w+b") as file:
-            _fill(repository, name, header, file)
-        part.replace(path)
+    with plainly(repository.id, repository.asked):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with utils.WeakFileLock(str(path.with_name(f"{path.name}.lock"))):
+            if path.is_file():
+                return
+            with part.open("r+b" if part.exists() else "w+b") as file:
+                _fill(repository, name, header, file)
+            part.replace(path)
 
 
 def _fill(repository: Repository, name: str, header: ranges.Header, file: BinaryIO) -> None:

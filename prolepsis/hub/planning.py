@@ -235,9 +235,9 @@ def _transcoder_files(
 
 def _last_rows(repository: Repository, decoder: str, online: bool) -> RemoteFile | None:
     """The rows of the last target layer of a decoder file, None where the whole file is to be here, or is."""
-    about = _header(repository, decoder, online)
+    about = None if repository.linked(decoder) else _header(repository, decoder, online)
     kept = None if about is None else kept_bytes(about)
-    if kept is None or repository.linked(decoder):
+    if kept is None:
         return None
     size, present = repository.entries[decoder].size, kept_last(repository, decoder) is not None
     return RemoteFile(repository.id, repository.commit, decoder + LAST, size, present, kept)

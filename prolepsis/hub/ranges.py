@@ -12,10 +12,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from prolepsis.atomic import write_atomically
 from prolepsis.errors import UserError
 from prolepsis.hub.refusals import plainly
-from prolepsis.hub.repository import Repository
+from prolepsis.hub.repository import Repository, keep
 
 _FIRST = 4096
 """Bytes that are read first: as a rule they hold the whole header."""
@@ -70,7 +69,8 @@ def header(repository: Repository, name: str) -> Header:
             raise UserError(f"{repository}/{name}: no safetensors file; choose another revision") from None
         tensors.pop("__metadata__", None)
         found = Header(8 + length, tensors)
-        _keep(_header_path(repository, name), json.dumps({"start": found.start, "tensors": tensors}).encode())
+        with plainly(repository.id, repository.asked):
+            keep(_header_path(repository, name), json.dumps({"start": found.start, "tensors": tensors}))
     return found
 
 
@@ -93,7 +93,8 @@ def row(repository: Repository, name: str, tensor: str, index: int) -> Path:
         values = _read(repository, name, begin, begin + size)
         if len(values) != size:
             raise UserError(f"{repository}/{name}: truncated before row {index} of {tensor}; choose another revision")
-        _keep(path, small_file(found, tensor, about["shape"][1:], size) + values)
+        with plainly(repository.id, repository.asked):
+            keep(path, small_file(found, tensor, about["shape"][1:], size) + values)
     return path
 
 
@@ -110,11 +111,6 @@ def _header_path(repository: Repository, name: str) -> Path:
 
 def _row_path(repository: Repository, name: str, tensor: str, index: int) -> Path:
     return repository.kept / "rows" / name / f"{tensor}-{index}.safetensors"
-
-
-def _keep(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content)
 
 
 def _read(repository: Repository, name: str, begin: int, end: int) -> bytes:

@@ -100,15 +100,22 @@ def listed(name: str, revision: str) -> Repository:
         info = HfApi().model_info(name, revision=revision, files_metadata=True)
         if info.gated:
             HfApi().auth_check(name)
-    entries = {
-        file.rfilename: Entry(file.size, file.lfs.sha256 if file.lfs else file.blob_id) for file in info.siblings or ()
-    }
-    assert info.sha is not None
-    found = Repository(name, revision, info.sha, entries)
-    listing = {file: (entry.size, entry.etag) for file, entry in sorted(entries.items())}
-    write_atomically(found.kept / LISTING, json.dumps(listing))
-    write_atomically(_kept(name, REFS) / revision.replace("/", "--"), found.commit)
+        entries = {
+            file.rfilename: Entry(file.size, file.lfs.sha256 if file.lfs else file.blob_id)
+            for file in info.siblings or ()
+        }
+        assert info.sha is not None
+        found = Repository(name, revision, info.sha, entries)
+        listing = {file: (entry.size, entry.etag) for file, entry in sorted(entries.items())}
+        keep(found.kept / LISTING, json.dumps(listing))
+        keep(_kept(name, REFS) / revision.replace("/", "--"), found.commit)
     return found
+
+
+def keep(path: Path, content: str | bytes) -> None:
+    """Write one of the files we keep, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content)
 
 
 def _folder(name: str) -> Path:
@@ -118,10 +125,10 @@ def _folder(name: str) -> Path:
 
 
 def _kept(name: str, subfolder: str) -> Path:
-    """A folder of ours beside the cache, where huggingface_hub finds it when the cache is to be cleaned."""
-    from huggingface_hub import cached_assets_path, constants
+    """A folder of ours where huggingface_hub lets libraries keep what is theirs; made when something is kept."""
+    from huggingface_hub import constants
 
-    return cached_assets_path("prolepsis", namespace=name, subfolder=subfolder, assets_dir=constants.HF_ASSETS_CACHE)
+    return Path(constants.HF_ASSETS_CACHE) / "prolepsis" / name.replace("/", "--") / subfolder
 
 
 def _reference(name: str, revision: str) -> str | None:
