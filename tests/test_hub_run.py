@@ -1,7 +1,7 @@
 """What a run downloads, and what it says when it may not or cannot."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +11,13 @@ import torch
 
 from prolepsis.errors import Untested
 from prolepsis.experiments.families import experiment
-from prolepsis.hub.needs import NOTHING, SCAN, needs
+from prolepsis.hub.needs import NOTHING, SCAN, Needs, needs
 from prolepsis.layouts.files import Folder
 from prolepsis.loading import ORGANISMS, load_subject
 from prolepsis.published import PRESETS
 from prolepsis.report.options import _may_fetch
 from prolepsis.report.subjects import SubjectSource, read_presets
+from prolepsis.subject import Subject
 from prolepsis.transcoder import Transcoder
 from tests.claims_project import ClaimsProject, output_of
 from tests.hub_server import Hub
@@ -24,8 +25,11 @@ from tests.hub_server import Hub
 PLANNER = ORGANISMS / "planner"
 
 
+@dataclass(frozen=True)
 class Needed(Folder):
-    """A folder of which nothing is read but what the experiment says it needs."""
+    """A folder of which nothing can be read but what is ``declared``."""
+
+    declared: Needs
 
     def read(self, name: str, tensor: str, dtype: torch.dtype, index: Any = slice(None)) -> torch.Tensor:
         """Refuse what is not declared."""
@@ -35,22 +39,27 @@ class Needed(Folder):
 
 
 @pytest.fixture(scope="module")
-def files() -> Needed:
-    """The transcoder of a bundled organism."""
-    return Needed(PLANNER / "transcoder")
+def planner() -> Subject:
+    """A bundled organism; what a run in this process would import first, and then forget, is imported with it."""
+    return load_subject(str(PLANNER))
+
+
+def with_parts(subject: Subject, declared: Needs) -> Subject:
+    """The subject, of whose transcoder nothing but what is ``declared`` is there."""
+    return replace(subject, transcoder=Transcoder.open(Needed(subject.transcoder.folder, declared)), twin=None)
 
 
 @pytest.mark.parametrize("name", ["dedicated_features", "rhyme_word_gap", "fact_steering", "absorption"])
-def test_an_experiment_reads_no_more_than_it_says(files: Needed, name: str) -> None:
+def test_an_experiment_reads_no_more_than_it_says(planner: Subject, name: str) -> None:
     """An experiment of few needs can be run where nothing else of the transcoder is there."""
-    object.__setattr__(files, "declared", needs([name]))
-    subject = replace(load_subject(str(PLANNER)), transcoder=Transcoder.open(files), twin=None)
-    assert experiment(name)(subject).values
     assert needs([name]) in (NOTHING, SCAN)
-    if name == "dedicated_features":
-        object.__setattr__(files, "declared", NOTHING)
-        with pytest.raises(Untested, match="is read"):
-            experiment(name)(replace(subject))
+    assert experiment(name)(with_parts(planner, needs([name]))).values
+
+
+def test_a_scan_does_read_decoders(planner: Subject) -> None:
+    """Where the decoders are not there, the vocabulary scan cannot be run."""
+    with pytest.raises(Untested, match=r"W_dec_0\.safetensors is read"):
+        experiment("dedicated_features")(with_parts(planner, NOTHING))
 
 
 def may_fetch(source: SubjectSource, *, mark: str = "", named: tuple[str, ...] = ()) -> bool:
@@ -74,7 +83,7 @@ def test_only_what_was_asked_for_is_downloaded(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def preset(hub: Hub, project: ClaimsProject) -> str:
+def preset(hub: Hub, project: ClaimsProject, planner: Subject) -> str:  # noqa: ARG001
     """A preset whose model and transcoder are a bundled organism's, on a hub, and claims that scan its vocabulary."""
     hub.add("o/planner", PLANNER)
     hub.add("o/clt", PLANNER / "transcoder")
@@ -127,3 +136,15 @@ def test_nothing_is_asked_of_the_hub_unless_the_user_asks(hub: Hub, project: Cla
     assert result.ret == 0
     assert "--claims-subject mine downloads what is needed" in output_of(result)
     assert hub.requests == []
+
+
+def test_a_worker_says_what_it_downloads_too(
+    hub: Hub, project: ClaimsProject, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With workers the files and sizes are shown as well, on standard error."""
+    use = {"HF_ENDPOINT": hub.url, "HF_HOME": str(project.path / "home"), "HF_HUB_DISABLE_XET": "1"}
+    for name, value in use.items():
+        monkeypatch.setenv(name, value)
+    result = project.run_apart("claims", "-n1", preset, "--claims-subject=mine")
+    assert result.ret == 0
+    assert "downloading 1.69 MiB from o/planner@cccccccc (4 files):" in result.stderr.str()

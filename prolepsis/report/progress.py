@@ -1,5 +1,6 @@
 """What a long measurement is doing: one line on a terminal, and lines that stay."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,7 +13,8 @@ class Progress:
     def __init__(self, config: pytest.Config) -> None:
         reporter = config.pluginmanager.getplugin("terminalreporter")
         # Only pytest's own reporter knows the true terminal: standard output is captured while a test runs.
-        self._reporter = reporter
+        # A worker's reporter writes to nobody.
+        self._reporter = None if hasattr(config, "workerinput") else reporter
         self._terminal = reporter if reporter is not None and reporter.isatty else None
         self._capture = config.pluginmanager.getplugin("capturemanager")
         self._shown = False
@@ -37,13 +39,15 @@ class Progress:
             self._shown = False
 
     def say(self, text: str) -> None:
-        """Leave a line standing, on a terminal or not; a worker has nobody to say it to."""
+        """Leave a line standing, on a terminal or not; a worker, whose output is not its own, uses standard error."""
         self.clear()
-        if self._reporter is not None:
-            with self.uncaptured():
-                self._reporter.ensure_newline()
-                self._reporter.write_line(text)
-                self._reporter.flush()
+        with self.uncaptured():
+            if self._reporter is None:
+                print(text, file=sys.stderr, flush=True)
+                return
+            self._reporter.ensure_newline()
+            self._reporter.write_line(text)
+            self._reporter.flush()
 
     @contextmanager
     def uncaptured(self) -> Iterator[None]:
