@@ -32,8 +32,10 @@ SHARE_OF_GROUPS = 0.75
 """Of the task's rhyme groups, two of whose four words have a feature: less than half of the words, which is claimed."""
 WORD_COSINE = 0.6
 EMBEDDING = "model.embed_tokens.weight"
-RARELY = 3.0
+RARELY = 2.5
 """A feature is active where its input is this many standard deviations above the mean."""
+STREAM = {"gemma": (1.9, 2.0), "llama": (0.2, 1.1)}
+"""Mean square of resid_mid in a random model: at layer 0, and what each layer adds (measured at two widths)."""
 
 
 def write_model(shape: Shape, folder: Path, device: str) -> None:
@@ -152,8 +154,9 @@ def _constant(value: float) -> Fill:
 
 def _encoder(shape: Shape, layer: int, device: str, *, thresholds: bool) -> dict[str, Stored]:
     seed, n, d = f"{shape.preset} encoder {layer}", shape.n_features, shape.width
-    # Rows of unit length on average, so that inputs have the size of the stream, which every layer adds to.
-    cut = RARELY * (1 + 2 * layer) ** 0.5
+    first, more = STREAM[shape.tokenizer]
+    # Rows are of unit length, so that what a feature reads is as large as the stream.
+    cut = RARELY * (first + more * layer) ** 0.5
     tensors = {
         f"W_enc_{layer}": Stored((n, d), _normal(seed, (d,), d**-0.5, device)),
         f"b_enc_{layer}": Stored((n,), _constant(0.0 if thresholds else -cut)),

@@ -13,19 +13,12 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from prolepsis.rehearsal import metered
 from prolepsis.report.recording import case_of
 from prolepsis.report.storage import write_json
-
-if TYPE_CHECKING:
-    from prolepsis.report.measuring import LoadSubject
-    from prolepsis.report.subjects import SubjectSource
-    from prolepsis.subject import Subject
-
-LOADING = "loading"
 
 
 @dataclass
@@ -74,19 +67,6 @@ class Meter:
         with self.measuring(case.claim.family):
             return (yield)
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
-        """Loading happens within the first family's first test, and is counted by itself."""
-        made = yield
-        return self._measured(made) if fixturedef.argname == "load_subject" else made
-
-    def _measured(self, load: "LoadSubject") -> "LoadSubject":
-        def loaded(source: "SubjectSource") -> "Subject":
-            with self.measuring(LOADING):
-                return load(source)
-
-        return loaded
-
     def pytest_sessionfinish(self) -> None:
         write_json(self.path, {name: asdict(taken) for name, taken in self.taken.items()})
 
@@ -99,11 +79,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Measure where a file is named to write to."""
     if config.option.meter:
-        config.pluginmanager.register(Meter(config.invocation_params.dir / config.option.meter), "meter")
+        config.pluginmanager.register(Meter(config.invocation_params.dir / config.option.meter), metered.METER)
+        config.pluginmanager.register(metered, metered.__name__)
 
 
 def read_meter(path: Path) -> dict[str, Taken]:
-    """Family, or :data:`LOADING`, → what it took."""
+    """Family, or :data:`~prolepsis.rehearsal.metered.LOADING`, → what it took."""
     return {name: Taken(**taken) for name, taken in json.loads(path.read_text()).items()}
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from prolepsis import ledger
 from prolepsis.errors import UserError
 from prolepsis.rehearsal.meter import Taken, read_meter
+from prolepsis.rehearsal.metered import LOADING
 from prolepsis.rehearsal.presets import preset_table, published_layers, scaled_table, write_preset
 from prolepsis.rehearsal.shapes import SHAPES, Shape
 from prolepsis.report.comparison import read_report
@@ -86,7 +87,7 @@ def rehearse(shape: Shape, folder: Path, device: str, *, thresholds: bool, optio
         device=device,
         writing_seconds=written,
         disk_bytes=sum(path.stat().st_blocks * 512 for path in (folder / "hub").rglob("*") if not path.is_symlink()),
-        loading=taken.pop("loading", Taken()),
+        loading=taken.pop(LOADING, Taken()),
         families=tuple(_families(report["claims"], taken)),
         untested=_untested(report["claims"]),
         faults=tuple(_faults(report, log)),
@@ -122,7 +123,7 @@ def _families(rows: Iterable[Row], taken: Mapping[str, Taken]) -> list[Family]:
     by_family: dict[str, Counter[str]] = {}
     for row in rows:
         by_family.setdefault(row["family"], Counter())[row["verdict"]] += 1
-    return [Family(name, verdicts, taken.get(name, Taken())) for name, verdicts in sorted(by_family.items())]
+    return [Family(name, dict(verdicts), taken.get(name, Taken())) for name, verdicts in sorted(by_family.items())]
 
 
 def _untested(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
