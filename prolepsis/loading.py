@@ -166,13 +166,14 @@ def _about(folder: Path) -> dict[str, Any]:
 
 
 def _trained(folder: Path) -> Any:
-    """The model in ``folder`` in float32, with eager attention."""
+    """The model in ``folder`` in float32, with eager attention; raises Untested where loading needs another package."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     if not (folder / "config.json").exists():
         raise UserError(f"{folder}: no config.json; give a folder that save_pretrained wrote")
     try:
-        family_of(AutoConfig.from_pretrained(folder, local_files_only=True))
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        family_of(config)
         auto: Any = AutoModelForCausalLM
         with _without_bars():
             model, found = auto.from_pretrained(
@@ -181,9 +182,13 @@ def _trained(folder: Path) -> Any:
                 attn_implementation="eager",
                 local_files_only=True,
                 output_loading_info=True,
+                **_unpacking(config),
             )
     except UserError:
         raise
+    except ImportError as error:
+        reason = _first_line(error)
+        raise Untested(f"{folder}: a package that loads it is not installed ({reason}); install it") from None
     except Exception as error:
         raise UserError(f"{folder}: the model cannot be loaded ({_first_line(error)}); get its files again") from None
     for keys, what in (
@@ -194,6 +199,15 @@ def _trained(folder: Path) -> Any:
         if keys:
             raise UserError(f"{folder}: weight {sorted(map(str, keys))[0]}, {what}; get its files again")
     return model
+
+
+def _unpacking(config: Any) -> dict[str, Any]:
+    """What to ask for besides where weights are packed (GPT-OSS): floating-point numbers."""
+    packed = getattr(config, "quantization_config", None)
+    if not packed or packed.get("quant_method") != "mxfp4":
+        return {}
+    transformers: Any = import_module("transformers")
+    return {"quantization_config": transformers.Mxfp4Config(dequantize=True)}
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import GptOssForCausalLM, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested, UserError
@@ -138,6 +140,32 @@ def test_a_family_whose_wiring_is_not_modelled_is_refused() -> None:
     model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=1, n_embd=8, vocab_size=5))
     with pytest.raises(UserError, match=r"'gpt2'.*known: gemma2"):
         Subject("old", model, None)
+
+
+def test_packed_experts_are_unpacked(tmp_path: Path) -> None:
+    """Experts stored in four bits are loaded as floating-point numbers, or the package this takes is named."""
+    model = tiny_subject("gpt_oss", n_layers=1, d_head=16, dtype=torch.float32).model
+    model.config.intermediate_size = 32
+    model = GptOssForCausalLM(model.config)
+    model.config.quantization_config = {"quant_method": "mxfp4", "modules_to_not_convert": ["self_attn", "router"]}
+    model.config.save_pretrained(tmp_path)
+    stored = {name: weight.clone() for name, weight in model.state_dict().items() if "experts" not in name}
+    for name, weight in model.state_dict().items():
+        if name.endswith("proj_bias"):
+            stored[name] = weight.clone()
+        elif "experts" in name:  # [E, in, out] as out rows of blocks of 32 numbers, two in a byte
+            n_experts, width, n_rows = weight.shape
+            stored[f"{name}_blocks"] = torch.full((n_experts, n_rows, width // 32, 16), 0x21, dtype=torch.uint8)
+            stored[f"{name}_scales"] = torch.full((n_experts, n_rows, width // 32), 127, dtype=torch.uint8)
+    save_file(stored, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    word_tokenizer({"bos_token": "<bos>"}, "<bos>").save_pretrained(tmp_path)
+    if version("transformers").startswith("4.") and find_spec("accelerate") is None:
+        with pytest.raises(Untested, match="accelerate"):
+            load_subject(str(tmp_path))
+        return
+    experts = load_subject(str(tmp_path)).layer(0).mlp.experts
+    assert experts.down_proj.dtype == torch.float32
+    assert experts.down_proj[0, :2, 0].tolist() == [0.5, 1.0]
 
 
 def test_a_word_has_to_be_one_token() -> None:
