@@ -17,8 +17,8 @@ from prolepsis.counterfactual import FIELDS, Counterfactuals, FactRow, distinct,
 from prolepsis.engine import clean_run
 from prolepsis.errors import HarnessFault, Untested, UserError
 from prolepsis.experiments import counterfactual_pairs, families
-from prolepsis.experiments.counterfactual_pairs import _pairs, screened
-from prolepsis.experiments.fact_pairs import fact_pairs
+from prolepsis.experiments.counterfactual_pairs import _pairs, _told_apart, screened
+from prolepsis.experiments.fact_pairs import FactRuns, fact_pairs
 from prolepsis.experiments.facts_asked import facts_of
 from prolepsis.hooks import Read
 from prolepsis.judge import judge_family
@@ -213,6 +213,24 @@ def test_the_screen_keeps_what_is_answered_rightly_twice(tmp_path: Path) -> None
     }
     assert [(pair.recipient.text, pair.donor.text) for pair in facts_of(subject)] == [row.prompts for row in right]
     assert found.counted()["unique pairs"] == {"counted": len({row.prompts for row in rows}), "published": 1866}
+
+
+def test_options_that_begin_alike_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option that begins like another is left out, and a pair whose answers do is not asked."""
+    rows = rows_of(planner())
+    (home, work), answers = rows[10].prompts, rows[10].answers
+    asked_for = " or ".join((*answers, "nobody knows", "nobody", answers[1] + " too"))
+    instructed = f"{{}}\n\nRespond with one of {asked_for} and nothing else."
+    pairs = _pairs([FactRow((instructed.format(home), instructed.format(work)), answers)])
+    assert len(pairs[0].donor.relation.options) == 5
+    first = {option: number for number, option in enumerate(pairs[0].donor.relation.options)}
+    first |= {"nobody": first["nobody knows"], answers[1] + " too": first[answers[1]]}
+    monkeypatch.setattr(FactRuns, "first_token", lambda _, option: first[option])
+    (kept,) = _told_apart(planner(), pairs)
+    assert kept.recipient.relation.options == kept.donor.relation.options == (*answers, "nobody knows")
+    assert (kept.recipient.text, kept.donor.text) == (instructed.format(home), instructed.format(work))
+    first[answers[0]] = first[answers[1]]
+    assert _told_apart(planner(), pairs) == []
 
 
 def test_a_subject_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

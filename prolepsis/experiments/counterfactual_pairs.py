@@ -1,8 +1,8 @@
 """Pairs of facts from a data set of counterfactual prompts, as far as the subject answers both rightly (section 3).
 
 A pair passes the screen when the subject's most likely next token, stripped, is the answer, for either prompt. Of what
-passes, pairs are left out whose options the subject's first tokens do not tell apart, or whose prompts do not differ in
-their fact. The untrained twin is asked what its subject is.
+passes, pairs are left out whose answers begin with the same token, or whose prompts do not differ in their fact. The
+untrained twin is asked what its subject is.
 """
 
 import json
@@ -10,7 +10,8 @@ import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -193,18 +194,30 @@ def _options(instructions: str) -> list[str]:
 
 
 def _told_apart(subject: Subject, pairs: Iterable[FactPair]) -> list[FactPair]:
-    """The pairs whose prompts differ in their tokens, and their options in the first one."""
+    """The pairs whose prompts differ in their tokens, and whose answers do in the first one.
+
+    Of the other options those are kept that begin with a token of their own.
+    """
     runs, kept = FactRuns(subject), []
     for pair in pairs:
-        prompts = pair.recipient, pair.donor
-        try:
-            for prompt in prompts:
-                runs.option_ids(prompt)
-        except UserError:
-            continue
-        if subject.encode(prompts[0].text) != subject.encode(prompts[1].text):
-            kept.append(pair)
+        answers = [pair.recipient.answer, pair.donor.answer]
+        options = tuple(_distinct(runs, [*answers, *pair.recipient.relation.options, *pair.donor.relation.options]))
+        if set(answers) <= set(options) and subject.encode(pair.recipient.text) != subject.encode(pair.donor.text):
+            recipient, donor = (
+                replace(prompt, relation=replace(prompt.relation, options=options))
+                for prompt in (pair.recipient, pair.donor)
+            )
+            kept.append(replace(pair, recipient=recipient, donor=donor))
     return kept
+
+
+def _distinct(runs: FactRuns, options: Iterable[str]) -> list[str]:
+    """The first option of each first token; those that the tokenizer does not know are left out."""
+    found: dict[int, str] = {}
+    for option in options:
+        with suppress(UserError):
+            found.setdefault(runs.first_token(option), option)
+    return list(found.values())
 
 
 # ---------------------------------------------------------------- what the data set is

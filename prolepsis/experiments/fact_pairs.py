@@ -193,13 +193,14 @@ class FactRuns:
     def option_ids(self, prompt: FactPrompt) -> list[int]:
         """First token ids of the answer and then of the other options; raises UserError when two begin alike."""
         options = prompt.answer, *(option for option in prompt.relation.options if option != prompt.answer)
-        ids = [self._first_token(option) for option in options]
+        ids = [self.first_token(option) for option in options]
         alike = [option for option, token in zip(options, ids, strict=True) if ids.count(token) > 1]
         if alike:
             raise UserError(f"{self.subject.id}: options {alike} of {prompt.id!r} begin with the same token")
         return ids
 
-    def _first_token(self, option: str) -> int:
+    def first_token(self, option: str) -> int:
+        """The token an option begins with; raises UserError when the tokenizer knows none."""
         if option not in self._first_tokens:
             ids = self.subject.tokenizer(f" {option}", add_special_tokens=False)["input_ids"]
             if not ids or ids[0] == self.subject.tokenizer.unk_token_id:
