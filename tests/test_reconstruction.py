@@ -13,6 +13,7 @@ from prolepsis.commands.command import DIFFERENT, OK, USER_ERROR
 from prolepsis.engine import clean_run
 from prolepsis.loading import ORGANISMS, load_subject
 from prolepsis.reconstruction import PLACES, reconstruction
+from tests.tiny import FAMILIES, tiny_subject, tiny_tokens
 
 PLANNER = ORGANISMS / "planner"
 
@@ -36,18 +37,19 @@ def test_a_trained_transcoder_reconstructs_best_from_where_it_reads() -> None:
         assert max(cosines) == cosines[PLACES.index("hook_resid_mid")]
 
 
-def test_the_true_outputs_are_what_the_mlps_add() -> None:
-    """With resid_mid and the MLP output of a layer, the residual stream after it is their sum."""
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_true_outputs_are_what_the_mlps_add(family: str) -> None:
+    """With resid_mid and the MLP output of a layer, the residual stream after it is their sum, in every family.
+
+    Where attention and MLP read the same stream, what attention adds is missing.
+    """
     from prolepsis.reconstruction import _inputs_and_outputs
 
-    subject = load_subject("planted-gemma2-direct")
-    assert subject.task is not None
-    tokens = subject.encode(
-        subject.task.prompt(subject.task.templates[0], next(iter(subject.task.groups.values()))[0]).text
-    )
+    subject, tokens = tiny_subject(family), tiny_tokens(0, 6)
     inputs, outputs = _inputs_and_outputs(subject, tokens)
     resid = clean_run(subject, tokens).resid
-    assert torch.allclose(inputs["hook_resid_mid"] + outputs, resid[1:, 1:], atol=1e-5)
+    added = torch.allclose(inputs["hook_resid_mid"] + outputs, resid[1:, 1:], atol=1e-12)
+    assert added is not subject.wiring.parallel
     assert torch.equal(inputs["hook_resid_pre"], resid[:-1, 1:])
 
 
