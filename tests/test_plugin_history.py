@@ -193,7 +193,7 @@ def test_no_line_is_wider_than_the_terminal(width: int, runs: int, tmp_path_fact
         shown = [int(number) for number in lines[0].split()]
         assert shown == list(range(runs - len(shown) + 1, runs + 1))
         told = " ".join(lines)
-        assert (f"{runs - len(shown)} earlier runs" in told) == (len(shown) < runs)
+        assert (f"no room here: {runs - len(shown)};" in told) == (len(shown) < runs)
 
 
 def page(root: Path, file: Path, *claim: str) -> str:

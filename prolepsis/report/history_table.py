@@ -95,7 +95,7 @@ def _grid(names: Sequence[str], history: History, cells: Cells, width: int) -> l
         body = [Piece(f" {piece.text:<{widths[run] - 1}}", piece.verdict) for run, piece in found]
         lines.append([Piece(fit(name, room)), *body])
     earlier = len(history.asked) - len(shown)
-    told = [f"{earlier} earlier runs have no room here; --html shows them all"] if earlier else []
+    told = [f"earlier runs that have no room here: {earlier}; --html shows them all"] if earlier else []
     told += [_about(runs[run]) for run in shown]
     return [*lines, [Piece("")], *(line for text in told for line in _wrapped(text, width))]
 
