@@ -68,7 +68,7 @@ class Readings:
         return torch.cat([_log_odds(rows.double(), token) for rows in torch.split(self.last_logits, some)])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CleanRun:
     """An unedited run of ``tokens``: the residual stream per layer and what the layers were called with.
 
@@ -80,6 +80,9 @@ class CleanRun:
     resid: Tensor
     calls: tuple[dict[str, Any], ...]
     _patterns: dict[int, Tensor] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"CleanRun({self.subject.id!r}, {len(self.tokens)} tokens)"
 
     def read(self, read: Read) -> Readings:
         """The readouts of :meth:`edit` on the unedited run; one row. Only layers that are read inside run again."""

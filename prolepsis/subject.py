@@ -27,7 +27,7 @@ Tensor = torch.Tensor
 UNEMBEDDING_BLOCK = 2**20
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Subject:
     """A causal language model and what belongs to it; every experiment takes one of these.
 
@@ -73,6 +73,10 @@ class Subject:
                 evaluate_densely(self.layer(layer).mlp)
             except UserError as error:
                 raise UserError(f"{self.id}: {error}") from None
+
+    def __repr__(self) -> str:
+        # Tracebacks show it in every line, and with all it keeps that would take minutes.
+        return f"Subject({self.id!r})"
 
     @property
     def config(self) -> Any:

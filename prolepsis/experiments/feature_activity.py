@@ -21,8 +21,8 @@ class Activity:
     """Feature activations and decoder rows of one subject, each computed or read once."""
 
     subject: Subject
-    _active: dict[Spot, Tensor] = field(default_factory=dict)
-    _rows: dict[Feature, Tensor] = field(default_factory=dict)
+    _active: dict[Spot, Tensor] = field(default_factory=dict, repr=False)
+    _rows: dict[Feature, Tensor] = field(default_factory=dict, repr=False)
 
     def at(self, clean: CleanRun, position: int) -> Tensor:
         """Activations [L, F] of all features at ``position`` of an unedited run."""
