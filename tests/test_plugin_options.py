@@ -40,6 +40,14 @@ def test_an_unknown_subject_is_refused(project: ClaimsProject, workers: tuple[st
     assert line.startswith("ERROR: no subject 'plannner': not a folder, and not among ")
     assert "gpt-oss-20b, improviser, " in line
     assert "planner, planner-untrained, " in line
+    assert line.endswith("; near it: planner")
+
+
+def test_an_empty_subject_is_no_folder(project: ClaimsProject) -> None:
+    """An empty name, as an unset variable gives, is refused; it is not the folder one stands in."""
+    result = project.run(subjects=("",))
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["ERROR: no subject '': not a folder*"])
 
 
 def test_a_folder_cannot_take_a_bundled_id(project: ClaimsProject) -> None:

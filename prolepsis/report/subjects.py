@@ -7,6 +7,7 @@ import dataclasses
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -114,8 +115,9 @@ def select_subjects(
     for ref in named:
         source = known.get(ref)
         if source is None:
-            if not (here / ref).is_dir():
-                raise UserError(f"no subject {ref!r}: not a folder, and not among {', '.join(sorted(known))}")
+            if not ref or not (here / ref).is_dir():
+                near = "".join(f"; near it: {name}" for name in get_close_matches(ref, known, n=1))
+                raise UserError(f"no subject {ref!r}: not a folder, and not among {', '.join(sorted(known))}{near}")
             source = _brought(ref, None, here)
             if source.id in known:
                 raise UserError(
