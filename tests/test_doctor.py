@@ -22,7 +22,7 @@ from prolepsis.doctor.counter import Counter
 from prolepsis.doctor.diagnosis import diagnose
 from prolepsis.doctor.expect import Sizes, peak_bytes, works_of
 from prolepsis.doctor.machine import Machine, host_memory, look_at
-from prolepsis.doctor.work import Work
+from prolepsis.doctor.work import LOADING, Work
 from prolepsis.edits import Add
 from prolepsis.engine import clean_run
 from prolepsis.experiments.vocabulary_scan import top_tokens
@@ -145,6 +145,21 @@ def test_a_folder_that_fits_can_start(folder: Path) -> None:
     assert any("no work was counted" in line for line in found.remarks)
 
 
+def test_families_that_were_not_counted_are_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory and time are those of the others, and a family that is asked nothing is left out."""
+    counted = {"mine": {"q2": {"layer_tokens": 10**9, "keys": 10**10}, "loading": {"logits": 5}, "no family": {}}}
+    monkeypatch.setattr(expect, "COUNTED", tmp_path / "counted.json")
+    expect.COUNTED.write_text(json.dumps(counted))
+    found = found_of(SubjectSource("mine", "gpu", model=str(folder)), CPU)
+    assert [one.family for one in found.expected] == ["loading", "q2"]
+    assert found.seconds == pytest.approx(sum(one.seconds for one in found.expected))
+    (line,) = [line for line in found.remarks if "not counted" in line]
+    assert "q3" in line.split(", ")
+    assert "q2" not in line.split(", ")
+
+
 @pytest.mark.parametrize(
     ("machine", "line"),
     [
@@ -252,3 +267,25 @@ def test_a_gated_repository_names_the_page_and_the_command(gated: str, tmp_path:
         f"its licence is not accepted by this account; accept it at {page} and log in with `hf auth login`"
         in done.stdout
     )
+
+
+def test_a_run_with_the_counter_writes_what_each_family_did(tmp_path: Path) -> None:
+    """A pytest run on one bundled subject gives the family's own work, and loading's apart."""
+    work = tmp_path / "work.json"
+    root = Path(cli.__file__).parent.parent
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "claims", "-q", "-k", "X85", "--claims-subject", "planted-llama-direct"),
+            *("--claims-report", str(tmp_path), "-p", "prolepsis.doctor.counter", "--work", str(work)),
+            *("-p", "no:cacheprovider"),
+        ],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert work.exists(), done.stdout
+    works = {family: Work(**counts) for family, counts in json.loads(work.read_text()).items()}
+    assert set(works) == {LOADING, "anchors"}
+    assert works["anchors"].layer_tokens > works["anchors"].layer_calls > 0
+    assert works["anchors"].keys > works["anchors"].layer_tokens

@@ -14,16 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from prolepsis.doctor.work import Work
+from prolepsis.doctor.work import LOADING, Work
 from prolepsis.report.recording import case_of
 from prolepsis.report.storage import write_json
 
 if TYPE_CHECKING:
-    from prolepsis.report.measuring import LoadSubject
-    from prolepsis.report.subjects import SubjectSource
     from prolepsis.subject import Subject
-
-LOADING = "loading"
 
 
 class Counter:
@@ -55,25 +51,23 @@ class Counter:
     def _write(self) -> None:
         write_json(self.path, {name: asdict(work) for name, work in self.works.items()})
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
-        made = yield
-        return self._counted(made) if fixturedef.argname == "load_subject" else made
+    def loading(self, load: Callable[..., Any]) -> Callable[..., Any]:
+        """Count what ``load`` does under a name of its own, though a family's first test asks for it."""
 
-    def _counted(self, load: "LoadSubject") -> "LoadSubject":
-        def loaded(source: "SubjectSource") -> "Subject":
+        def loaded(*given: Any) -> Any:
             before = self.under(LOADING)
-            subject = load(source)
-            self.now = before
-            self.watch(subject)
-            return subject
+            try:
+                return load(*given)
+            finally:
+                self.now = before
 
         return loaded
 
-    def watch(self, subject: "Subject") -> None:
+    def watch(self, subject: "Subject") -> "Subject":
         """Count every run of the subject's layers."""
         for layer in range(subject.n_layers):
             subject.layer(layer).register_forward_pre_hook(self._layer, with_kwargs=True)
+        return subject
 
     def _layer(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         hidden = args[0] if args else kwargs["hidden_states"]
@@ -103,12 +97,16 @@ class Counter:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Have everything that is counted pass by here, in batches of a GPU's size."""
-        from prolepsis import batching, twins
+        from prolepsis import batching, loading, twins
+        from prolepsis.report.measuring import Measuring
         from prolepsis.subject import Subject
         from prolepsis.transcoder import Transcoder
 
         patch.setitem(batching.TOKENS_PER_BATCH, "cpu", batching.TOKENS_PER_BATCH["cuda"])
         patch.setitem(batching.MOST_BYTES, "cpu", batching.MOST_BYTES["cuda"])
+        patch.setattr(Measuring, "_subject", self.loading(Measuring._subject))
+        load = loading.load_subject
+        patch.setattr(loading, "load_subject", lambda *given: self.watch(load(*given)))
         patch.setattr(Subject, "unembed", _counting(Subject.unembed, self.unembedded))
         patch.setattr(Transcoder, "encode", _counting(Transcoder.encode, self.encoded))
         patch.setattr(Transcoder, "last_decoder", _counting(Transcoder.last_decoder, self.scanned))

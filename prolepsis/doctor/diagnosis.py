@@ -1,11 +1,12 @@
 """Whether a run on one subject can start: its files, what it will take, and a line for each thing that is short."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prolepsis.doctor.expect import LOADING, Expected, Sizes, expectations, sizes_of, works_of
+from prolepsis.doctor.expect import Expected, Sizes, expectations, sizes_of, works_of
 from prolepsis.doctor.machine import Machine
+from prolepsis.doctor.work import LOADING
 from prolepsis.hub import Part, RemoteFile, in_words, lack_of_room, plan
 from prolepsis.ledger import Claim
 from prolepsis.report.subjects import SubjectSource, is_asked
@@ -58,7 +59,8 @@ def diagnose(
     parts = [part for part in (found.model, found.transcoder) if part is not None]
     model, transcoder = (_folder(part) for part in (found.model, found.transcoder))
     sizes = sizes_of(source.id, model, transcoder, dtype)
-    expected = () if sizes is None else tuple(_expected(source, asked, sizes, machine))
+    families = {claim.family for claim in asked}
+    expected = () if sizes is None else tuple(_expected(source.id, families, sizes, machine))
     problems = [*found.problems, *(lack for part in parts if (lack := lack_of_room(part)) is not None)]
     if machine.lacking is not None:
         problems.append(machine.lacking)
@@ -72,7 +74,7 @@ def diagnose(
         sizes=sizes,
         expected=expected,
         problems=tuple(dict.fromkeys(problems)),
-        remarks=tuple(_remarks(source, found.files, sizes, expected, online=online)),
+        remarks=(*_remarks(source, found.files, sizes, online=online), *_uncounted(expected, families)),
     )
 
 
@@ -83,9 +85,8 @@ def _folder(part: Part | None) -> Path | None:
     return part.place if isinstance(part.place, Path) else part.place.snapshot
 
 
-def _expected(source: SubjectSource, asked: Sequence[Claim], sizes: Sizes, machine: Machine) -> list[Expected]:
-    families = {LOADING, *(claim.family for claim in asked)}
-    works = {family: work for family, work in works_of(source.id).items() if family in families}
+def _expected(subject: str, families: Collection[str], sizes: Sizes, machine: Machine) -> list[Expected]:
+    works = {name: work for name, work in works_of(subject).items() if name in {LOADING, *families}}
     return expectations(sizes, works, machine) if machine.lacking is None else []
 
 
@@ -108,14 +109,8 @@ def _too_large(subject: str, sizes: Sizes, expected: Sequence[Expected], machine
     return lines
 
 
-def _remarks(
-    source: SubjectSource,
-    files: Sequence[RemoteFile],
-    sizes: Sizes | None,
-    expected: Sequence[Expected],
-    *,
-    online: bool,
-) -> list[str]:
+def _remarks(source: SubjectSource, files: Sequence[RemoteFile], sizes: Sizes | None, *, online: bool) -> list[str]:
+    """What could not be asked or read."""
     remarks = []
     missing = any(not file.present for file in files)
     if source.licence is not None:
@@ -129,9 +124,15 @@ def _remarks(
         remarks.append("memory is unknown until config.json is here")
     elif sizes.documented:
         remarks.append("sizes are those publicly documented for the model; its config.json is not here")
-    if not expected:
-        remarks.append("no work was counted for this subject: memory is that of its weights alone, time is unknown")
     return remarks
+
+
+def _uncounted(expected: Sequence[Expected], families: Collection[str]) -> list[str]:
+    """A line about the families whose work nobody counted."""
+    if not expected:
+        return ["no work was counted for this subject: memory is that of its weights alone, time is unknown"]
+    lacking = sorted(set(families) - {one.family for one in expected})
+    return [f"not counted, and in no sum: {', '.join(lacking)}"] if lacking else []
 
 
 def as_json(found: Diagnosis) -> Mapping[str, object]:

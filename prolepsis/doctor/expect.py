@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from prolepsis.batching import MOST_BYTES, OF_FREE, TOKENS_PER_BATCH
 from prolepsis.doctor.machine import Machine, copy_bandwidth, matmul_rate
-from prolepsis.doctor.work import Work, total
+from prolepsis.doctor.work import LOADING, Work, total
 from prolepsis.engine import DOUBLES_AT_ONCE
 from prolepsis.experiments.vocabulary_scan import COSINES_AT_ONCE
 from prolepsis.model_size import ModelSize
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from prolepsis.subject import Subject
 
 COUNTED = Path(__file__).with_name("counted.json")
-LOADING = "loading"
 DOUBLE_COPIES = 3
 """A row of logits in float64, the row without one token, and the exponentials of that one."""
 

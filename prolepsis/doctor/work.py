@@ -5,6 +5,9 @@ from dataclasses import dataclass, fields
 
 from prolepsis.model_size import ModelSize
 
+LOADING = "loading"
+"""The name under which loading a subject, its checks and the screening of its task stand beside the families."""
+
 
 @dataclass
 class Work:
