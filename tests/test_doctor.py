@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -158,6 +159,17 @@ def test_families_that_were_not_counted_are_named(
     (line,) = [line for line in found.remarks if "not counted" in line]
     assert "q3" in line.split(", ")
     assert "q2" not in line.split(", ")
+
+
+def test_a_run_on_a_cpu_says_beforehand_how_long_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At least, for the families that are asked; nothing is said of a subject that was not counted."""
+    subject = tiny_subject("llama", dtype=torch.float32)
+    monkeypatch.setattr(expect, "COUNTED", tmp_path / "counted.json")
+    expect.COUNTED.write_text(json.dumps({subject.id: {"q2": {"layer_tokens": 10**15}, "q3": {"logits": 1}}}))
+    said = expect.slowness(subject, {"q2", "q5"})
+    assert said is not None
+    assert re.match(r"tiny-llama-0: at least [\d.]+ h on this CPU, by counted operations and [\d.]+ GFLOP/s;", said)
+    assert expect.slowness(subject, {"q5"}) is None
 
 
 @pytest.mark.parametrize(

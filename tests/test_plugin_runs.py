@@ -321,3 +321,15 @@ def test_collecting_the_papers_claims_needs_no_torch() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     assert "test_a_plan_is_held[X01-planner]" in result.stdout
     assert result.stdout.endswith("LOADED []\n")
+
+
+@WORKERS
+def test_what_a_measurement_notes_is_said_once_at_the_end(project: ClaimsProject, workers: tuple[str, ...]) -> None:
+    """A note reaches the reader from whichever process it was made in, and the same one is said once."""
+    conftest = (project.path / "conftest.py").read_text()
+    begins = "    def measure(claims, subject):\n"
+    assert begins in conftest
+    noted = begins + "        from prolepsis.notes import note\n        note('batches are halved')\n"
+    project.write("conftest.py", conftest.replace(begins, noted))
+    result = project.run(*workers)
+    assert output_of(result).count("\nbatches are halved") == 1
