@@ -193,8 +193,7 @@ def use(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     It reads the environment when it is imported, so its constants are set.
     """
-    from huggingface_hub import constants
-    from huggingface_hub.utils import close_session
+    from huggingface_hub import constants, file_download
 
     values = {
         "ENDPOINT": hub.url,
@@ -206,6 +205,16 @@ def use(hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for name, value in values.items():
         monkeypatch.setattr(constants, name, value)
+        if hasattr(file_download, name):
+            monkeypatch.setattr(file_download, name, value)
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    close_session()
+    forget_sessions()
+
+
+def forget_sessions() -> None:
+    """Let huggingface_hub open its connections anew, by the constants as they are now."""
+    from huggingface_hub import utils
+
+    # It was called otherwise up to 0.36.
+    getattr(utils, "close_session" if hasattr(utils, "close_session") else "reset_sessions")()

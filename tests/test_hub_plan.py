@@ -16,7 +16,7 @@ from prolepsis.hub.needs import READ_BY, needs
 from prolepsis.published import Published
 from prolepsis.report.subjects import SubjectSource
 from prolepsis.transcoder import Transcoder
-from tests.hub_server import TOKEN, Hub
+from tests.hub_server import TOKEN, Hub, forget_sessions
 from tests.test_transcoder import FEATURES, LAYERS, WIDTH, random_parts
 
 STEERED = {"prompt": "a", "suppress": ["L0:1", "L2:4"], "inject": "L1:3", "word": "b", "strength": 1.0}
@@ -157,6 +157,7 @@ def failing(hub: Hub, how: str, monkeypatch: pytest.MonkeyPatch, home: Path) -> 
         hub.status = 500
     if how == "offline":
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        forget_sessions()
     if how == "down":
         monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     return source

@@ -136,7 +136,7 @@ def response_to(repository: Repository, name: str, begin: int, end: int) -> Iter
     headers = {**utils.build_hf_headers(), "Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
     session, timeout = utils.get_session(), constants.HF_HUB_DOWNLOAD_TIMEOUT
     # Up to 0.36 huggingface_hub speaks through requests, from 1.0 on through httpx.
-    if hasattr(session, "stream"):
+    if callable(session.stream):
         opened = session.stream("GET", url, headers=headers, timeout=timeout)
     else:
         opened = session.get(url, headers=headers, timeout=timeout, stream=True)

@@ -34,7 +34,8 @@ def plainly(name: str, revision: str) -> Iterator[None]:
     except errors.OfflineModeIsEnabled:
         raise Untested(f"{name}: not all of it is here and HF_HUB_OFFLINE is set; unset it to download") from None
     except errors.HfHubHTTPError as error:
-        raise Untested(f"{name}: {_answered(error.response.status_code, page)}") from None
+        status = getattr(error.response, "status_code", None)
+        raise Untested(f"{name}: {_broken(error) if status is None else _answered(status, page)}") from None
     except (OSError, errors.HTTPError) as error:
         raise Untested(f"{name}: {_broken(error)}") from None
 
