@@ -67,7 +67,8 @@ class Meter:
         with self.measuring(case.claim.family):
             return (yield)
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_runtest_logfinish(self) -> None:
+        """Write what is known so far, so that a run that is cut short tells it too."""
         write_json(self.path, {name: asdict(taken) for name, taken in self.taken.items()})
 
 
