@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,8 @@ Tensor = torch.Tensor
 
 # Bytes of the unembedding matrix that are multiplied at a time on a CPU: what a core's own cache holds.
 UNEMBEDDING_BLOCK = 2**20
+# How tokenizers write a line break in their vocabulary: itself, by GPT-2's table of bytes, or as a byte of its own.
+LINE_BREAKS = ("\n", "Ċ", "<0x0A>")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -214,6 +217,17 @@ class Subject:
         except UserError:
             return False
         return True
+
+    def ends_of_lines(self, texts: Sequence[str]) -> list[int]:
+        """Token ids that end a line: those of ``texts``, and for a line break of every token that holds one.
+
+        Many tokenizers join it to the comma before it. Raises UserError for a text that is not one token.
+        """
+        ends = {self.word_id(text) for text in texts if text != "\n"}
+        if "\n" in texts:
+            written = [(text, i) for text, i in self.tokenizer.get_vocab().items() if i < self.n_vocab]
+            ends |= {i for text, i in written if any(mark in text for mark in LINE_BREAKS) and "\n" in self.decode([i])}
+        return sorted(ends)
 
     def _one_token(self, word: str) -> int:
         for form in (f" {word}", word):

@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE, WordLevel
+from tokenizers.pre_tokenizers import ByteLevel, WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import GptOssForCausalLM, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -200,6 +201,20 @@ def test_a_tokenizer_with_no_first_token_is_refused() -> None:
     subject = replace(tiny_subject("qwen3"), tokenizer=word_tokenizer({}, None))
     with pytest.raises(UserError, match=r"no BOS token.*add bos_token to its tokenizer_config\.json"):
         subject.encode("cat")
+
+
+def test_a_line_ends_at_every_token_that_breaks_it() -> None:
+    """A comma with a line break in one token ends a line, and a space with one; other words end it by their own id."""
+    merges = [(",", "Ċ"), ("Ġ", "Ċ"), ("a", "b")]
+    pieces = ["<bos>", *",ĊĠab", *("".join(merge) for merge in merges)]
+    bytes_level = Tokenizer(BPE({piece: i for i, piece in enumerate(pieces)}, merges))
+    bytes_level.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
+    bytes_level.decoder = ByteLevelDecoder()
+    made = PreTrainedTokenizerFast(tokenizer_object=bytes_level, bos_token="<bos>")
+    subject = replace(tiny_subject("llama"), tokenizer=made)
+    assert [subject.decode([i]) for i in subject.ends_of_lines(["\n"])] == ["\n", ",\n", " \n"]
+    assert subject.encode("a,\nb")[2] in subject.ends_of_lines(["\n"])
+    assert subject.ends_of_lines(["ab"]) == [pieces.index("ab")]
 
 
 def word_tokenizer(special: dict[str, str], added: str | None) -> Any:

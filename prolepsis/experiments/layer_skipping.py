@@ -216,7 +216,7 @@ def _last_words(
 ) -> dict[str, dict[Block, int | None]]:
     """Prompt id → block → the last rhyme word that is written without it (token id), batched by length."""
     task = task_of(subject)
-    ends = [subject.word_id(word) for word in task.line_end]
+    ends = subject.ends_of_lines(task.line_end)
     words = [subject.word_id(word) for word in task.answers]
     stems = {pair.recipient.id: subject.encode(pair.recipient.stem) for pair in pairs}
     every = [scaled(block, subject.n_layers) for block in (EARLY, LATE, LAST)]

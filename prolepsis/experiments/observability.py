@@ -194,7 +194,7 @@ def _steered(subject: Subject, item: Item, seed: int) -> _Steered:
 def _outcomes(subject: Subject, batch: Sequence[_Steered], *, drawn: bool) -> list[dict[str, Outcome]]:
     """What every method and arm does to items whose prompts are equally long, in one batch."""
     runs, task = once(subject, Runs), task_of(subject)
-    ends, words = ([subject.word_id(word) for word in of] for of in (task.line_end, task.answers))
+    ends, words = subject.ends_of_lines(task.line_end), [subject.word_id(word) for word in task.answers]
     limit = int(subject.config.max_position_embeddings)
     prompts = [runs.clean(one.item.pair.recipient).tokens for one in batch for _ in one.edits]
     found = sample(

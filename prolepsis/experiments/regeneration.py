@@ -91,7 +91,7 @@ def _regenerate(subject: Subject) -> dict[str, _Lines]:
             [stems[pair_id].prompt(arm) for pair_id, arm in asked],
             [stems[pair_id].rows[arm] for pair_id, arm in asked],
             max_new_tokens=MAX_NEW_TOKENS,
-            stop=[subject.word_id(word) for word in task_of(subject).line_end],
+            stop=subject.ends_of_lines(task_of(subject).line_end),
         )
         for (pair_id, arm), line in zip(asked, written, strict=True):
             lines.setdefault(pair_id, {})[arm] = line
@@ -135,7 +135,7 @@ def _stem(subject: Subject, sites: Sites, pair: Pair, seed: int) -> _Stem:
 def _read(subject: Subject, pair: Pair, stem: _Stem, lines: Mapping[str, list[int]]) -> _Lines:
     """What a pair's lines say."""
     task, token = task_of(subject), subject.word_id(pair.donor.answer)
-    ends = [subject.word_id(word) for word in task.line_end]
+    ends = subject.ends_of_lines(task.line_end)
     words = [subject.word_id(word) for word in task.answers]
     everything: Row = [ReplaceRow(stem.layer, p, stem.donor.resid_post(stem.layer)[p]) for p in range(stem.length)]
     first = Read(logits=(stem.length - 1,))
