@@ -11,7 +11,7 @@ from prolepsis.experiments import families
 from prolepsis.loading import load_subject
 from prolepsis.names import Feature, Head
 from prolepsis.published import Published
-from prolepsis.report.subjects import PRESETS, open_subject, read_presets
+from prolepsis.report.subjects import ENGLISH, PRESETS, SubjectSource, known_subjects, open_subject, read_presets
 from prolepsis.subject import transcoder_of
 from tests.published_subjects import PLAIN, PRESET, PROMPT, plain_run, probability_of, published_subject, rows_of
 
@@ -36,6 +36,18 @@ def test_a_protocol_is_read_field_by_field(tmp_path: Path) -> None:
     assert (found.correction.first, found.correction.steps, str(found.correction.feature)) == (2, 4, "L0:4")
     assert found.recurring == ()
     assert Published.of(PLAIN).recurring == (Head(2, 1), Head(3, 1))
+
+
+def test_a_model_without_a_task_is_asked_the_english_one(tmp_path: Path) -> None:
+    """Real weights named by their folder alone are asked what the presets ask, unless a task lies beside them."""
+    (tmp_path / "weights").mkdir()
+
+    def named() -> SubjectSource:
+        return known_subjects(None, "weights", None, None, tmp_path)["weights"]
+
+    assert (named().tier, named().task) == ("gpu", str(ENGLISH))
+    (tmp_path / "weights" / "task.json").write_text("{}")
+    assert named().task is None
 
 
 def test_who_publishes_a_transcoder_is_said(tmp_path: Path) -> None:
