@@ -55,8 +55,34 @@ INSTEAD: Mapping[str, Instead] = {
         f"python -m pytest claims{options}": Instead(
             "takes many minutes", f"python -m pytest claims{options} --collect-only -q"
         )
-        for options in (' -m "not gpu"', " --claims-subject planner", " -n 2", " -m gpu")
+        for options in (
+            ' -m "not gpu"', " -n 2", " -m gpu", " --claims-subject planner --claims-subject window-2 -n auto",
+        )
     },
+    **{
+        f"python -m pytest claims --claims-subject {subject}{options}": Instead(
+            "takes many minutes", f"python -m pytest claims --claims-subject {less}{options}"
+        )
+        for subject, less, options in (
+            ("planner", "paper -k B09", ""), ("planner", "paper -k B09", " --claims-compare"),
+            *(
+                (
+                    "planner --claims-subject window-2", 'paper --claims-subject window-1 -k "B09 or X75"',
+                    f" --claims-shard {part}/2 --claims-report parts",
+                )
+                for part in (1, 2)
+            ),
+        )
+    },
+    "python -m pytest claims --dist load --tx popen --px id=far//execmodel=thread//ssh=user@far//"
+    "python=/checkout/.venv/bin/python//chdir=/checkout "
+    "--tx 2*popen//via=far//python=/checkout/.venv/bin/python": Instead(
+        "needs another machine", "python -m pytest claims --dist load --tx popen --collect-only -q"
+    ),
+    "prolepsis history X01": Instead("the runs that were made are of another claim", "prolepsis history B09"),
+    "python -m execnet.script.socketserver HOST:PORT": Instead(
+        "listens until it is stopped", "python -c 'import execnet.script.socketserver'"
+    ),
     **{
         f".venv/bin/{command}": Instead("the environment at hand is the one that is tested", command)
         for command in (
@@ -83,6 +109,7 @@ FAILING: Mapping[str, str] = {
     "python -m pytest claims --claims-model my-model --claims-transcoder my-transcoder --claims-subject my-model": (
         "verdicts on one's own model are not pinned yet"
     ),
+    "python -m pytest claims -m gpu --claims-subject pythia-410m": "nothing can be measured without weights",
     "prolepsis truth reports/latest": "a run of some claims misses all others",
 }
 """Commands that leave with 1, and why."""
