@@ -111,7 +111,7 @@ def find(name: str, base: Path, cache: Path | None) -> Counterfactuals:
     """
     found = base / name if (base / name).exists() else _cached(name)
     if found is not None and found.is_dir():
-        found = _file_in(found)
+        found /= file_of_split((str(path.relative_to(found)) for path in found.rglob("*")), found)
     return Counterfactuals(name, found, cache)
 
 
@@ -127,11 +127,12 @@ def _cached(name: str) -> Path | None:
         raise UserError(f"pairs: {name} is neither a file nor a data set on Hugging Face") from None
 
 
-def _file_in(folder: Path) -> Path:
-    found = [path for path in sorted(folder.rglob("*")) if path.suffix in READERS and SPLIT in path.stem]
+def file_of_split(names: Iterable[str], where: object) -> str:
+    """The one file of the split among ``names``; raises UserError where there is none in ``where``, or several."""
+    found = sorted(name for name in names if Path(name).suffix in READERS and SPLIT in Path(name).stem)
     if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise UserError(f"{folder}: one file with {SPLIT!r} in its name is needed, found {names}; name it as `pairs`")
+        several = ", ".join(Path(name).name for name in found) or "none"
+        raise UserError(f"{where}: one file with {SPLIT!r} in its name is needed, found {several}; name it as `pairs`")
     return found[0]
 
 

@@ -30,6 +30,9 @@ UNEMBEDDING_BLOCK = 2**20
 LINE_BREAKS = ("\n", "Ċ", "<0x0A>")
 
 
+NO_TRANSCODER = "it has no transcoder; give one with --claims-transcoder or in a preset"
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Subject:
     """A causal language model and what belongs to it; every experiment takes one of these.
@@ -37,8 +40,9 @@ class Subject:
     ``twin`` refers to the untrained subject of the same configuration, ``same_behaviour`` to one that behaves alike by
     another mechanism; both by the id or the folder of a control subject. ``ladder`` refers likewise to the subjects, of
     several depths and this one among them, that were made alike. ``published`` is what the paper ran on this model,
-    ``pairs`` a data set of facts it is asked in place of those of its task, ``transcoder_from`` who publishes a
-    transcoder for it where it has none. ``folder`` holds the model's weights, None where they were made in memory.
+    ``pairs`` a data set of facts it is asked in place of those of its task. Where it has no transcoder,
+    ``no_transcoder`` says why and how to get one. ``folder`` holds the model's weights, None where they were made in
+    memory.
     ``memo`` keeps what has been measured on this subject for as long as it is held.
     """
 
@@ -55,7 +59,7 @@ class Subject:
     folder: Path | None = None
     published: Published | None = None
     pairs: Counterfactuals | None = None
-    transcoder_from: str | None = None
+    no_transcoder: str = NO_TRANSCODER
     family: Family = field(init=False)
     memo: dict[str, Any] = field(init=False, default_factory=dict)
     _word_ids: dict[str, int] = field(init=False, default_factory=dict)
@@ -245,6 +249,5 @@ class Subject:
 def transcoder_of(subject: Subject) -> Transcoder:
     """The subject's transcoder; raises Untested when it has none, since other claims can do without."""
     if subject.transcoder is None:
-        source = f" (one is published by {subject.transcoder_from})" if subject.transcoder_from else ""
-        raise Untested(f"{subject.id}: it has no transcoder; give one{source} with --claims-transcoder or in a preset")
+        raise Untested(f"{subject.id}: {subject.no_transcoder}")
     return subject.transcoder

@@ -81,9 +81,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.requests.append((self.command, path, self.headers.get("Range")))
         if self.hub.status is not None:
             self._send(self.hub.status, b"", body=body)
-        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(/auth-check|/revision/(.+))?", path):
+        elif match := re.fullmatch(r"/api/(?:model|dataset)s/([^/]+/[^/]+)(/auth-check|/revision/(.+))?", path):
             self._api(match[1], match[3], check=match[2] == "/auth-check", body=body)
-        elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+        elif match := re.fullmatch(r"/(?:datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._file(match[1], match[2], match[3], body=body)
         else:
             self._send(404, b"{}", body=body)

@@ -213,6 +213,18 @@ def test_a_transcoder_without_room_leaves_the_rest_to_be_measured(hub: Hub, monk
     assert "config.yaml" not in hub.sent
 
 
+def test_a_transcoder_that_cannot_be_had_leaves_the_rest_to_be_measured(hub: Hub) -> None:
+    """Where the hub shows nothing of the transcoder the model is measured without it, and the reason is kept."""
+    del hub.repos["o/clt"]
+    gathered = gather(SOURCE, ["localisation_rate"], lambda _: None)
+    assert (gathered.model / "config.json").exists()
+    assert gathered.transcoder is None
+    assert "o/clt: the hub shows no such repository" in str(gathered.lacking)
+    offline = gather(SOURCE, ["localisation_rate"])
+    assert "not on this machine: o/clt" in str(offline.lacking)
+    assert "--claims-subject mine downloads what is needed" in str(offline.lacking)
+
+
 def test_a_disk_that_fills_up_is_one_line(hub: Hub, tmp_path: Path) -> None:
     """A file that cannot be written to its end is untested, and nothing bears its name."""
     hub.repos["o/model"].files["model.safetensors"] = bytes(1 << 20)

@@ -3,24 +3,28 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from prolepsis.errors import Untested, UserError
+from prolepsis.hub.data_sets import fetch_pairs
 from prolepsis.hub.download import fetch
-from prolepsis.hub.needs import needs
+from prolepsis.hub.needs import needs, reads_pairs
 from prolepsis.hub.planning import plan
 from prolepsis.hub.repository import Repository
 
 if TYPE_CHECKING:
     from prolepsis.report.subjects import SubjectSource
 
+Wanted = TypeVar("Wanted")
+Tell = Callable[[str], None]
+
 
 @dataclass(frozen=True)
 class Gathered:
     """The folder of a subject's model and the commit it is of, and its transcoder: a folder, or a repository.
 
-    The latter may be only partly here: ``online`` says whether small parts of it may be read from the hub, ``lacking``
-    why the others could not be fetched.
+    The latter may be only partly here, or not at all: ``online`` says whether small parts of it may be read from the
+    hub, ``lacking`` why the others could not be fetched.
     """
 
     model: Path
@@ -30,31 +34,27 @@ class Gathered:
     lacking: str | None = None
 
 
-def gather(
-    source: "SubjectSource", experiments: Collection[str], tell: Callable[[str], None] | None = None
-) -> Gathered:
+def gather(source: "SubjectSource", experiments: Collection[str], tell: Tell | None = None) -> Gathered:
     """Find what ``source`` needs for ``experiments``, and with ``tell``, which is told about it, download the rest.
 
-    Raises UserError where the user has to mend something. Raises Untested when the model is not all here, or nothing of
-    the transcoder; of a transcoder that is partly here, only what reads the other parts will be untested.
+    Raises UserError where the user has to mend something, Untested when the model is not all here. What is missing of
+    its transcoder, or of the data set its facts are from, leaves untested only what reads that.
     """
     found = plan(source, experiments, online=tell is not None)
     if found.mistakes:
         raise UserError(f"subject {source.id}: {found.mistakes[0]}")
     model, transcoder = found.model, found.transcoder
-    hidden = transcoder is None and source.transcoder is not None and bool(needs(experiments))
-    if model is None or hidden or (model.missing and found.problems):
-        how = () if tell else (f"--claims-subject {source.id} downloads what is needed",)
+    how = () if tell else (f"--claims-subject {source.id} downloads what is needed",)
+    if model is None or found.blocking:
         raise Untested("; ".join((*found.problems, *how)))
-    lacking = None
+    hidden = transcoder is None and source.transcoder is not None and bool(needs(experiments))
+    lacking = "; ".join((*found.problems, *how)) if hidden else None
     if tell is not None:
         fetch(model, tell)
-    if tell is not None and transcoder is not None:
-        try:
-            fetch(transcoder, tell)
-        except Untested as problem:
-            lacking = str(problem)
-            tell(lacking)
+        if transcoder is not None:
+            lacking = _why_not(fetch, transcoder, tell)
+        if source.pairs is not None and reads_pairs(experiments):
+            _why_not(fetch_pairs, source, tell)
     return Gathered(
         model=model.place if isinstance(model.place, Path) else model.place.snapshot,
         revision=None if isinstance(model.place, Path) else model.place.commit,
@@ -62,3 +62,13 @@ def gather(
         online=tell is not None,
         lacking=lacking,
     )
+
+
+def _why_not(bring: Callable[[Wanted, Tell], None], wanted: Wanted, tell: Tell) -> str | None:
+    """Bring what the run can do without; why that could not be, None where it could."""
+    try:
+        bring(wanted, tell)
+    except Untested as problem:
+        tell(str(problem))
+        return str(problem)
+    return None

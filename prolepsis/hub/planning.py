@@ -60,13 +60,15 @@ class Part:
 class Plan:
     """The files a subject needs of repositories (none of plain folders), and what stands in the way.
 
-    Each problem is one line naming the thing and its cure; ``mistakes`` are those among them that the user has to mend.
+    Each problem is one line naming the thing and its cure; ``mistakes`` are those among them that the user has to mend,
+    ``blocking`` those that keep the model from being loaded.
     ``model`` and ``transcoder`` are None where the subject names none, or where nothing of it is known.
     """
 
     files: tuple[RemoteFile, ...]
     problems: tuple[str, ...]
     mistakes: tuple[str, ...] = ()
+    blocking: tuple[str, ...] = ()
     model: Part | None = field(default=None, repr=False)
     transcoder: Part | None = field(default=None, repr=False)
 
@@ -104,6 +106,7 @@ def plan(source: "SubjectSource", experiments: Collection[str], online: bool) ->
         files=tuple(file for each in looked if each.part for file in each.part.files),
         problems=tuple(str(each.problem) for each in looked if each.problem),
         mistakes=tuple(str(each.problem) for each in looked if isinstance(each.problem, UserError)),
+        blocking=(str(model.problem),) if model.problem else (),
         model=model.part,
         transcoder=transcoder.part,
     )

@@ -194,6 +194,7 @@ def open_subject(
 
     from prolepsis.loading import kept_subject, load_subject
     from prolepsis.screening import screened
+    from prolepsis.subject import NO_TRANSCODER
     from prolepsis.task import Task
     from prolepsis.twins import IN_PLACE
 
@@ -204,7 +205,6 @@ def open_subject(
         "id": source.id,
         "published": source.published,
         "revision": gathered.revision,
-        "transcoder_from": source.transcoder_from,
     }
     if source.pairs is not None:
         changes["pairs"] = find(source.pairs, source.base, screens)
@@ -212,6 +212,10 @@ def open_subject(
         changes["twin"] = IN_PLACE
     if gathered.transcoder is not None:
         changes["transcoder"] = _transcoder(gathered, subject)
+    elif gathered.lacking is not None:
+        changes["no_transcoder"] = gathered.lacking
+    elif source.transcoder_from is not None:
+        changes["no_transcoder"] = f"{NO_TRANSCODER}; one is published by {source.transcoder_from}"
     if source.task is not None:
         changes["task"] = screened(subject, Task.load(source.base / source.task))
     return dataclasses.replace(subject, **changes)

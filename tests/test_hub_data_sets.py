@@ -1,0 +1,65 @@
+"""Data sets of counterfactual pairs, asked of a hub on loopback."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from prolepsis.counterfactual import find
+from prolepsis.errors import Untested, UserError
+from prolepsis.hub import gather
+from prolepsis.hub.data_sets import fetch_pairs
+from tests.hub_server import Hub
+from tests.test_counterfactual import ROWS, write_jsonl
+from tests.test_hub_plan import SOURCE
+
+ASKED = replace(SOURCE, pairs="o/pairs")
+
+
+@pytest.fixture
+def data_set(hub: Hub, tmp_path: Path) -> Hub:
+    """A hub whose repository of pairs has two splits."""
+    (tmp_path / "data").mkdir()
+    write_jsonl(tmp_path / "data" / "test-00000-of-00001.jsonl", ROWS)
+    write_jsonl(tmp_path / "data" / "train-00000-of-00001.jsonl", ROWS[:1])
+    hub.add("o/pairs", tmp_path / "data")
+    return hub
+
+
+def test_the_split_that_is_asked_comes_once(data_set: Hub, tmp_path: Path) -> None:
+    """Claims on pairs bring the one file of their split, told of before; after that nothing is asked any more."""
+    told: list[str] = []
+    gather(ASKED, ["exact_flips"], told.append)
+    assert any("of the data set o/pairs (1 file)" in line for line in told)
+    assert find("o/pairs", tmp_path, None).rows == tuple(ROWS)
+    assert "train-00000-of-00001.jsonl" not in data_set.sent
+    asked = len(data_set.requests)
+    fetch_pairs(ASKED, told.append)
+    assert len(data_set.requests) == asked
+
+
+@pytest.mark.parametrize(("experiments", "may"), [(["interchange"], True), (["exact_flips"], False)])
+def test_pairs_that_nobody_asked_for_stay_there(data_set: Hub, experiments: list[str], may: bool) -> None:
+    """Neither a run without claims on pairs nor one that may not download asks for the data set."""
+    gather(SOURCE, [], lambda _: None)
+    gather(ASKED, experiments, (lambda _: None) if may else None)
+    assert not any("datasets" in path for _, path, _ in data_set.requests)
+
+
+def test_what_the_hub_refuses_leaves_the_rest_to_be_measured(hub: Hub, tmp_path: Path) -> None:
+    """Without the data set the run goes on and says why; only what is asked of pairs is untested."""
+    told: list[str] = []
+    gather(ASKED, ["exact_flips"], told.append)
+    assert any(line.startswith("datasets/o/pairs: the hub shows no such repository") for line in told)
+    assert hub.requests
+    with pytest.raises(Untested, match="hf download o/pairs --repo-type dataset"):
+        _ = find("o/pairs", tmp_path, None).rows
+
+
+def test_a_data_set_of_several_tests_is_refused(data_set: Hub) -> None:
+    """Which of two files is meant is for the user to say."""
+    data_set.repos["o/pairs"].files["second-test.jsonl"] = b"{}"
+    with pytest.raises(
+        UserError, match=r"o/pairs: one file with 'test' in its name is needed, found second-test.jsonl"
+    ):
+        gather(ASKED, ["exact_flips"], lambda _: None)
