@@ -141,7 +141,7 @@ def test_a_folder_that_fits_can_start(folder: Path) -> None:
     found = found_of(SubjectSource("mine", "gpu", model=str(folder)), CPU)
     assert (found.problems, found.folders, found.missing_bytes) == ((), (folder,), 0)
     assert found.sizes == Sizes(tiny_subject("llama").size, 0, 4, documented=False)
-    assert found.peak_bytes == found.sizes.weight_bytes
+    assert found.peak_bytes == peak_bytes(found.sizes, expect.ANY, CPU) > found.sizes.weight_bytes
     assert found.claims > 20
     assert any("no work was counted" in line for line in found.remarks)
 

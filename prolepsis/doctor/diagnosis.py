@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prolepsis.doctor.expect import Expected, Sizes, expectations, sizes_of, works_of
+from prolepsis.doctor.expect import ANY, Expected, Sizes, expectations, peak_bytes, sizes_of, works_of
 from prolepsis.doctor.machine import Machine
 from prolepsis.doctor.work import LOADING
 from prolepsis.hub import Part, RemoteFile, in_words, lack_of_room, plan
@@ -22,8 +22,8 @@ class Diagnosis:
     """What was found about one subject.
 
     ``claims`` counts those asked of it, ``files`` are what it needs of repositories, ``folders`` the plain folders it
-    lies in. ``expected`` is empty where nothing was counted for it. ``problems`` keep a run from starting, a line each
-    with its cure; ``remarks`` do not.
+    lies in. ``expected`` is empty where nothing was counted for it, ``peak_bytes`` is the peak on the device even then,
+    None where sizes are unknown. ``problems`` keep a run from starting, a line each with its cure; ``remarks`` do not.
     """
 
     subject: str
@@ -32,18 +32,13 @@ class Diagnosis:
     folders: tuple[Path, ...]
     sizes: Sizes | None
     expected: tuple[Expected, ...]
+    peak_bytes: int | None
     problems: tuple[str, ...]
     remarks: tuple[str, ...]
 
     @property
     def missing_bytes(self) -> int:
         return sum(file.size or 0 for file in self.files if not file.present)
-
-    @property
-    def peak_bytes(self) -> int | None:
-        """On the device; that of the weights alone where nothing was counted, None where not even they are known."""
-        known = [one.peak_bytes for one in self.expected]
-        return max(known) if known else None if self.sizes is None else self.sizes.weight_bytes
 
     @property
     def seconds(self) -> float | None:
@@ -61,11 +56,13 @@ def diagnose(
     sizes = sizes_of(source.id, model, transcoder, dtype)
     families = {claim.family for claim in asked}
     expected = () if sizes is None else tuple(_expected(source.id, families, sizes, machine))
+    peak = None
     problems = [*found.problems, *(lack for part in parts if (lack := lack_of_room(part)) is not None)]
     if machine.lacking is not None:
         problems.append(machine.lacking)
     elif sizes is not None:
-        problems += _too_large(source.id, sizes, expected, machine)
+        peak = max(peak_bytes(sizes, ANY, machine), *(one.peak_bytes for one in expected), 0)
+        problems += _too_large(source.id, sizes, peak, machine)
     return Diagnosis(
         subject=source.id,
         claims=len(asked),
@@ -73,6 +70,7 @@ def diagnose(
         folders=tuple(part.place for part in parts if isinstance(part.place, Path)),
         sizes=sizes,
         expected=expected,
+        peak_bytes=peak,
         problems=tuple(dict.fromkeys(problems)),
         remarks=(*_remarks(source, found.files, sizes, online=online), *_uncounted(expected, families)),
     )
@@ -90,10 +88,9 @@ def _expected(subject: str, families: Collection[str], sizes: Sizes, machine: Ma
     return expectations(sizes, works, machine) if machine.lacking is None else []
 
 
-def _too_large(subject: str, sizes: Sizes, expected: Sequence[Expected], machine: Machine) -> list[str]:
+def _too_large(subject: str, sizes: Sizes, peak: int, machine: Machine) -> list[str]:
     """What does not fit into the device's memory or the host's."""
     lines = []
-    peak = max([sizes.weight_bytes, *(one.peak_bytes for one in expected)])
     if peak > machine.free_bytes:
         cure = "use --dtype bfloat16 or --device cpu" if machine.device.startswith("cuda") else "use a larger machine"
         lines.append(
@@ -130,9 +127,9 @@ def _remarks(source: SubjectSource, files: Sequence[RemoteFile], sizes: Sizes | 
 def _uncounted(expected: Sequence[Expected], families: Collection[str]) -> list[str]:
     """A line about the families whose work nobody counted."""
     if not expected:
-        return ["no work was counted for this subject: memory is that of its weights alone, time is unknown"]
+        return ["no work was counted for this subject, so its time is unknown"]
     lacking = sorted(set(families) - {one.family for one in expected})
-    return [f"not counted, and in no sum: {', '.join(lacking)}"] if lacking else []
+    return [f"not counted, and in no sum of times: {', '.join(lacking)}"] if lacking else []
 
 
 def as_json(found: Diagnosis) -> Mapping[str, object]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from prolepsis.subject import Subject
 
 COUNTED = Path(__file__).with_name("counted.json")
+ANY = Work(layer_tokens=1, keys=32, logits=1, encoded=1, scans=1)
+"""Some of everything, on prompts of 32 tokens: what decides the peak, whichever families are asked."""
 DOUBLE_COPIES = 3
 """A row of logits in float64, the row without one token, and the exponentials of that one."""
 
