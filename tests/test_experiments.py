@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 
 from prolepsis import ledger
 from prolepsis.controls import matched_random, once, unembedding_direction
+from prolepsis.errors import Untested
 from prolepsis.experiments import families
 from prolepsis.experiments.interchange import find_sites, interchange, off_target_kl
 from prolepsis.experiments.necessity import rows_of_groups
-from prolepsis.experiments.position_sweep import gain, localises, sweeps
+from prolepsis.experiments.position_sweep import gain, localises, strength_unit, sweeps
 from prolepsis.experiments.regeneration import regeneration
 from prolepsis.experiments.rhyme_pairs import SHIFTS, Runs, rhyme_pairs, task_of
 from prolepsis.experiments.vocabulary_scan import vocabulary_scan
@@ -184,6 +186,14 @@ def test_the_scan_finds_planted_features(tmp_path: Path) -> None:
     found = vocabulary_scan(with_transcoder, {"seven": 7, "nine": 9, "eleven": 11})
     assert found["seven"] == Feature(0, 2)
     assert found["nine"] == Feature(2, 1)
+
+
+def test_a_subject_without_word_features_is_untested() -> None:
+    """Where no feature writes a word of the task nothing can be injected, and the reason says so."""
+    subject = load_subject("planted-llama-irrevocable")
+    assert subject.task is not None
+    with pytest.raises(Untested, match="no word feature was found in its transcoder; name some in its task file"):
+        strength_unit(replace(subject, task=replace(subject.task, features={})))
 
 
 def test_the_unembedding_direction_raises_its_word_most() -> None:

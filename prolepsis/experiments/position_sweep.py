@@ -15,7 +15,7 @@ import torch
 from prolepsis.controls import control_arms, matched_random, once, reach_row, unembedding_direction
 from prolepsis.edits import Add, Row
 from prolepsis.engine import Readings
-from prolepsis.errors import Untested, UserError
+from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
 from prolepsis.experiments.vocabulary_scan import vocabulary_scan
 from prolepsis.hooks import Read
@@ -118,12 +118,12 @@ def typical_activation(subject: Subject, runs: Runs, pairs: tuple[Pair, ...], fe
 def strength_unit(subject: Subject) -> float:
     """Typical activation of the word features, as the task says or over the pairs that one can be injected for.
 
-    Raises UserError when no word feature was found, Untested when none is ever active.
+    Raises Untested when no word feature was found, as for a twin whose transcoder is another's, or none is ever active.
     """
     task, features = task_of(subject), once(subject, word_features)
     pairs = injectable(task, features)
     if not pairs:
-        raise UserError(f"{subject.id}: no word feature was found in its transcoder; name them in task.json")
+        raise Untested(f"{subject.id}: no word feature was found in its transcoder; name some in its task file")
     return task.feature_activation or typical_activation(subject, once(subject, Runs), pairs, list(features.values()))
 
 
