@@ -50,6 +50,17 @@ INSTEAD: Mapping[str, Instead] = {
             "TORCH=none claims", "TORCH=none .venv/ready",
         )
     },
+    "make rehearsal": Instead("makes checkpoints for minutes", "make -n rehearsal"),
+    'make rehearsal REHEARSAL="--device cuda"': Instead("needs a GPU", 'make -n rehearsal REHEARSAL="--device cuda"'),
+    "python -m prolepsis.rehearsal --preset gemma-2-2b-426k --device cuda": Instead(
+        "needs a GPU", "python -m prolepsis.rehearsal --help"
+    ),
+    "python -m prolepsis.doctor.count gemma-2-2b-426k": Instead(
+        "counts for minutes", "python -c 'import prolepsis.doctor.count'"
+    ),
+    "pytest claims -m gpu --claims-subject ID": Instead(
+        "ID stands for any", "python -m pytest claims -m gpu --claims-subject pythia-410m --collect-only -q"
+    ),
     "make lint": Instead("mypy takes a minute", "python -m ruff check . && python -m ruff format --check ."),
     **{
         f"python -m pytest claims{options}": Instead(
@@ -108,6 +119,8 @@ FAILING: Mapping[str, str] = {
     "python -m pytest claims --claims-archive recordings": "made-up recordings do not give the pinned verdicts",
     "python -m pytest claims --claims-model my-model --claims-transcoder my-transcoder "
     "--claims-subject my-model -k S16": "verdicts on one's own model are not pinned yet",
+    **dict.fromkeys(("prolepsis doctor", "prolepsis doctor gemma-2-2b-426k"), "the run cannot start without weights"),
+    "python -m pytest claims --claims-subject gemma-2-2b-426k": "nothing can be measured without weights",
     "python -m pytest claims -m gpu --claims-subject pythia-410m": "nothing can be measured without weights",
     "prolepsis truth reports/latest": "a run of some claims misses all others",
 }
