@@ -14,7 +14,8 @@ from prolepsis.errors import UserError
 class ModelSize:
     """The sizes of a decoder: ``d_mlp`` is the width inside an MLP, ``gated`` ones have a third matrix.
 
-    ``tied`` embeddings serve as the unembedding; of ``n_experts`` MLPs a token meets ``n_active``.
+    ``tied`` embeddings serve as the unembedding; all of ``n_experts`` MLPs see each token,
+    one after the other (:mod:`prolepsis.experts`).
     """
 
     n_layers: int
@@ -27,7 +28,6 @@ class ModelSize:
     tied: bool = True
     gated: bool = True
     n_experts: int = 1
-    n_active: int = 1
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "ModelSize":
@@ -45,7 +45,6 @@ class ModelSize:
                 tied=config.get("tie_word_embeddings", True),
                 gated=not plain,
                 n_experts=config.get("num_local_experts", 1),
-                n_active=config.get("num_experts_per_tok", 1),
             )
         except KeyError as missing:
             raise UserError(f"the configuration has no {missing.args[0]}; give a complete config.json") from None
@@ -61,9 +60,14 @@ class ModelSize:
         return (3 if self.gated else 2) * self.d_model * self.d_mlp
 
     @property
+    def mixture_weights(self) -> int:
+        """Weights of one layer's MLPs, and of the router where there are several."""
+        return self.mlp_weights if self.n_experts == 1 else self.n_experts * (self.mlp_weights + self.d_model)
+
+    @property
     def layer_weights(self) -> int:
         """Weights of one layer's matrices; norms and biases are a few thousandths of them and are left out."""
-        return self.attention_weights + self.n_experts * self.mlp_weights
+        return self.attention_weights + self.mixture_weights
 
     @property
     def unembedding_weights(self) -> int:
@@ -76,8 +80,7 @@ class ModelSize:
 
     def layer_operations(self, n_keys: int) -> int:
         """Floating-point operations of one token in one layer that sees ``n_keys`` keys; eager attention hides none."""
-        active = self.attention_weights + self.n_active * self.mlp_weights
-        return 2 * active + 4 * self.n_heads * self.d_head * n_keys
+        return 2 * self.layer_weights + 4 * self.n_heads * self.d_head * n_keys
 
     def cache_bytes(self, width: int) -> int:
         """Bytes that one token's keys and values take in all layers, at ``width`` bytes a number."""
@@ -90,7 +93,7 @@ class ModelSize:
         """
         streams = 4 * self.d_model
         inside = max(
-            3 * self.n_active * self.d_mlp,
+            (3 if self.n_experts == 1 else 8) * self.d_mlp,
             (3 * self.n_heads + 2 * self.n_kv_heads) * self.d_head + 3 * self.n_heads * n_tokens,
         )
         return width * max(n_tokens * (streams + inside), n_tokens * streams + 2 * n_logits * self.n_vocab)

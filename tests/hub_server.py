@@ -156,6 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, content: bytes, *, body: bool, cut: int | None = None, **headers: str) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
+        # No connection outlives its answer: one that was left open would be found by another test.
+        self.send_header("Connection", "close")
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()

@@ -68,7 +68,8 @@ def test_a_hidden_token_gets_no_attention_and_all_else_keeps_a_key(
     for (head, query), pattern in patterns.items():
         seen = subject.wiring.visible(head.layer, tokens)[query]
         alone = bool(seen[key]) and seen.sum() == 1
-        assert torch.isclose(pattern[0].sum(), torch.ones((), dtype=pattern.dtype))
+        whole = torch.isclose(pattern[0].sum(), torch.ones((), dtype=pattern.dtype))
+        assert whole or (subject.wiring.sinks and pattern[0].sum() < 1)
         assert (pattern[0, key] > 0) == (bool(seen[key]) and (query <= key or alone))
 
 
@@ -80,7 +81,8 @@ def test_with_everything_hidden_the_last_token_speaks_for_itself(family: str, se
     (edges,) = hide(subject, tokens, [(range(length - 1), (length - 1,))])
     hidden = clean_run(subject, tokens).edit([edges]).last_logits
     alone = clean_run(subject, tokens[-1:]).read(Read()).last_logits
-    assert torch.allclose(hidden, alone, atol=1e-9)
+    # With a sink the token's score for itself counts, and rotary angles, which cancel in it, are of single precision.
+    assert torch.allclose(hidden, alone, atol=1e-5 if subject.wiring.sinks else 1e-9)
 
 
 @pytest.mark.parametrize("variant", ["irrevocable", "corrects"])

@@ -181,8 +181,9 @@ def test_missing_weights_leave_with_1_and_say_what_to_get(tmp_path: Path, capsys
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith(
-        "prolepsis: untested: not on this machine: nobody/no-such-model and nobody/no-such-clt"
+        "prolepsis: untested: not on this machine: nobody/no-such-model; get it with `hf download nobody/no-such-model`"
     )
+    assert "nobody/no-such-clt" in printed.err
     assert printed.err.count("\n") == 1
 
 
@@ -201,7 +202,9 @@ def test_json_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
+# A shell that runs the tests in the background has them ignore the interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from prolepsis import cli
 from prolepsis.experiments import vocabulary_scan
 nearest = vocabulary_scan.nearest_tokens
