@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from prolepsis import cli, ledger
 from prolepsis.batching import MOST_BYTES
 from prolepsis.commands.command import DIFFERENT, OK, USER_ERROR
+from prolepsis.commands.doctor import grouped
 from prolepsis.doctor import expect
 from prolepsis.doctor.counter import Counter
 from prolepsis.doctor.diagnosis import diagnose
@@ -301,3 +302,14 @@ def test_a_run_with_the_counter_writes_what_each_family_did(tmp_path: Path) -> N
     assert set(works) == {LOADING, "anchors"}
     assert works["anchors"].layer_tokens > works["anchors"].layer_calls > 0
     assert works["anchors"].keys > works["anchors"].layer_tokens
+
+
+def test_what_many_subjects_lack_alike_is_one_line() -> None:
+    """Lines that differ in what they are about alone are put together, in the order in which they came."""
+    lines = [
+        "a: asking failed: x; run again",
+        "b: 2 GiB",
+        "c: asking failed: x; run again",
+        "a: asking failed: x; run again",
+    ]
+    assert list(grouped(lines)) == ["a, c: asking failed: x; again", "b: 2 GiB"]

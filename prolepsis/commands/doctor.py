@@ -1,6 +1,7 @@
 """``prolepsis doctor``: whether a run on real models can start here, and what it will take."""
 
 import argparse
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -163,8 +164,18 @@ def _show_all(console: "Console", found: "list[Diagnosis]") -> None:
         table.add_row(one.subject, fetch, _memory(one), _in_time(one.seconds), "no" if one.problems else "yes")
     console.print()
     console.print(table)
-    for line in dict.fromkeys(line for one in found for line in one.problems):
+    for line in grouped(line for one in found for line in one.problems):
         console.print(f"short: {line}", style="red")
+
+
+def grouped(problems: Iterable[str]) -> Iterator[str]:
+    """Problems "thing: what stands in the way", those of many things that are the same in one line."""
+    things: dict[str, dict[str, None]] = {}
+    for line in problems:
+        thing, _, problem = line.partition(": ")
+        things.setdefault(problem, {})[thing] = None
+    for problem, named in things.items():
+        yield f"{', '.join(named)}: {problem}"
 
 
 def _memory(found: "Diagnosis") -> str:

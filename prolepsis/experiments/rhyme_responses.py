@@ -159,8 +159,11 @@ def _held_out(subject: Subject, word: str, feature: Feature) -> tuple[str, ...]:
 
 
 def _prompts(subject: Subject, template: Template, words: Sequence[str]) -> tuple[list[list[int]], int]:
-    """The template with each word, and the position of the word; raises UserError where lengths differ."""
+    """The template with each word, and the position of the word; raises UserError where they cannot be compared."""
     prompts = [subject.encode(task_of(subject).prompt(template, word).text) for word in words]
     if len({len(prompt) for prompt in prompts}) > 1:
         raise UserError(f"{subject.id}: rhyme words of template {template.id} differ in tokens; use words of one token")
-    return prompts, next(i for i, column in enumerate(zip(*prompts, strict=True)) if len(set(column)) > 1)
+    differing = [i for i, column in enumerate(zip(*prompts, strict=True)) if len(set(column)) > 1]
+    if not differing:
+        raise UserError(f"{subject.id}: all rhyme words of template {template.id} are the same tokens; use other words")
+    return prompts, differing[0]

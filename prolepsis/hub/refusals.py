@@ -64,4 +64,4 @@ def _broken(error: Exception) -> str:
             "another disk"
         )
     said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return f"the transfer from {constants.ENDPOINT} failed ({said}); run again, it goes on where it stopped"
+    return f"asking {constants.ENDPOINT} failed ({said}); run again, transfers go on where they stopped"
