@@ -113,6 +113,8 @@ def _show_machine(console: "Console", machine: "Machine", *, online: bool) -> No
         "token": "there is one" if get_token() else "none; `hf auth login` keeps one",
     }
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in rows.items():
         table.add_row(name, value)
     console.print(table)
