@@ -8,12 +8,13 @@ Reports are large and never change, so what the history needs of each is kept be
 is not the one it was made from.
 """
 
+import gc
 import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -118,6 +119,20 @@ class History:
         return History(self.runs, lines, self.passed_over)
 
 
+@contextmanager
+def _no_collecting() -> Iterator[None]:
+    """Leave out the search for garbage while very many objects are made that stay, and for these also later."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.freeze()
+            gc.enable()
+
+
+@_no_collecting()
 def read_history(root: Path) -> History:
     """The history of the runs in ``root``; raises UserError where there is no such folder, or no run in it."""
     runs: list[Run] = []
