@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import torch
 
-from prolepsis.engine import clean_run
+from prolepsis.engine import Readings
 from prolepsis.errors import Untested
-from prolepsis.hooks import Read
+from prolepsis.prompt_batch import last_states
 from prolepsis.subject import Subject
 from prolepsis.task import Task
 
@@ -41,13 +41,15 @@ def one_token_words(subject: Subject, task: Task) -> dict[str, tuple[str, ...]]:
 
 @torch.no_grad()
 def _answers(subject: Subject, task: Task) -> Mapping[str, str]:
+    words = [word for group in task.groups.values() for word in group]
+    texts = [template.text.replace("{word}", word) for word in words for template in task.templates]
+    states = last_states(subject, [subject.encode(text) for text in texts]).view(len(words), len(task.templates), -1)
+    after = dict(zip(words, states, strict=True))
     answers = {}
-    for words in task.groups.values():
-        for word in words:
-            mates = [mate for mate in words if mate != word]
-            odds = torch.zeros(len(mates), dtype=torch.float64)
-            for template in task.templates:
-                read = clean_run(subject, subject.encode(template.text.replace("{word}", word))).read(Read())
-                odds += torch.stack([read.log_odds(subject.word_id(mate))[0] for mate in mates]).cpu()
-            answers[word] = mates[int(odds.argmax())]
+    for group in task.groups.values():
+        for word in group:
+            read = Readings(logits=subject.unembed(after[word])[:, None])
+            mates = [mate for mate in group if mate != word]
+            odds = [float(read.log_odds(subject.word_id(mate)).sum()) for mate in mates]
+            answers[word] = mates[odds.index(max(odds))]
     return answers

@@ -14,8 +14,8 @@ from prolepsis.edits import Add, Row
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested
 from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads
-from prolepsis.experiments.prompt_batch import resid_mid_of
 from prolepsis.generation import generate, sample
+from prolepsis.prompt_batch import resid_mid_of
 from prolepsis.subject import Subject
 from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
 

@@ -15,7 +15,6 @@ from prolepsis.domains import domain_hits
 from prolepsis.engine import clean_run
 from prolepsis.experiments import families
 from prolepsis.experiments.feature_discovery import by_chance, dedicated_features, rhyme_clusters
-from prolepsis.experiments.prompt_batch import resid_mid_of
 from prolepsis.experiments.rhyme_responses import matched, rhyme_responses, shared_ending
 from prolepsis.experiments.vocabulary_scan import (
     TopTokens,
@@ -31,6 +30,7 @@ from prolepsis.lexicon import Lexicon, lexicon_of, rhyme_ending, rhyme_groups, s
 from prolepsis.loading import load_subject
 from prolepsis.masks import CoupletBarrier
 from prolepsis.names import Feature
+from prolepsis.prompt_batch import resid_mid_of
 from prolepsis.subject import Subject
 from tests.tiny import FAMILIES, tiny_subject, tiny_tokens
 

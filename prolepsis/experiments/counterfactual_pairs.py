@@ -8,10 +8,10 @@ untrained twin is asked what its subject is.
 import json
 import re
 import statistics
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 
@@ -19,16 +19,16 @@ from prolepsis.atomic import write_atomically
 from prolepsis.counterfactual import BLANK_LINE, Counterfactuals, FactRow, distinct
 from prolepsis.errors import HarnessFault, Untested, UserError
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns, slot, third
-from prolepsis.experiments.prompt_batch import passes
 from prolepsis.experiments.published_prompt import single
-from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
+from prolepsis.prompt_batch import last_states
 from prolepsis.subject import Subject
 from prolepsis.task import FactPrompt, Relation
 from prolepsis.twins import is_twin
 
 MOST_PAIRS = 200
 """A subject that answers nearly all would be asked thousands; so many are taken, evenly from the whole file."""
+LOGITS_AT_ONCE = 1 << 24
 PUBLISHED = {"rows": 5600, "unique pairs": 1866, "both answered rightly": 89}
 """What the paper counts on Llama 3.2 1B (section 3, appendix F.5)."""
 _SCREENED = "screened"
@@ -111,21 +111,15 @@ def _answer(subject: Subject, rows: Sequence[FactRow]) -> list[int]:
     return left
 
 
+@torch.no_grad()
 def first_words(subject: Subject, prompts: Iterable[str]) -> dict[str, str]:
     """Prompt → its most likely next token as stripped text; prompts longer than the model takes are left out."""
-    by_length: dict[int, dict[str, list[int]]] = defaultdict(dict)
-    for prompt in sorted(prompts):
-        tokens = subject.encode(prompt)
-        by_length[len(tokens)][prompt] = tokens
-    last, limit, said = subject.n_layers - 1, int(subject.config.max_position_embeddings), dict[str, str]()
-    for length, alike in by_length.items():
-        if length > limit:
-            continue
-        states = passes(subject, list(alike.values()), Read(logits=(), resid_post=(last,)))
-        with torch.no_grad():
-            best = torch.cat([subject.unembed(state.resid_post[last][:, -1]).argmax(-1) for state in states])
-        said |= {p: subject.decode([token]).strip() for p, token in zip(alike, best.tolist(), strict=True)}
-    return said
+    limit = int(subject.config.max_position_embeddings)
+    tokens = {prompt: ids for prompt in sorted(prompts) if len(ids := subject.encode(prompt)) <= limit}
+    # In parts, since the logits of all prompts may be larger than what is free.
+    parts = torch.split(last_states(subject, list(tokens.values())), max(1, LOGITS_AT_ONCE // subject.n_vocab))
+    best = chain.from_iterable(subject.unembed(part).argmax(-1).tolist() for part in parts)
+    return {prompt: subject.decode([token]).strip() for prompt, token in zip(tokens, best, strict=True)}
 
 
 # ---------------------------------------------------------------- pairs

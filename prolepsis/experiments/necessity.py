@@ -10,10 +10,10 @@ from prolepsis.controls import control_arms, mechanism_controls, once
 from prolepsis.edits import ReplaceRow
 from prolepsis.errors import UserError
 from prolepsis.experiments.interchange import find_sites, parameters
-from prolepsis.experiments.prompt_batch import passes
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
+from prolepsis.prompt_batch import passes
 from prolepsis.subject import Subject
 
 Values = Mapping[str, float]

@@ -1,5 +1,6 @@
-"""Many prompts side by side: what is read from unedited runs of different texts of one length."""
+"""Many prompts side by side: what is read from unedited runs of different texts."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
@@ -34,3 +35,17 @@ def resid_mid_of(subject: Subject, prompts: Sequence[Sequence[int]], layers: Seq
     """resid_mid of ``layers``, each [prompts, T, d]; ``prompts`` are token ids of one length T."""
     found = [state.resid_mid for state in passes(subject, prompts, Read(logits=(), resid_mid=tuple(layers)))]
     return {layer: torch.cat([each[layer] for each in found]) for layer in layers}
+
+
+@torch.no_grad()
+def last_states(subject: Subject, prompts: Sequence[Sequence[int]]) -> Tensor:
+    """resid_post of the last layer at the last token of each prompt, [prompts, d]; equal lengths run side by side."""
+    by_length: dict[int, list[int]] = defaultdict(list)
+    for index, prompt in enumerate(prompts):
+        by_length[len(prompt)].append(index)
+    states = torch.empty(len(prompts), subject.d_model, dtype=subject.dtype, device=subject.device)
+    last = subject.n_layers - 1
+    for alike in by_length.values():
+        found = passes(subject, [prompts[index] for index in alike], Read(logits=(), resid_post=(last,)))
+        states[alike] = torch.cat([state.resid_post[last][:, -1] for state in found])
+    return states
