@@ -57,6 +57,24 @@ def log_odds(p: float) -> float:
     return math.log(p) - math.log1p(-p)
 
 
+def mean_by_position(pairs: int, sweeps: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, object]:
+    """Arm → mean P(inject word) of its ``pairs`` sweeps, over the positions that all of them have.
+
+    Positions are counted from the last one, which is 0.
+    """
+    size = min(len(values) for sweep in sweeps.values() for values in sweep)
+
+    def mean(sweep: Sequence[Sequence[float]]) -> list[float]:
+        columns = zip(*(values[-size:] for values in sweep), strict=True)
+        return [float(f"{statistics.fmean(column):.4g}") for column in columns]
+
+    return {
+        "pairs": pairs,
+        "offsets": list(range(1 - size, 1)),
+        "P": {arm: mean(sweep) for arm, sweep in sweeps.items()},
+    }
+
+
 def best_redirect(pairs: Sequence[SweptPair]) -> float:
     """Largest P(inject word) of all pairs."""
     return max(pair.best for pair in pairs)

@@ -27,7 +27,10 @@ def sample(kind: str, seed: int = 0) -> dict[str, Any]:
                 },
             }
         },
-        "published position sweep": {"P by position": [1e-7, 2e-7, 0.4 * x], "P without an edit": 1e-7},
+        "published position sweep": {
+            "P by position": {"measured": [1e-7, 2e-7, 0.4 * x], "matched random": [1e-7, 1e-7, 0.1]},
+            "P without an edit": 1e-7,
+        },
         "top heads": {
             "carriers": {"half 0": ["L1:H0"], "half 1": ["L2:H1"]},
             "mean |Δattention|": {"L1:H0": 0.1 * x, "L1:H1": 0.3, "L2:H1": 0.02},

@@ -1,5 +1,6 @@
 """The published prompts on tiny random models: every figure is what plain forward passes with hooks give."""
 
+import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from prolepsis.errors import Untested, UserError
 from prolepsis.experiments import families
 from prolepsis.experiments.published_correction import correction_test
 from prolepsis.experiments.published_pairs import groups_of, pair_sweeps
+from prolepsis.experiments.published_prompt import NULLS
 from prolepsis.experiments.published_routing import routed_prompts
 from prolepsis.experiments.published_sweep import sweep_prompt
 from prolepsis.judge import judge
 from prolepsis.loading import kept_subject
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature, Head
+from prolepsis.report.figures import draw_figures
 from prolepsis.subject import Subject
 from prolepsis.swept_pairs import (
     SweptPair,
@@ -218,6 +221,19 @@ def test_what_an_edit_cannot_reach_does_not_move(subject: Subject, name: str) ->
     assert claims
     for claim in claims:
         assert judge(claim, found).verdict in ("contradicted", "vacuous", "inconclusive")
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name != ON_A_GPU])
+def test_what_is_stored_can_be_drawn(subject: Subject, name: str, tmp_path: Path) -> None:
+    """Sweeps, pairs and corrections have their figures, with every curve that was measured."""
+    stored = json.loads(families.experiment(name)(subject).to_json())
+    drawn = {Path(path).name: (tmp_path / path).read_text() for path in draw_figures(tmp_path, "tiny", stored)}
+    for kind, field in (("published-position-sweep", "P by position"), ("position-sweep", "by position")):
+        if field in stored["detail"]:
+            by_arm = stored["detail"][field].get("P", stored["detail"][field])
+            assert set(by_arm) == {"measured", *NULLS}
+            assert all(arm in drawn[f"{kind}-tiny.svg"] for arm in ("suppress + inject", *NULLS))
+    assert ("published-correction-sweep-tiny.svg" in drawn) == ("with the commitment" in stored["detail"])
 
 
 def test_a_feature_of_the_last_layer_acts_at_its_own_position_alone(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject, transcoder_of
+from prolepsis.swept_pairs import mean_by_position
 from prolepsis.task import Task
 
 Tensor = torch.Tensor
@@ -256,26 +257,15 @@ def _measurement(subject: Subject, name: str, unit: str, counts: Callable[[Sweep
 
 
 def by_position(found: Sequence[Sweep]) -> dict[str, object]:
-    """Mean P(inject word) under the edit and its control writes, over the positions that every sweep has.
-
-    Positions are counted from the last one, which is 0.
-    """
-    size = min(len(sweep.measured) for sweep in found)
-
-    def mean(of: Callable[[Sweep], Sequence[float]]) -> list[float]:
-        columns = zip(*(of(sweep)[-size:] for sweep in found), strict=True)
-        return [float(f"{statistics.fmean(map(probability, column)):.4g}") for column in columns]
-
-    return {
-        "pairs": len(found),
-        "offsets": list(range(1 - size, 1)),
-        "P": {
-            "suppress + inject": mean(lambda sweep: sweep.measured),
-            "matched random": mean(lambda sweep: sweep.random),
-            "unembedding": mean(lambda sweep: sweep.unembedding),
-            "no edit": mean(lambda sweep: [sweep.clean] * size),
-        },
+    """Mean P(inject word) under the edit and its control writes."""
+    sweeps: dict[str, list[Sequence[float]]] = {
+        "suppress + inject": [sweep.measured for sweep in found],
+        "matched random": [sweep.random for sweep in found],
+        "unembedding": [sweep.unembedding for sweep in found],
+        "no edit": [[sweep.clean] * len(sweep.measured) for sweep in found],
     }
+    probabilities = {arm: [[probability(x) for x in odds] for odds in sweep] for arm, sweep in sweeps.items()}
+    return mean_by_position(len(found), probabilities)
 
 
 def _reach_rows(subject: Subject) -> list[dict[str, object]]:

@@ -22,7 +22,7 @@ from prolepsis.names import Feature
 from prolepsis.published import RhymePrompt
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject, transcoder_of
-from prolepsis.swept_pairs import FIGURES, SweptPair
+from prolepsis.swept_pairs import FIGURES, SweptPair, mean_by_position
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,10 @@ def _figure(subject: Subject, name: str, arms: tuple[str, ...] = NULLS) -> Measu
         arms={arm: figure(found[arm]) for arm in arms},
         rows=once(subject, _reach_rows),
         detail={
-            "P by position": {pair.id: pair.probabilities for pair in pairs},
+            "P of each pair": {pair.id: pair.probabilities for pair in pairs},
+            "by position": mean_by_position(
+                len(pairs), {arm: [pair.probabilities for pair in of] for arm, of in found.items()}
+            ),
             "pairs that localise": [pair.id for pair in pairs if pair.localises],
             "groups": once(subject, groups_of).words,
             "groups without a word of one token": [

@@ -6,11 +6,14 @@ from typing import Any
 from prolepsis.report.figures.chart import Series, curves, figure
 from prolepsis.report.figures.kind import Kind, Measurement
 
+MEASURED = "measured"
+"""What sweeps call the arm of the edit itself."""
+
 
 def draw_mean(subject: str, measurement: Measurement) -> str:
     """The mean sweep over pairs, aligned at the last token, beside its control writes."""
     sweep = measurement["detail"]["by position"]
-    series = [Series(name, values) for name, values in sweep["P"].items()]
+    series = [Series(_called(arm), values) for arm, values in sweep["P"].items()]
     names = [str(offset) if offset else "last" for offset in sweep["offsets"]]
     words = (
         f"Mean P(injected word) over {sweep['pairs']} pairs by the position of the edit, counted from the last token."
@@ -19,16 +22,23 @@ def draw_mean(subject: str, measurement: Measurement) -> str:
 
 
 def draw_published(subject: str, measurement: Measurement) -> str:
-    """The sweep of the paper's own prompt, and what the prompt gives without an edit."""
+    """The sweep of the paper's own prompt, its control writes, and what the prompt gives without an edit."""
     detail = measurement["detail"]
-    swept: Sequence[float] = detail["P by position"]
-    series = [Series("suppress + inject", swept), Series("no edit", [detail["P without an edit"]] * len(swept))]
+    swept: Mapping[str, Sequence[float]] = {
+        **detail["P by position"],
+        "no edit": [detail["P without an edit"]] * len(detail["P by position"][MEASURED]),
+    }
+    series = [Series(_called(arm), values) for arm, values in swept.items()]
     return _both(
         f"Published position sweep: {subject}",
         "P(injected word) by the position of the edit, on the paper's prompt.",
         series,
-        [str(position) for position in range(len(swept))],
+        [str(position) for position in range(len(swept[MEASURED]))],
     )
+
+
+def _called(arm: str) -> str:
+    return "suppress + inject" if arm == MEASURED else arm
 
 
 def _both(title: str, words: str, series: Sequence[Series], names: Sequence[str]) -> str:
