@@ -16,7 +16,11 @@ from prolepsis.edits import ReplaceStream
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested, UserError
 from prolepsis.experiments import families
-from prolepsis.experiments.block_patching import (
+from prolepsis.experiments.fact_interchange import Curves, fact_hand_off, fact_held, interchanges, subject_rows
+from prolepsis.experiments.fact_pairs import FactPair, FactRuns, align, fact_pairs, slot
+from prolepsis.experiments.fact_routing import Routing, dominant, n_listed, routings
+from prolepsis.experiments.facts_asked import facts_of
+from prolepsis.experiments.patched_blocks import (
     Patch,
     blocks,
     changed_rate,
@@ -28,10 +32,6 @@ from prolepsis.experiments.block_patching import (
     separation,
     sources,
 )
-from prolepsis.experiments.fact_interchange import Curves, fact_hand_off, fact_held, interchanges, subject_rows
-from prolepsis.experiments.fact_pairs import FactPair, FactRuns, align, fact_pairs, slot
-from prolepsis.experiments.fact_routing import Routing, dominant, n_listed, routings
-from prolepsis.experiments.facts_asked import facts_of
 from prolepsis.hooks import Read
 from prolepsis.judge import judge_family
 from prolepsis.loading import load_subject

@@ -1,6 +1,6 @@
 """Which heads turn to or from a fact when its last token is patched? Shifts of attention by block (section 8, Table 3).
 
-The fact's last token is patched as in :mod:`prolepsis.experiments.block_patching`. A head's *shift* is the change of
+The fact's last token is patched as in :mod:`prolepsis.experiments.patched_blocks`. A head's *shift* is the change of
 its attention from the last position, averaged over the fact's tokens. Only heads above a block's first layer can shift:
 the earlier the block, the more there are.
 """
@@ -15,9 +15,9 @@ import torch
 
 from prolepsis.controls import control_arms, once, random_row, reach_row
 from prolepsis.edits import ReplaceStream
-from prolepsis.experiments.block_patching import blocks, patch_rows, sources
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns
 from prolepsis.experiments.facts_asked import facts_of, pairs_asked, without_doubtful
+from prolepsis.experiments.patched_blocks import blocks, patch_rows, sources
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head

@@ -16,7 +16,7 @@ from prolepsis.controls import once, reach_row
 from prolepsis.edits import Row
 from prolepsis.engine import CleanRun
 from prolepsis.errors import Untested
-from prolepsis.experiments.block_patching import kl_from
+from prolepsis.experiments.patched_blocks import kl_from
 from prolepsis.experiments.published_prompt import (
     NULLS,
     Placed,

@@ -16,7 +16,7 @@ import torch
 from prolepsis.controls import reach_row
 from prolepsis.edits import Add, Row
 from prolepsis.engine import CleanRun, clean_run
-from prolepsis.experiments.block_patching import blocks, patch_rows
+from prolepsis.experiments.patched_blocks import blocks, patch_rows
 from prolepsis.experiments.routing_claims import is_late, late_share
 from prolepsis.hooks import Read
 from prolepsis.ledger import Claim
