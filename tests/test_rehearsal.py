@@ -3,6 +3,7 @@
 import json
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from prolepsis.counterfactual import find
+from prolepsis.experiments.counterfactual_pairs import screened
 from prolepsis.loading import load_subject
 from prolepsis.names import Feature
 from prolepsis.published import Published
 from prolepsis.rehearsal import shapes
 from prolepsis.rehearsal.__main__ import main
 from prolepsis.rehearsal.checkpoints import write_model, write_transcoder
+from prolepsis.rehearsal.pairs import write_pairs
 from prolepsis.rehearsal.presets import preset_table, published_layers, scaled_table, write_preset
 from prolepsis.rehearsal.run import supported_by_nothing
 from prolepsis.rehearsal.shapes import GIB, SHAPES, Shape, scaled
@@ -130,6 +134,18 @@ def test_what_is_written_is_loaded_as_real_files_are(thresholds: bool, tmp_path:
     assert transcoder.rows(Feature(3, 0))[:-1].count_nonzero() == 0
     acts = transcoder.encode(0, torch.randn(64, shape.width, generator=torch.Generator().manual_seed(0)))
     assert 0 < float((acts > 0).float().mean()) < 0.02
+
+
+@pytest.mark.parametrize("preset", ["gemma-2-2b-426k", "llama-3.2-1b-524k"])
+def test_the_written_pairs_are_answered_as_they_say(preset: str, tmp_path: Path) -> None:
+    """A random model passes the screen of facts on every pair that was written for it, and there are enough to ask."""
+    write_model(SMALL[preset], tmp_path / "model", "cpu")
+    write_pairs(tmp_path / "model", tmp_path / "pairs", "cpu")
+    subject = load_subject(str(tmp_path / "model"))
+    asked = replace(subject, pairs=find("pairs", tmp_path, None))
+    found = screened(asked)
+    assert found.counts["rows"] == found.counts["both answered rightly"] >= 12
+    assert found.counts["asked"] >= 12
 
 
 def test_a_rehearsal_comes_through(

@@ -95,25 +95,27 @@ def rehearse(shape: Shape, folder: Path, device: str, *, thresholds: bool, optio
 
 
 def write_checkpoints(shape: Shape, folder: Path, device: str, *, thresholds: bool) -> Path | None:
-    """Write model and transcoder into ``folder``/hub; gives the preset file to run, None where it is the project's."""
+    """Write model, transcoder and pairs into ``folder``/hub; the preset file to run, None where it is the project's."""
     from prolepsis.rehearsal.checkpoints import write_model, write_transcoder
+    from prolepsis.rehearsal.pairs import write_pairs
 
     real = shape == SHAPES[shape.preset]
     table = preset_table(shape.preset) if real else scaled_table(shape)
-    model = _snapshot(folder / "hub", shape.model, shape)
+    model = _snapshot(folder / "hub", "models", shape.model, shape)
     write_model(shape, model, device)
-    transcoder = _snapshot(folder / "hub", shape.transcoder, shape)
+    transcoder = _snapshot(folder / "hub", "models", shape.transcoder, shape)
     write_transcoder(shape, transcoder, model, device, published_layers(table), thresholds=thresholds)
+    write_pairs(model, _snapshot(folder / "hub", "datasets", table["pairs"], shape), device)
     if real:
         return None
     write_preset(table, folder / "preset.toml")
     return folder / "preset.toml"
 
 
-def _snapshot(hub: Path, repository: str, shape: Shape) -> Path:
-    """Where the hub's client keeps the files of a repository's main branch."""
+def _snapshot(hub: Path, kind: str, repository: str, shape: Shape) -> Path:
+    """Where the hub's client keeps the files of a repository's main branch; ``kind`` is "models" or "datasets"."""
     revision = hashlib.sha1(repr(shape).encode(), usedforsecurity=False).hexdigest()
-    folder = hub / f"models--{repository.replace('/', '--')}"
+    folder = hub / f"{kind}--{repository.replace('/', '--')}"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text(revision)
     return folder / "snapshots" / revision
