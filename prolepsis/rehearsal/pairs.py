@@ -4,7 +4,7 @@ On the real data set it would answer nothing rightly, and no experiment on facts
 """
 
 import json
-from itertools import chain
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -16,24 +16,30 @@ from prolepsis.loading import load_subject
 from prolepsis.rehearsal.tokenizer import TASK
 from prolepsis.task import Task
 
-APART = (1, 2)
-"""How far apart in the list subjects of a pair are: about as many pairs come out as the paper has."""
-
 
 def write_pairs(model: Path, folder: Path, device: str) -> None:
-    """Ask the checkpoint in ``model`` the task's facts, and write pairs of them that it answers differently."""
+    """Ask the checkpoint in ``model`` the task's facts, and write pairs of prompts that it answers differently."""
     subject, rows = load_subject(str(model), device), list[dict[str, str]]()
     for relation in Task.load(TASK).facts:
         for template in relation.templates:
-            prompts = [template.replace("{subject}", asked) for asked in relation.answers]
-            said = first_words(subject, prompts)
-            for pair in chain(*(zip(prompts, prompts[apart:], strict=False) for apart in APART)):
-                first, second = (said[prompt] for prompt in pair)
-                if first and second and first != second:
-                    rows.append(dict(zip(FIELDS, (*pair, first, second), strict=True)))
+            said = first_words(subject, [template.replace("{subject}", asked) for asked in relation.answers])
+            rows += [
+                dict(zip(FIELDS, (*pair, *(said[prompt] for prompt in pair)), strict=True)) for pair in _couples(said)
+            ]
     folder.mkdir(parents=True)
     write_atomically(folder / f"{SPLIT}.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
     del subject
     if torch.cuda.is_available():
         # The run that follows is a process of its own, and needs this one's memory.
         torch.cuda.empty_cache()
+
+
+def _couples(said: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Pairs of prompts with different answers, none in two of them: pairs with one in common are no two clusters."""
+    left = [prompt for prompt, answer in said.items() if answer]
+    while left:
+        first = left.pop(0)
+        other = next((prompt for prompt in left if said[prompt] != said[first]), None)
+        if other is not None:
+            left.remove(other)
+            yield first, other
