@@ -81,18 +81,33 @@ def test_without_options_every_bundled_subject_is_met(project: ClaimsProject) ->
 
 @WORKERS
 def test_claims_model_and_transcoder(project: ClaimsProject, workers: tuple[str, ...]) -> None:
-    """--claims-model adds the model in a folder as a subject of real weights, with the transcoder beside it."""
+    """--claims-model keeps the model in a folder alone, as a subject of real weights with the transcoder beside it."""
     project.write("weights/my-model/config.json", "{}")
     project.write("weights/clt/config.yaml", "")
     options = ("--claims-model=weights/my-model", "--claims-transcoder=weights/clt")
-    project.run(*options, *workers, subjects=("planner",)).assert_outcomes(passed=6)
-    assert subjects_of(project) == ["my-model", "planner"]
-    (subject,) = (s for s in project.report()["subjects"] if s["id"] == "my-model")
+    project.run(*options, *workers, subjects=()).assert_outcomes(passed=3)
+    (subject,) = project.report()["subjects"]
+    assert subject["id"] == "my-model"
     assert subject["model"] == str(project.path / "weights/my-model")
     assert subject["transcoder"] == str(project.path / "weights/clt")
-    project.run(*options, "-m", "gpu", *workers, subjects=()).assert_outcomes(
-        passed=3, skipped=3 * len(unasked_presets())
-    )
+    assert {row["tier"] for row in project.report()["claims"]} == {"gpu"}
+    project.run(*options, *workers, subjects=("planner",)).assert_outcomes(passed=6)
+    assert subjects_of(project) == ["my-model", "planner"]
+
+
+def test_a_model_is_called_by_its_own_folder(project: ClaimsProject) -> None:
+    """Behind a link that --claims-model names, the subject bears the name of the folder itself, and is the only one."""
+    project.write("weights/my-model/config.json", "{}")
+    (project.path / "latest").symlink_to("weights/my-model")
+    project.run("--claims-model=latest", subjects=()).assert_outcomes(passed=3)
+    assert subjects_of(project) == ["my-model"]
+
+
+def test_a_preset_file_keeps_nothing_away(project: ClaimsProject) -> None:
+    """--claims-preset alone adds its subjects to all others."""
+    project.write("mine.toml", PRESET)
+    project.run("--claims-preset=mine.toml", "-m", "gpu", subjects=())
+    assert subjects_of(project) == sorted(["mine", *unasked_presets()])
 
 
 @pytest.mark.parametrize(

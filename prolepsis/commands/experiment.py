@@ -82,7 +82,7 @@ def source_of(chosen: argparse.Namespace) -> SubjectSource:
     """Where the subject asked for lies; raises UserError for one that is not known or has no weights."""
     known = known_subjects(chosen.preset, None, None, None, Path())
     models = {name: source for name, source in known.items() if source.tier in ("organism", "gpu")}
-    (source,) = select_subjects(models, [chosen.subject], [chosen.subject], Path())
+    (source,) = select_subjects(models, [chosen.subject], Path())
     return source
 
 

@@ -24,8 +24,7 @@ DEFAULTS = {"claims_device": None, "claims_dtype": "float32"}
 class Settings:
     """What the options ask for, paths resolved.
 
-    ``asked`` is the option by which something was asked for that has to be measured, None without one; ``named`` are
-    the ids of the subjects it names, if it names any.
+    ``asked`` is the option by which something was asked for that has to be measured, None without one.
     ``skipped`` names the files of an archive that were passed over.
     ``fetched`` are the ids of the subjects whose missing files may be downloaded.
     ``repeat`` are the options a command needs to meet the same subjects under the same conditions.
@@ -41,7 +40,6 @@ class Settings:
     compare: Path | None
     compare_fail: Failure
     asked: str | None
-    named: frozenset[str]
     repeat: tuple[str, ...]
     skipped: tuple[str, ...]
     fetched: frozenset[str]
@@ -56,12 +54,13 @@ class Settings:
         given = (option.claims_preset, option.claims_model, option.claims_transcoder, archive)
         known = known_subjects(*given, here)
         recorded = [source.id for source in known.values() if source.tier == "archive"]
-        named = [*option.claims_subject, *([Path(option.claims_model).name] if option.claims_model else []), *recorded]
+        brought = [(here / option.claims_model).resolve().name] if option.claims_model else []
+        named = [*option.claims_subject, *brought, *recorded]
         expected = here / option.claims_expected if option.claims_expected else _claims(config) / "expected.toml"
         if option.claims_expected and not expected.exists() and not option.claims_update_expected:
             raise UserError(f"{expected}: no such file; --claims-update-expected writes it")
         shard, shards = _shard(option.claims_shard)
-        subjects = select_subjects(known, [*option.claims_subject, *recorded], named, here)[shard - 1 :: shards]
+        subjects = select_subjects(known, named, here)[shard - 1 :: shards]
         reports = here / option.claims_report if option.claims_report else config.rootpath / "reports"
         return cls(
             subjects=subjects,
@@ -75,7 +74,6 @@ class Settings:
             compare=None if hasattr(config, "workerinput") else _stored_run(option.claims_compare, reports, here),
             compare_fail=Failure.parse(option.claims_compare_fail),
             asked=_asked(option),
-            named=frozenset(Path(ref).name for ref in named),
             repeat=_repeat(option, here),
             skipped=archive.skipped if archive else (),
             fetched=frozenset(source.id for source in subjects if _may_fetch(source, option)),
@@ -87,7 +85,7 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("claims", "verification of the paper's claims")
     add = group.addoption
     add("--claims-subject", action="append", default=[], metavar="ID", help="only this subject: an id or a folder")
-    add("--claims-model", metavar="PATH", help="add the model in this folder as a subject")
+    add("--claims-model", metavar="PATH", help="only the model in this folder, beside those of --claims-subject")
     add("--claims-transcoder", metavar="PATH", help="the transcoder folder of --claims-model")
     add("--claims-preset", metavar="FILE", help="add the subjects of a TOML file")
     add("--claims-archive", metavar="DIR", help="judge the recorded outputs in this folder, without any model")

@@ -159,9 +159,7 @@ class Reporting:
         return f"; `prolepsis doctor{f' {real[0]}' if len(real) == 1 else ''}` says what is missing" if real else ""
 
     def _measured_what_was_asked(self) -> bool:
-        named = self.run.settings.named
-        measured = {r["row"]["subject"] for r in self.records.values() if r["measurement"] is not None}
-        return bool(measured & named if named else measured)
+        return any(record["measurement"] is not None for record in self.records.values())
 
     def _finish(self, exitstatus: int) -> None:
         """Store what was recorded, and pin it where that was asked for."""

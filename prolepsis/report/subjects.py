@@ -102,14 +102,12 @@ def known_subjects(
     return known
 
 
-def select_subjects(
-    known: Mapping[str, SubjectSource], refs: Sequence[str], named: Sequence[str], here: Path
-) -> tuple[SubjectSource, ...]:
-    """The subjects of a run: those in ``named`` when ``refs`` (ids or folders) are given, else all not on request.
+def select_subjects(known: Mapping[str, SubjectSource], named: Sequence[str], here: Path) -> tuple[SubjectSource, ...]:
+    """The subjects of a run: those ``named``, by id or folder, or where none is, all that are not on request.
 
-    Raises UserError for a reference that is neither an id nor a folder, and lists the ids.
+    Raises UserError for a name that is neither an id nor a folder, and lists the ids.
     """
-    if not refs:
+    if not named:
         return tuple(source for source in known.values() if not source.on_request)
     chosen: dict[str, SubjectSource] = {}
     for ref in named:
