@@ -7,10 +7,12 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import pyarrow
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from prolepsis import ledger
 from prolepsis.counterfactual import FIELDS, Counterfactuals, FactRow, distinct, find, read_rows
@@ -58,8 +60,7 @@ def write_csv(path: Path, rows: list[FactRow]) -> Path:
 
 def write_parquet(path: Path, rows: list[FactRow]) -> Path:
     """A table as the hub stores it."""
-    pyarrow = pytest.importorskip("pyarrow")
-    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.Table.from_pylist(list(map(plain, rows))), path)
+    parquet.write_table(pyarrow.Table.from_pylist(list(map(plain, rows))), path)
     return path
 
 
@@ -89,6 +90,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, write: Callable[[Path,
         ("rows.jsonl", json.dumps(plain(replace(ROWS[0], answers=("", "Rome")))), "row 1 has an empty"),
         ("rows.csv", "original_prompt,counterfactual_prompt\na,b\n", "no 'gt_original_target'"),
         ("rows.csv", ",".join(FIELDS) + "\na,b\n", "row 1 has an empty"),
+        ("rows.parquet", "a", "holds no counterfactual pairs"),
         ("rows.txt", "a", "read from .parquet, .jsonl"),
     ],
 )
