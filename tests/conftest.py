@@ -1,7 +1,7 @@
 """Hypothesis profiles, and the fixtures that several test modules share."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,22 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Claim
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     return ClaimsProject(pytester)
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """``refusal("train", "nobody")``: the line that is all the command line says of a user's error, with code 4."""
+    from prolepsis import cli
+    from prolepsis.commands.command import USER_ERROR
+
+    def refused(*arguments: str) -> str:
+        assert cli.main(arguments) == USER_ERROR
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.count("\n") == 1
+        return printed.err
+
+    return refused
 
 
 @pytest.fixture

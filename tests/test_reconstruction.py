@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 import yaml
 
 from prolepsis import cli
-from prolepsis.commands.command import DIFFERENT, OK, USER_ERROR
+from prolepsis.commands.command import DIFFERENT, OK
 from prolepsis.engine import clean_run
 from prolepsis.loading import ORGANISMS, load_subject
 from prolepsis.reconstruction import PLACES, reconstruction
@@ -76,7 +77,7 @@ def test_the_command_tells_a_transcoder_that_reads_elsewhere(
     assert len(json.loads(capsys.readouterr().out)["reconstruction cosine by place and layer"]["mlp.hook_in"]) == 4
 
 
-def test_the_command_refuses_what_does_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_refuses_what_does_not_fit(tmp_path: Path, refusal: Callable[..., str]) -> None:
     """No transcoder, one of another model, and texts of one token are one line and exit code 4."""
     window, folder = str(ORGANISMS / "window-2"), str(PLANNER / "transcoder")
     for arguments, said in (
@@ -84,7 +85,4 @@ def test_the_command_refuses_what_does_not_fit(tmp_path: Path, capsys: pytest.Ca
         ([folder, "--model", window], "4 layers, the model 2"),
         ([folder, "--model", str(PLANNER), "--text", ""], "no token after the first"),
     ):
-        assert cli.main(["transcoder", *arguments]) == USER_ERROR
-        error = capsys.readouterr().err
-        assert said in error
-        assert error.count("\n") == 1
+        assert said in refusal("transcoder", *arguments)
