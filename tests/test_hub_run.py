@@ -1,6 +1,8 @@
 """What a run downloads, and what it says when it may not or cannot."""
 
 import re
+import shutil
+from collections import namedtuple
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ import torch
 from prolepsis.errors import Untested
 from prolepsis.experiments.families import experiment
 from prolepsis.hub.needs import NOTHING, SCAN, Needs, needs
+from prolepsis.hub.room import SPARE
 from prolepsis.layouts.files import Folder
 from prolepsis.loading import ORGANISMS, load_subject
 from prolepsis.published import PRESETS
@@ -20,7 +23,7 @@ from prolepsis.report.subjects import SubjectSource, read_presets
 from prolepsis.subject import Subject
 from prolepsis.transcoder import Transcoder
 from tests.claims_project import ClaimsProject, output_of
-from tests.hub_server import Hub
+from tests.hub_server import Hub, Repo
 
 PLANNER = ORGANISMS / "planner"
 
@@ -136,6 +139,25 @@ def test_nothing_is_asked_of_the_hub_unless_the_user_asks(hub: Hub, project: Cla
     assert result.ret == 0
     assert "--claims-subject mine downloads what is needed" in output_of(result)
     assert hub.requests == []
+
+
+def test_a_run_sums_its_downloads_before_the_first(
+    hub: Hub, project: ClaimsProject, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two subjects whose models fit and not their transcoders, the latter are named before any transfer."""
+    path = Path(preset.partition("=")[2])
+    hub.repos["o/other"] = Repo(hub.repos["o/planner"].files)
+    path.write_text(path.read_text() + path.read_text().replace("mine", "other").replace("o/planner", "o/other"))
+    models = 2 * sum(len(content) for name, content in hub.repos["o/planner"].files.items() if "/" not in name)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1 << 40, 0, SPARE + models))
+    result = project.run(preset, "-rs", subjects=("mine", "other"))
+    shown = output_of(result)
+    assert result.ret == 1
+    assert shown.index("of other downloads and 1 GiB stay free") < shown.index("downloading 1.69 MiB from o/planner")
+    assert "downloading 1.69 MiB from o/other" in shown
+    assert "from o/clt" not in shown
+    assert {row["verdict"] for row in project.report()["claims"]} == {"untested"}
 
 
 def test_a_worker_says_what_it_downloads_too(

@@ -7,7 +7,7 @@ from pathlib import Path
 from prolepsis.doctor.expect import ANY, Expected, Sizes, expectations, peak_bytes, sizes_of, works_of
 from prolepsis.doctor.machine import Machine
 from prolepsis.doctor.work import LOADING
-from prolepsis.hub import Part, RemoteFile, in_words, lack_of_room, plan
+from prolepsis.hub import Part, RemoteFile, Room, in_words, plan
 from prolepsis.ledger import Claim
 from prolepsis.report.subjects import SubjectSource, is_asked
 
@@ -57,7 +57,8 @@ def diagnose(
     families = {claim.family for claim in asked}
     expected = () if sizes is None else tuple(_expected(source.id, families, sizes, machine))
     peak = None
-    problems = [*found.problems, *(lack for part in parts if (lack := lack_of_room(part)) is not None)]
+    room = Room()
+    problems = [*found.problems, *filter(None, map(room.take, parts))]
     if machine.lacking is not None:
         problems.append(machine.lacking)
     elif sizes is not None:

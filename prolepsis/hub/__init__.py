@@ -4,8 +4,8 @@
 reads a transcoder that is only partly here. Nothing asks the network unless it is told to.
 """
 
-from prolepsis.hub.download import lack_of_room
 from prolepsis.hub.gathering import Gathered, gather
 from prolepsis.hub.planning import Part, Plan, RemoteFile, in_words, plan
+from prolepsis.hub.room import NoRoom, Room, without_room
 
-__all__ = ["Gathered", "Part", "Plan", "RemoteFile", "gather", "in_words", "lack_of_room", "plan"]
+__all__ = ["Gathered", "NoRoom", "Part", "Plan", "RemoteFile", "Room", "gather", "in_words", "plan", "without_room"]

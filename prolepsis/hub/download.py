@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -14,9 +13,8 @@ from prolepsis.hub.last_rows import fetch_last
 from prolepsis.hub.planning import LAST, Part, RemoteFile, in_words, total
 from prolepsis.hub.refusals import plainly
 from prolepsis.hub.repository import Repository
+from prolepsis.hub.room import Room
 
-SPARE = 1 << 30
-"""Bytes that stay free on the disk of the cache."""
 _NAMED = 8
 _LARGE = 10 << 20
 
@@ -33,7 +31,7 @@ def fetch(part: Part, tell: Callable[[str], None]) -> None:
         return
     whole = [file for file in part.files if file.name in repository.entries and not repository.linked(file.name)]
     picked = [file for file in part.missing if file.name.endswith(LAST)]
-    lacking = lack_of_room(part)
+    lacking = Room().take(part)
     if lacking is not None and (whole or picked):
         raise Untested(lacking)
     for line in _announced(repository, [file for file in (*whole, *picked) if not file.present]):
@@ -46,21 +44,6 @@ def fetch(part: Part, tell: Callable[[str], None]) -> None:
             _fetch(repository, file.name, repository.commit if number else repository.asked)
         for file in picked:
             fetch_last(repository, file.name.removesuffix(LAST))
-
-
-def lack_of_room(part: Part) -> str | None:
-    """What is missing on the disk of the cache for the files of ``part``, None where they have room."""
-    from huggingface_hub import constants
-
-    cache = Path(constants.HF_HUB_CACHE)
-    there = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
-    needed, free = total(part.missing, kept=True), shutil.disk_usage(there).free
-    if not needed or needed + SPARE <= free:
-        return None
-    return (
-        f"{part.place}: {in_words(needed)} are to be kept and {in_words(SPARE)} stay free, but the disk of "
-        f"{cache} has {in_words(free)}; free space there or set HF_HOME to another disk"
-    )
 
 
 def _announced(repository: Repository, files: Sequence[RemoteFile]) -> list[str]:

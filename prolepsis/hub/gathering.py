@@ -11,12 +11,14 @@ from prolepsis.hub.download import fetch
 from prolepsis.hub.needs import needs, reads_pairs
 from prolepsis.hub.planning import plan
 from prolepsis.hub.repository import Repository
+from prolepsis.hub.room import NoRoom
 
 if TYPE_CHECKING:
     from prolepsis.report.subjects import SubjectSource
 
 Wanted = TypeVar("Wanted")
 Tell = Callable[[str], None]
+_ALL_FITS = NoRoom()
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,14 @@ class Gathered:
     lacking: str | None = None
 
 
-def gather(source: "SubjectSource", experiments: Collection[str], tell: Tell | None = None) -> Gathered:
+def gather(
+    source: "SubjectSource", experiments: Collection[str], tell: Tell | None = None, no_room: NoRoom = _ALL_FITS
+) -> Gathered:
     """Find what ``source`` needs for ``experiments``, and with ``tell``, which is told about it, download the rest.
 
-    Raises UserError where the user has to mend something, Untested when the model is not all here. What is missing of
-    its transcoder, or of the data set its facts are from, leaves untested only what reads that.
+    What there is ``no_room`` for beside the other downloads of a run is not tried. Raises UserError where the user has
+    to mend something, Untested when the model is not all here. What is missing of its transcoder, or of the data set
+    its facts are from, leaves untested only what reads that.
     """
     found = plan(source, experiments, online=tell is not None)
     if found.mistakes:
@@ -50,9 +55,11 @@ def gather(source: "SubjectSource", experiments: Collection[str], tell: Tell | N
     hidden = transcoder is None and source.transcoder is not None and bool(needs(experiments))
     lacking = "; ".join((*found.problems, *how)) if hidden else None
     if tell is not None:
+        if no_room.model is not None:
+            raise Untested(no_room.model)
         fetch(model, tell)
         if transcoder is not None:
-            lacking = _why_not(fetch, transcoder, tell)
+            lacking = no_room.transcoder or _why_not(fetch, transcoder, tell)
         if source.pairs is not None and reads_pairs(experiments):
             _why_not(fetch_pairs, source, tell)
     return Gathered(
