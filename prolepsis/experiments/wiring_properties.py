@@ -151,14 +151,26 @@ def late_heads() -> Measurement:
 
 def attention_below() -> Measurement:
     """The largest change, under injection alone, of attention to the site in any head up to the feature's layer."""
+    return _injected("attention_below", INJECTED - 1, suppressed=False)
+
+
+def attention_added_below() -> Measurement:
+    """The largest change that injection adds to suppression, of attention to the site in any head up to its layer."""
+    # Suppression writes below this head, as the paper's does below L21:H5, so that it does move.
+    return _injected("attention_added_below", INJECTED, suppressed=True)
+
+
+def _injected(name: str, layer: int, *, suppressed: bool) -> Measurement:
+    """What injection changes where ``suppressed`` or not; reach is asked about a head of ``layer``."""
     start, values = time.perf_counter(), {}
     rows: Rows = []
     for case in cases():
         edits, heads = case.feature(INJECTED, SITE, 1), case.heads(range(INJECTED + 1))
-        moved = case.attention(edits, heads, SITE) - case.attention([], heads, SITE)
+        given = case.feature(SUPPRESSED, SITE) if suppressed else []
+        moved = case.attention([*given, *edits], heads, SITE) - case.attention(given, heads, SITE)
         values[case.subject.id] = float(moved.abs().max())
-        rows.append(case.row(edits, Pattern(Head(INJECTED - 1, 0), LAST, SITE)))
-    return _measurement("attention_below", "attention", values, rows, start=start)
+        rows.append(case.row(edits, Pattern(Head(layer, 0), LAST, SITE), given=given))
+    return _measurement(name, "attention", values, rows, start=start)
 
 
 def last_layer_localisation() -> Measurement:
@@ -184,6 +196,7 @@ EXPERIMENTS: Mapping[str, Callable[[], Measurement]] = {
     "locked_attention": locked_attention,
     "late_heads": late_heads,
     "attention_below": attention_below,
+    "attention_added_below": attention_added_below,
     "last_layer_localisation": last_layer_localisation,
 }
 """Experiment, as the ledger names it → how it is run on random transformers."""
