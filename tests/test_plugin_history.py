@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,28 @@ def test_what_was_measured_otherwise_is_another_line(tmp_path: Path, other: dict
     stored(tmp_path, 3)
     history = read_history(tmp_path)
     assert [sorted(line.cells) for line in history.lines] == [[0, 2], [1]]
+
+
+@settings(max_examples=60)
+@given(
+    runs=st.lists(st.tuples(st.sampled_from(["X01", "X02"]), st.sampled_from([1.0, 2.0]), st.booleans()), min_size=1)
+)
+def test_every_run_keeps_what_came_out_in_it(
+    runs: list[tuple[str, float, bool]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """However runs repeat each other, each line has the verdict and value of exactly the runs that asked for it."""
+    root = tmp_path_factory.mktemp("runs")
+    for number, (name, value, sure) in enumerate(runs, start=1):
+        stored(root, number, id=name, value=value, verdict="supported" if sure else "inconclusive", ci=None)
+    found = {line.claim: line for line in read_history(root).lines}
+    assert {(run, name, cell) for name, line in found.items() for run, cell in line.cells.items()} == {
+        (run, name, ("supported" if sure else "inconclusive", value, None, None))
+        for run, (name, value, sure) in enumerate(runs)
+    }
+    for name, line in found.items():
+        came = [(run, sure) for run, (asked, _, sure) in enumerate(runs) if asked == name]
+        assert line.first == came[0][0]
+        assert line.changes == {now for (_, before), (now, after) in pairwise(came) if before != after}
 
 
 def test_machines_and_times_make_no_difference(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from difflib import get_close_matches
 from typing import get_args
 
 from prolepsis import ledger
-from prolepsis.commands.claim_text import describe
 from prolepsis.commands.command import OK, Command, columns
 from prolepsis.errors import UserError
 from prolepsis.ledger import Claim, Tier, Variant
@@ -85,6 +84,8 @@ def _cut(claim: Claim, room: int) -> str:
 
 
 def _show(chosen: argparse.Namespace) -> Iterator[str]:
+    from prolepsis.commands.claim_text import describe
+
     every = ledger.rows()
     found = [claim for claim in every if claim.id == chosen.id and chosen.variant in (None, claim.variant)]
     if not found:

@@ -11,8 +11,6 @@ from prolepsis.commands.command import OK, Command
 from prolepsis.commands.runs import LATEST
 from prolepsis.errors import UserError
 from prolepsis.report.comparison import read_report
-from prolepsis.report.figures import draw_figures, remove_figures
-from prolepsis.report.pages import PAGE, write_pages
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +19,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
+    from prolepsis.report.figures import draw_figures, remove_figures
+    from prolepsis.report.pages import PAGE, write_pages
+
     folder: Path = chosen.run
     report = read_report(folder)
     if not folder.is_dir():

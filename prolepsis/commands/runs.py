@@ -7,8 +7,6 @@ from prolepsis import ledger, truth
 from prolepsis.commands.command import DIFFERENT, OK, Command
 from prolepsis.report import comparison
 from prolepsis.report.comparison import Failure, read_report
-from prolepsis.report.merging import merge
-from prolepsis.report.rejudging import judge_again
 
 REPORTS = Path("reports")
 LATEST = REPORTS / "latest"
@@ -54,6 +52,8 @@ def _merge_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _merge(chosen: argparse.Namespace) -> int:
+    from prolepsis.report.merging import merge
+
     print(f"report: {merge(chosen.runs, chosen.report)}")
     return OK
 
@@ -63,6 +63,8 @@ def _judge_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _judge(chosen: argparse.Namespace) -> int:
+    from prolepsis.report.rejudging import judge_again
+
     found = judge_again(chosen.run, ledger.rows())
     changed = [one for one in found if one.changed]
     for one in changed:

@@ -13,11 +13,12 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import compress, count, pairwise
+from operator import ne
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ DIGESTS = ".history"
 """Where a folder of reports keeps what its history needs of each."""
 FORM = 1
 VERDICTS = {letter: verdict for verdict, letter in VERDICT_LETTERS.items()}
+COLUMNS = ("verdicts", "value", "low", "high")
 SUBJECT_FIELDS = ("id", "model", "revision", "transcoder", "transcoder_revision", "digest")
 
 
@@ -60,9 +62,20 @@ class Cell(NamedTuple):
     high: float | None
 
 
+class Stretch(NamedTuple):
+    """The same came out in each of the runs from ``start`` until before ``stop``."""
+
+    cell: Cell
+    start: int
+    stop: int
+
+
 @dataclass(frozen=True)
 class Line:
-    """A claim on one version of a subject by one protocol: run → what came out, in the order of the runs."""
+    """A claim on one version of a subject by one protocol, and what came out, in the order of the runs.
+
+    Runs seldom differ, so that stretches of them are far fewer than runs; those without a cell are in none.
+    """
 
     claim: str
     variant: str
@@ -70,7 +83,12 @@ class Line:
     version: Version
     protocol: str | None
     unit: str
-    cells: Mapping[int, Cell]
+    stretches: Sequence[Stretch]
+
+    @cached_property
+    def cells(self) -> Mapping[int, Cell]:
+        """Run → what came out in it."""
+        return {run: cell for cell, start, stop in self.stretches for run in range(start, stop)}
 
     @property
     def about(self) -> tuple[str, str, str, str]:
@@ -80,13 +98,14 @@ class Line:
     @property
     def first(self) -> int:
         """The run this line begins with."""
-        return next(iter(self.cells))
+        return self.stretches[0].start
 
     @cached_property
     def changes(self) -> frozenset[int]:
         """The runs whose verdict is not that of the run before them on this line."""
-        verdicts = [(run, cell.verdict) for run, cell in self.cells.items()]
-        return frozenset(run for (_, before), (run, now) in pairwise(verdicts) if now != before)
+        return frozenset(
+            now.start for before, now in pairwise(self.stretches) if now.cell.verdict != before.cell.verdict
+        )
 
 
 class Run(NamedTuple):
@@ -109,7 +128,7 @@ class History:
     @cached_property
     def asked(self) -> Sequence[int]:
         """The runs in which some line has a cell."""
-        return sorted({run for line in self.lines for run in line.cells})
+        return sorted({run for line in self.lines for _, start, stop in line.stretches for run in range(start, stop)})
 
     def of_claim(self, claim: str) -> "History":
         """The part about one claim; raises UserError where no run has it."""
@@ -136,28 +155,62 @@ def _no_collecting() -> Iterator[None]:
 def read_history(root: Path) -> History:
     """The history of the runs in ``root``; raises UserError where there is no such folder, or no run in it."""
     runs: list[Run] = []
-    cells: dict[str, dict[int, Cell]] = {}
     versions: dict[str, Version] = {}
-    passed_over, lines, on_lines = [], "", list[dict[int, Cell]]()
+    passed_over, gathered = [], _Lines()
     for folder in _folders(root):
         try:
             found = _digest_of(folder)
         except UserError as error:
             passed_over.append(f"passed over: {error}")
             continue
-        # Run after run asks the same, so that most texts need not be taken apart.
-        if found["lines"] != lines:
-            lines = found["lines"]
-            on_lines = [cells.setdefault(key, {}) for key in lines.split("\n") if key]
-        verdicts = map(VERDICTS.__getitem__, found["verdicts"])
-        made = map(Cell, verdicts, found["value"], found["low"], found["high"])
-        for on_line, cell in zip(on_lines, made, strict=True):
-            on_line[len(runs)] = cell
+        gathered.add(len(runs), found["lines"], zip(*(found[name] for name in COLUMNS), strict=True))
         versions |= {key: Version(*fields) for key, fields in found["versions"].items()}
         runs.append(Run(folder.name, *found["run"]))
     if not runs:
         raise UserError(f"{root}: no stored run there; {'; '.join(passed_over) or 'pytest claims writes one'}")
-    return History(runs, [_line(key, versions, found) for key, found in cells.items()], passed_over)
+    lines = [_line(key, versions, found) for key, found in gathered.until(len(runs)).items()]
+    return History(runs, lines, passed_over)
+
+
+class _Lines:
+    """Gathers what came out on each line, run after run.
+
+    Run after run asks the same and gets the same: texts are taken apart, and rows gone through one by one, only where
+    they are not those of the run before.
+    """
+
+    def __init__(self) -> None:
+        self._stretches: dict[str, list[Stretch]] = {}
+        self._lines = ""
+        self._on: list[list[Stretch]] = []
+        self._rows: list[tuple[Any, ...]] = []
+        self._starts: list[int] = []
+
+    def add(self, run: int, lines: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Take in a run's rows, one for each of its ``lines``."""
+        new = list(rows)
+        if lines != self._lines:
+            self.until(run)
+            self._lines = lines
+            self._on = [self._stretches.setdefault(key, []) for key in lines.split("\n") if key]
+            self._rows, self._starts = new, [run] * len(new)
+        for number in compress(count(), map(ne, new, self._rows)):
+            self._close(number, run)
+            self._starts[number] = run
+        self._rows = new
+
+    def until(self, stop: int) -> Mapping[str, Sequence[Stretch]]:
+        """Each line's stretches, given that the last run was the one before ``stop``."""
+        for number in range(len(self._rows)):
+            self._close(number, stop)
+        return self._stretches
+
+    def _close(self, number: int, stop: int) -> None:
+        (letter, *numbers), on, start = self._rows[number], self._on[number], self._starts[number]
+        cell = Cell(VERDICTS[letter], *numbers)
+        if on and on[-1].stop == start and on[-1].cell == cell:
+            start = on.pop().start
+        on.append(Stretch(cell, start, stop))
 
 
 def keep_for_history(folder: Path, report: Report) -> None:
@@ -245,6 +298,6 @@ def _shown(number: float | None) -> float | None:
     return None if number is None else float(f"{number:.6g}")
 
 
-def _line(key: str, versions: Mapping[str, Version], cells: Mapping[int, Cell]) -> Line:
+def _line(key: str, versions: Mapping[str, Version], stretches: Sequence[Stretch]) -> Line:
     claim, variant, tier, version, protocol, unit = key.split("\t")
-    return Line(claim, variant, tier, versions[version], protocol or None, unit, cells)
+    return Line(claim, variant, tier, versions[version], protocol or None, unit, stretches)
