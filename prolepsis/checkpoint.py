@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from prolepsis.watching import watched
+
 BLOCK_BYTES = 1 << 26
 """What of a weight is on its way from the file to the device at a time, in float32."""
 
@@ -24,7 +26,7 @@ class Checkpoint:
         self._files = {} if folder is None else _files(folder)
         self._copies = {
             name: parameter.to("cpu", copy=True)
-            for name, parameter in self._parameters.items()
+            for name, parameter in watched(list(self._parameters.items()), "weights compared")
             if not self._is_stored(name)
         }
 
@@ -35,7 +37,7 @@ class Checkpoint:
     @torch.no_grad()
     def restore(self) -> None:
         """Give every parameter the value it had."""
-        for name, parameter in self._parameters.items():
+        for name, parameter in watched(list(self._parameters.items()), "weights restored"):
             if name in self._copies:
                 parameter.copy_(self._copies[name])
                 continue

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
@@ -19,6 +19,7 @@ from prolepsis.organisms import ABSORBER, BUNDLED, CARRIERS, PLANTED, SPOILED, T
 from prolepsis.subject import Subject
 from prolepsis.task import Task
 from prolepsis.transcoder import Transcoder
+from prolepsis.watching import watched
 
 ORGANISMS = Path(__file__).parent.parent / "fixtures" / "organisms"
 
@@ -175,7 +176,7 @@ def _trained(folder: Path) -> Any:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         family_of(config)
         auto: Any = AutoModelForCausalLM
-        with _without_bars():
+        with _bars_of_ours():
             model, found = auto.from_pretrained(
                 folder,
                 dtype=torch.float32,
@@ -211,16 +212,27 @@ def _unpacking(config: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
-    """Loading a small model is no news; the run says itself what it is doing."""
+def _bars_of_ours() -> Iterator[None]:
+    """Whoever watches the run is shown what transformers goes through, and its own bars are left out."""
     logging: Any = import_module("transformers.utils.logging")
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
+    # The oldest transformers that is supported tells nobody.
+    hook = getattr(logging, "set_tqdm_hook", lambda _: None)
+    before = hook(_watched_bar)
     try:
         yield
     finally:
+        hook(before)
         if shown:
             logging.enable_progress_bar()
+
+
+def _watched_bar(plain: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """What transformers gets for a bar: the loop itself, watched, or nothing to be seen where it is no loop."""
+    if arguments and hasattr(arguments[0], "__len__"):
+        return watched(list(arguments[0]), "weights read")
+    return plain(*arguments, **options)
 
 
 def _untrained(like: Path, seed: int) -> Any:

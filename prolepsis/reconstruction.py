@@ -12,6 +12,7 @@ from prolepsis.errors import UserError
 from prolepsis.hooks import Read
 from prolepsis.layouts.layout import INPUT_HOOKS
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 Tensor = torch.Tensor
 
@@ -44,7 +45,7 @@ def reconstruction(subject: Subject, texts: Sequence[str]) -> Reconstruction:
         raise UserError(f"{subject.id}: it has no transcoder to check")
     inputs: dict[str, list[Tensor]] = {place: [] for place in PLACES}
     outputs: list[Tensor] = []
-    for text in texts:
+    for text in watched(texts, "texts"):
         read, true = _inputs_and_outputs(subject, subject.encode(text))
         outputs.append(true)
         for place in PLACES:
@@ -52,10 +53,10 @@ def reconstruction(subject: Subject, texts: Sequence[str]) -> Reconstruction:
     true = torch.cat(outputs, dim=1)  # [L, N, d]
     if true.shape[1] == 0:
         raise UserError(f"{subject.id}: the texts have no token after the first; give longer ones")
-    found = {
-        place: cosine_similarity(subject.transcoder.reconstruct(torch.cat(rows, dim=1)).to(true), true, dim=-1)
-        for place, rows in inputs.items()
-    }
+    found = {}
+    for place, rows in watched(list(inputs.items()), "places"):
+        made = subject.transcoder.reconstruct(torch.cat(rows, dim=1))
+        found[place] = cosine_similarity(made.to(true), true, dim=-1)
     return Reconstruction(subject.transcoder.input_hook, {place: c.mean(1).tolist() for place, c in found.items()})
 
 

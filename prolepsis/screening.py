@@ -10,6 +10,7 @@ from prolepsis.errors import Untested
 from prolepsis.prompt_batch import last_states
 from prolepsis.subject import Subject
 from prolepsis.task import Task
+from prolepsis.watching import watched
 
 LEAST_GROUPS = 12
 
@@ -46,10 +47,10 @@ def _answers(subject: Subject, task: Task) -> Mapping[str, str]:
     states = last_states(subject, [subject.encode(text) for text in texts]).view(len(words), len(task.templates), -1)
     after = dict(zip(words, states, strict=True))
     answers = {}
-    for group in task.groups.values():
-        for word in group:
-            read = Readings(logits=subject.unembed(after[word])[:, None])
-            mates = [mate for mate in group if mate != word]
-            odds = [float(read.log_odds(subject.word_id(mate)).sum()) for mate in mates]
-            answers[word] = mates[odds.index(max(odds))]
+    asked = [(word, group) for group in task.groups.values() for word in group]
+    for word, group in watched(asked, "words screened"):
+        read = Readings(logits=subject.unembed(after[word])[:, None])
+        mates = [mate for mate in group if mate != word]
+        odds = [float(read.log_odds(subject.word_id(mate)).sum()) for mate in mates]
+        answers[word] = mates[odds.index(max(odds))]
     return answers

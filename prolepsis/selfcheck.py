@@ -9,6 +9,7 @@ from prolepsis.hooks import Pass, Read, applied, rows_of
 from prolepsis.names import Head
 from prolepsis.plan import Plan
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 N_TOKENS = 6
 
@@ -45,7 +46,7 @@ def _edit_moves_logits(clean: CleanRun, generator: torch.Generator) -> bool:
 def _z_is_attention(clean: CleanRun, tolerance: float) -> bool:
     """The attention module's own output, against the projection of the z that is read."""
     subject = clean.subject
-    for layer in range(subject.n_layers):
+    for layer in watched(range(subject.n_layers), "layers checked"):
         heads = tuple(Head(layer, index) for index in range(subject.n_heads))
         outputs: list[torch.Tensor] = []
         handle = subject.part(layer, "attention").register_forward_hook(
@@ -62,7 +63,8 @@ def _z_is_attention(clean: CleanRun, tolerance: float) -> bool:
 
 
 def _rows_sum_to_one(clean: CleanRun, tolerance: float) -> bool:
-    sums = [clean.patterns(layer).float().sum(-1) for layer in range(clean.subject.n_layers)]
+    layers = watched(range(clean.subject.n_layers), "layers checked")
+    sums = [clean.patterns(layer).float().sum(-1) for layer in layers]
     excess = torch.stack(sums) - 1
     return bool((excess if clean.subject.family.sinks else excess.abs()).max() <= tolerance)
 

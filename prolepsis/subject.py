@@ -20,6 +20,7 @@ from prolepsis.model_size import ModelSize
 from prolepsis.published import Published
 from prolepsis.task import Task
 from prolepsis.transcoder import Transcoder
+from prolepsis.watching import watched
 from prolepsis.wiring import Wiring, wiring_from_config
 
 Tensor = torch.Tensor
@@ -70,7 +71,7 @@ class Subject:
         if self.config._attn_implementation != "eager":
             found = self.config._attn_implementation
             raise UserError(f"{self.id}: attention is {found!r}; load the model with attn_implementation='eager'")
-        for name, weight in self.model.named_parameters():
+        for name, weight in watched(list(self.model.named_parameters()), "weights checked"):
             # The extremes of a weight that holds NaN are NaN; asking each number would take twice the weight's memory.
             if not bool(torch.isfinite(torch.stack(torch.aminmax(weight.detach()))).all()):
                 raise UserError(f"{self.id}: weight {name} holds NaN or infinity; get the file again")
@@ -138,7 +139,7 @@ class Subject:
     def digest(self) -> str:
         """Identity of what is measured: weights, configuration, mask rule, task, transcoder, protocol and pairs."""
         digest = hashlib.sha256()
-        for name, weight in sorted(self.model.state_dict().items()):
+        for name, weight in watched(sorted(self.model.state_dict().items()), "weights hashed"):
             digest.update(f"{name} {list(weight.shape)} {weight.dtype}".encode())
             digest.update(weight.contiguous().view(torch.uint8).cpu().numpy())
         rule = None if self.mask_rule is None else self.mask_rule.describe()

@@ -17,6 +17,7 @@ from prolepsis.layouts import cross_layer, open_layout
 from prolepsis.layouts.files import Files, Folder
 from prolepsis.layouts.layout import Activation, InputHook, Layout
 from prolepsis.names import Feature
+from prolepsis.watching import watched
 
 _WHOLE_BYTES = 16 << 20  # files up to this size enter the digest whole
 _SAMPLES, _SAMPLE_BYTES = 64, 4096
@@ -104,7 +105,7 @@ class Transcoder:
         if self.revision is not None:
             digest.update(self.revision.encode())
         else:
-            for path in self.layout.paths():
+            for path in watched(list(self.layout.paths()), "files hashed"):
                 _hash_file(digest, path)
         return digest.hexdigest()[:16]
 

@@ -10,6 +10,7 @@ import torch
 from prolepsis.checkpoint import Checkpoint
 from prolepsis.organisms.untrained import untrained_constant
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 IN_PLACE = "untrained in place"
 """What a subject names as its twin when the twin is to be made of itself."""
@@ -66,7 +67,7 @@ def _twin(subject: Subject) -> Subject:
 @torch.no_grad()
 def _draw(parameters: dict[str, Any], config: Any) -> None:
     generator = None
-    for name in sorted(parameters):
+    for name in watched(sorted(parameters), "weights drawn"):
         parameter = parameters[name]
         if generator is None:
             generator = torch.Generator(parameter.device).manual_seed(SEED)

@@ -125,8 +125,8 @@ def test_training_passes_on_what_was_asked(
     """`prolepsis train NAME --seed N` makes that organism in ./NAME and prints its scores."""
     from prolepsis.organisms import train
 
-    def record(name: str, out: Path, seed: int, *, progress: bool) -> dict[str, Any]:
-        assert (name, out, seed, progress) == ("planner", Path("planner"), 3, False)
+    def record(name: str, out: Path, seed: int) -> dict[str, Any]:
+        assert (name, out, seed) == ("planner", Path("planner"), 3)
         return {"scores": {"rhyme_rate": 0.98765}}
 
     monkeypatch.chdir(tmp_path)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
@@ -29,6 +30,8 @@ from prolepsis.measurement import Measurement
 from prolepsis.organisms import BUNDLED, TRAINED
 from prolepsis.organisms.planted import planted
 from prolepsis.subject import Subject
+from prolepsis.watching import shown_by
+from tests.seen import Seen
 from tests.tiny import tiny_subject
 
 
@@ -43,6 +46,22 @@ def folder(tmp_path: Path) -> Path:
     rule = CoupletBarrier(newline=1, first_names=(3,)).describe()
     (made / "subject.json").write_text(json.dumps({"mask_rule": rule, "untrained_twin": "other"}))
     return made
+
+
+def test_loading_shows_how_far_it_is(folder: Path) -> None:
+    """Whoever watches sees weights read, looked at and hashed, and layers checked, each loop to its end."""
+    seen = Seen()
+    with shown_by(seen):
+        subject = load_subject(str(folder))
+        assert subject.digest
+    weights, layers = len(list(subject.model.parameters())), subject.n_layers
+    told = hasattr(transformers.utils.logging, "set_tqdm_hook")
+    assert dict(seen.loops) == {
+        **({"weights read": weights} if told else {}),
+        "weights checked": weights,
+        "layers checked": layers,
+        "weights hashed": len(subject.model.state_dict()),
+    }
 
 
 def edit_weights(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:

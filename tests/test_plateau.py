@@ -14,6 +14,8 @@ from prolepsis.organisms import grammar, train
 from prolepsis.organisms.plateau import Plateau
 from prolepsis.organisms.recipes import RECIPES
 from prolepsis.organisms.training import HELD_OUT_DOCUMENTS, HELD_OUT_SEED, held_out_loss, train_model
+from prolepsis.watching import shown_by
+from tests.seen import Seen
 from tests.tiny_recipes import TINY, TINY_ROUNDS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -46,11 +48,13 @@ def test_one_round_is_no_plateau(loss: float) -> None:
 
 @pytest.mark.parametrize(("tolerance", "rounds"), [(1e9, 2), (0.04, 9)])
 def test_training_goes_on_to_its_plateau(tolerance: float, rounds: int) -> None:
-    """Whole schedules are gone through until the rule holds, and no further; each step ticks."""
+    """Whole schedules are gone through until the rule holds, and no further; whoever watches is shown each step."""
     made = dataclasses.replace(TINY_ROUNDS, plateau=Plateau(tolerance, rounds))
-    ticks: list[None] = []
-    fit = train_model(made, 0, lambda: ticks.append(None))
-    assert len(ticks) == fit.steps == made.steps * len(fit.losses)
+    seen = Seen()
+    with shown_by(seen):
+        fit = train_model(made, 0)
+    assert seen.loops == [("steps", made.steps)] * len(fit.losses)
+    assert fit.steps == made.steps * len(fit.losses)
     ends = [Plateau(tolerance, rounds).reached(fit.losses[: n + 1]) for n in range(len(fit.losses))]
     assert ends == [False] * (len(ends) - 1) + [True]
     held_out = torch.from_numpy(grammar.corpus(HELD_OUT_DOCUMENTS, HELD_OUT_SEED))

@@ -20,7 +20,9 @@ from prolepsis.report.history import DIGESTS, read_history
 from prolepsis.report.history_page import drawn_claims
 from prolepsis.report.history_table import of_claim, overview
 from prolepsis.report.table import VERDICT_LETTERS
+from prolepsis.watching import shown_by
 from tests.claims_project import ROOT, ClaimsProject
+from tests.seen import Seen
 
 NUMBERS = st.floats(-1e6, 1e6)
 
@@ -154,6 +156,16 @@ def test_what_is_kept_follows_the_report(tmp_path: Path) -> None:
     path.write_text("x" * as_read.st_size)
     os.utime(path, ns=(as_read.st_atime_ns, as_read.st_mtime_ns))
     assert read_history(tmp_path).lines[0].cells == after.cells
+
+
+def test_reading_shows_how_far_it_is(tmp_path: Path) -> None:
+    """Whoever watches sees how many of the runs are read."""
+    for number in (1, 2, 3):
+        stored(tmp_path, number)
+    seen = Seen()
+    with shown_by(seen):
+        read_history(tmp_path)
+    assert seen.loops == [("runs read", 3)]
 
 
 def test_reports_that_cannot_be_written_to_are_read(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from prolepsis.commands.command import DIFFERENT, OK
 from prolepsis.engine import clean_run
 from prolepsis.loading import ORGANISMS, load_subject
 from prolepsis.reconstruction import PLACES, reconstruction
+from prolepsis.watching import shown_by
+from tests.seen import Seen
 from tests.tiny import FAMILIES, tiny_subject, tiny_tokens
 
 PLANNER = ORGANISMS / "planner"
@@ -28,11 +30,14 @@ def misdeclared(folder: Path) -> Path:
 
 
 def test_a_trained_transcoder_reconstructs_best_from_where_it_reads() -> None:
-    """Of the places a transcoder could read, its own gives the largest cosine in every layer."""
+    """Of the places a transcoder could read, its own gives the largest cosine in every layer; the check shows its loops."""
     subject = load_subject("planner")
     assert subject.task is not None
     texts = [subject.task.prompt(template, "cat").text for template in subject.task.templates]
-    found = reconstruction(subject, texts)
+    seen = Seen()
+    with shown_by(seen):
+        found = reconstruction(subject, texts)
+    assert seen.loops == [("texts", len(texts)), ("places", len(PLACES))]
     assert found.best == found.declared == "hook_resid_mid"
     for cosines in zip(*(found.cosines[place] for place in PLACES), strict=True):
         assert max(cosines) == cosines[PLACES.index("hook_resid_mid")]

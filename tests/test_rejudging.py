@@ -13,7 +13,9 @@ from prolepsis.commands.command import DIFFERENT, OK, USER_ERROR
 from prolepsis.errors import UserError
 from prolepsis.ledger import Claim
 from prolepsis.report.rejudging import judge_again
+from prolepsis.watching import shown_by
 from tests.claims_project import ClaimsProject
+from tests.seen import Seen
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,14 @@ def test_the_same_ledger_gives_the_same_verdicts(run: Path, capsys: pytest.Captu
     assert all(one.verdict.reason == one.row["reason"] for one in found)
     assert cli.main(["judge", str(run)]) == OK
     assert capsys.readouterr().out == f"{len(found)} verdicts judged again, 0 changed\n"
+
+
+def test_judging_shows_its_families(run: Path) -> None:
+    """Whoever watches sees how many of the families are judged."""
+    seen = Seen()
+    with shown_by(seen):
+        judge_again(run, ledger.rows())
+    assert seen.loops == [("families judged", len({claim.family for claim in ledger.rows(tier="arithmetic")}))]
 
 
 def test_a_changed_row_of_the_report_is_printed(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,8 @@ from prolepsis.organisms.training import train_model, visible
 from prolepsis.organisms.transcoder_training import Activations, collect, fidelity, train_transcoder
 from prolepsis.organisms.untrained import untrained_model, untrained_weights
 from prolepsis.transcoder import Transcoder
+from prolepsis.watching import shown_by
+from tests.seen import Seen
 from tests.tiny_recipes import TINY, TINY_BARRED, TINY_ROUNDS, TINY_WINDOW
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -116,11 +118,13 @@ def test_training_is_deterministic(made: Recipe) -> None:
     assert any(not torch.equal(weight, other[name]) for name, weight in once.items())
 
 
-def test_training_ticks_once_a_step() -> None:
-    """The progress callback is called once per step, and steps do not depend on the clock."""
-    ticks: list[None] = []
-    fit = train_model(TINY, 0, lambda: ticks.append(None))
-    assert len(ticks) == fit.steps == TINY.steps
+def test_training_shows_its_steps() -> None:
+    """Whoever watches is shown each step, and steps do not depend on the clock."""
+    seen = Seen()
+    with shown_by(seen):
+        fit = train_model(TINY, 0)
+    assert seen.loops == [("steps", TINY.steps)]
+    assert fit.steps == TINY.steps
 
 
 def test_training_lowers_the_loss() -> None:

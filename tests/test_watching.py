@@ -1,24 +1,9 @@
 """Long loops and whoever watches them."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
-
 import pytest
 
 from prolepsis.watching import shown_by, watched
-
-
-class Seen:
-    """Writes down what it is shown, and how far each loop came."""
-
-    def __init__(self) -> None:
-        self.loops: list[tuple[str, int]] = []
-
-    def __call__(self, items: Sequence[Any], what: str) -> Iterator[Any]:
-        self.loops.append((what, 0))
-        for done, item in enumerate(items, 1):
-            yield item
-            self.loops[-1] = (what, done)
+from tests.seen import Seen
 
 
 def test_nobody_watches_unless_asked_to() -> None:

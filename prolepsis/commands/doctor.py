@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prolepsis.commands.bars import bars
 from prolepsis.commands.command import DIFFERENT, OK, Command
 from prolepsis.errors import UserError
 
@@ -52,11 +53,15 @@ def _run(chosen: argparse.Namespace) -> int:
     from prolepsis import ledger
     from prolepsis.doctor.diagnosis import as_json, diagnose
     from prolepsis.doctor.machine import default_device, look_at
+    from prolepsis.watching import watched
 
     online = not constants.HF_HUB_OFFLINE
-    machine = look_at(chosen.device or default_device(), chosen.dtype)
-    claims = ledger.load(LEDGER)
-    found = [diagnose(source, claims, machine, chosen.dtype, online=online) for source in sources]
+    with bars("looking at this machine"):
+        machine = look_at(chosen.device or default_device(), chosen.dtype)
+        claims = ledger.load(LEDGER)
+        found = [
+            diagnose(source, claims, machine, chosen.dtype, online=online) for source in watched(sources, "subjects")
+        ]
     console = Console(highlight=False, soft_wrap=True)
     _show_machine(console, machine, online=online)
     if chosen.subject is None:

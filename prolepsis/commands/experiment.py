@@ -1,13 +1,13 @@
 """What the experiment commands share: the subject that is asked, and an answer as table, plot and JSON."""
 
 import argparse
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prolepsis.commands.bars import bars
 from prolepsis.commands.command import OK, Command, columns
 from prolepsis.errors import Untested, UserError
 from prolepsis.report.subjects import DTYPES, SubjectSource, known_subjects, open_subject, select_subjects
@@ -57,11 +57,11 @@ def experiment_command(
 
     def run(chosen: argparse.Namespace) -> int:
         check_files(chosen)
-        with _own_options(), _progress(f"loading {chosen.subject}") as loaded:
+        with _own_options(), bars(f"loading {chosen.subject}") as doing:
             subject = (opened or open_asked)(chosen)
-            loaded()
             if transcoder and subject.transcoder is None:
                 raise UserError(f"{subject.id}: it has no transcoder; give the folder of one with --transcoder")
+            doing(f"{name}: {subject.id}")
             answer = ask(subject, chosen)
         _write(chosen, name, subject, answer)
         print_answer(answer)
@@ -104,34 +104,6 @@ def _own_options() -> Iterator[None]:
         yield
     except (UserError, Untested) as error:
         raise type(error)(str(error).replace(PREFIX, "--")) from None
-
-
-@contextmanager
-def _progress(first: str) -> Iterator[Callable[[], None]]:
-    """Where a person is watching standard error, show ``first`` until what is given is called, then long loops."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    from prolepsis.watching import shown_by
-
-    console = Console(stderr=True)
-
-    def show(items: Sequence[Any], what: str) -> Iterable[Any]:
-        return track(items, what, console=console, transient=True)
-
-    # Loading has no length that could be known, and a terminal has room for one moving line.
-    with ExitStack() as loading:
-        loading.enter_context(console.status(first))
-        with ExitStack() as shown:
-
-            def loaded() -> None:
-                loading.close()
-                shown.enter_context(shown_by(show))
-
-            yield loaded
 
 
 def check_files(chosen: argparse.Namespace) -> None:

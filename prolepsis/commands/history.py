@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from prolepsis.commands.bars import bars
 from prolepsis.commands.command import OK, Command
 from prolepsis.commands.runs import REPORTS
 
@@ -22,7 +23,8 @@ def _run(chosen: argparse.Namespace) -> int:
     from prolepsis.report.history import read_history
     from prolepsis.report.history_table import colours, of_claim, overview
 
-    history = read_history(chosen.report)
+    with bars(f"reading {chosen.report}"):
+        history = read_history(chosen.report)
     if chosen.claim is not None:
         history = history.of_claim(chosen.claim)
     console = Console(highlight=False, soft_wrap=True)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from prolepsis import ledger
+from prolepsis.commands.bars import bars
 from prolepsis.commands.command import OK, Command
 from prolepsis.commands.runs import LATEST
 from prolepsis.errors import UserError
 from prolepsis.report.comparison import read_report
+from prolepsis.watching import watched
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,10 +29,12 @@ def _run(chosen: argparse.Namespace) -> int:
     if not folder.is_dir():
         raise UserError(f"{folder}: name the run's folder; the pages are written there")
     remove_figures(folder)
-    rows = [
-        {**row, "figures": draw_figures(folder, row["subject"], _measurement(folder, row))} for row in report["claims"]
-    ]
-    write_pages(folder, {**report, "claims": rows}, ledger.rows())
+    with bars(f"writing the pages of {folder}"):
+        rows = [
+            {**row, "figures": draw_figures(folder, row["subject"], _measurement(folder, row))}
+            for row in watched(report["claims"], "rows drawn")
+        ]
+        write_pages(folder, {**report, "claims": rows}, ledger.rows())
     page = folder.resolve() / PAGE
     print(f"report: {folder / PAGE}")
     if chosen.open:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from prolepsis import ledger, truth
+from prolepsis.commands.bars import bars
 from prolepsis.commands.command import DIFFERENT, OK, Command
 from prolepsis.report import comparison
 from prolepsis.report.comparison import Failure, read_report
@@ -54,7 +55,9 @@ def _merge_arguments(parser: argparse.ArgumentParser) -> None:
 def _merge(chosen: argparse.Namespace) -> int:
     from prolepsis.report.merging import merge
 
-    print(f"report: {merge(chosen.runs, chosen.report)}")
+    with bars("merging"):
+        folder = merge(chosen.runs, chosen.report)
+    print(f"report: {folder}")
     return OK
 
 
@@ -65,7 +68,8 @@ def _judge_arguments(parser: argparse.ArgumentParser) -> None:
 def _judge(chosen: argparse.Namespace) -> int:
     from prolepsis.report.rejudging import judge_again
 
-    found = judge_again(chosen.run, ledger.rows())
+    with bars(f"judging {chosen.run}"):
+        found = judge_again(chosen.run, ledger.rows())
     changed = [one for one in found if one.changed]
     for one in changed:
         print(one)

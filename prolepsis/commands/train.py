@@ -1,9 +1,9 @@
 """``prolepsis train``: trained organisms made anew."""
 
 import argparse
-import sys
 from pathlib import Path
 
+from prolepsis.commands.bars import bars
 from prolepsis.commands.command import OK, Command
 from prolepsis.errors import UserError
 
@@ -20,7 +20,8 @@ def _run(chosen: argparse.Namespace) -> int:
     out = chosen.out or Path(chosen.name)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not an empty folder; remove it or choose another with --out")
-    about = run(chosen.name, out, chosen.seed, progress=sys.stderr.isatty())
+    with bars(f"training {chosen.name}"):
+        about = run(chosen.name, out, chosen.seed)
     for score, value in about["scores"].items():
         print(f"{score:>20} {value:.3f}")
     print(f"{chosen.name} is in {out}")

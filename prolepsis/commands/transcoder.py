@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prolepsis.commands.bars import bars
 from prolepsis.commands.command import DIFFERENT, OK, Command
 
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    from prolepsis.transcoder import Transcoder
+    with bars(f"reading {chosen.folder}"):
+        from prolepsis.transcoder import Transcoder
 
-    transcoder = Transcoder.open(chosen.folder)
-    facts = describe(transcoder)
-    checked = None if chosen.model is None else _check(chosen.model, chosen.folder, chosen.text)
+        facts = describe(Transcoder.open(chosen.folder))
+        checked = None if chosen.model is None else _check(chosen.model, chosen.folder, chosen.text)
     if checked is not None:
         facts["reconstruction cosine by place and layer"] = checked.cosines
     if chosen.json:

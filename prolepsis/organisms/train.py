@@ -1,13 +1,9 @@
 """Regenerating a bundled organism from its recipe: train, check the scores, fit the transcoder, save."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import AutoConfig
 
 from prolepsis.errors import UserError
@@ -15,7 +11,7 @@ from prolepsis.organisms.folder import save_about, save_trained, save_transcoder
 from prolepsis.organisms.plateau import improvement
 from prolepsis.organisms.recipes import Recipe, recipe
 from prolepsis.organisms.scores import Scores, Trained, score
-from prolepsis.organisms.training import Fit, Tick, train_model
+from prolepsis.organisms.training import Fit, train_model
 from prolepsis.organisms.transcoder_training import DOCUMENTS_PER_STEP, collect, fidelity, train_transcoder
 from prolepsis.organisms.untrained import untrained_model
 from prolepsis.transcoder import Transcoder
@@ -24,21 +20,20 @@ UNTRAINED = "-untrained"
 TWIN_SEED = 1000
 
 
-def run(name: str, out: Path, seed: int = 0, progress: bool = False) -> dict[str, Any]:
+def run(name: str, out: Path, seed: int = 0) -> dict[str, Any]:
     """Make the organism ``name`` in folder ``out`` and return what subject.json says of it ("scores", "transcoder", …).
 
     ``name`` is a recipe or a recipe with "-untrained": then only the twin's transcoder is trained, and ``out`` has to
     stand beside the folder of the trained organism, whose configuration it shares. Raises UserError, and writes
     nothing, when a score misses its bar, naming score, value and bar.
     """
-    with _bars(progress) as bars:
-        if name.endswith(UNTRAINED):
-            return _untrained_twin(recipe(name.removesuffix(UNTRAINED)), out, seed, bars)
-        return _organism(recipe(name), out, seed, bars)
+    if name.endswith(UNTRAINED):
+        return _untrained_twin(recipe(name.removesuffix(UNTRAINED)), out, seed)
+    return _organism(recipe(name), out, seed)
 
 
-def _organism(made: Recipe, out: Path, seed: int, bars: "_Bars") -> dict[str, Any]:
-    fit = train_model(made, seed, bars.tick(f"{made.name}: model", made.most_steps))
+def _organism(made: Recipe, out: Path, seed: int) -> dict[str, Any]:
+    fit = train_model(made, seed)
     model = fit.model
     scores, sites = score(Trained(model, made.mask_rule, made.task))
     check(made, scores)
@@ -51,12 +46,12 @@ def _organism(made: Recipe, out: Path, seed: int, bars: "_Bars") -> dict[str, An
         "sites": {template: {"layer": layer, "position": position} for template, (layer, position) in sites.items()},
     }
     if made.features:
-        about["transcoder"] = _fit_transcoder(made, out, model, seed, bars)
+        about["transcoder"] = _fit_transcoder(made, out, model, seed)
     save_trained(out, made, model, about)
     return about
 
 
-def _untrained_twin(made: Recipe, out: Path, seed: int, bars: "_Bars") -> dict[str, Any]:
+def _untrained_twin(made: Recipe, out: Path, seed: int) -> dict[str, Any]:
     if not made.features:
         raise UserError(f"{made.name} has no untrained twin; train {made.name} itself")
     like = out.parent / made.name
@@ -70,7 +65,7 @@ def _untrained_twin(made: Recipe, out: Path, seed: int, bars: "_Bars") -> dict[s
         "same_behaviour": None,
         "scores": scores,
     }
-    about["transcoder"] = _fit_transcoder(made, out, model, seed, bars)
+    about["transcoder"] = _fit_transcoder(made, out, model, seed)
     save_about(out, about)
     return about
 
@@ -87,18 +82,11 @@ def _training(fit: Fit) -> dict[str, float]:
     return {"steps": fit.steps, "held_out_loss": fit.losses[-1], "improvement": improvement(fit.losses)}
 
 
-def _fit_transcoder(made: Recipe, out: Path, model: Any, seed: int, bars: "_Bars") -> dict[str, float]:
+def _fit_transcoder(made: Recipe, out: Path, model: Any, seed: int) -> dict[str, float]:
     """Train a transcoder on the model's own activations, save it in ``out``; its fidelity on fresh documents."""
     n_documents = DOCUMENTS_PER_STEP * made.transcoder_steps
     data = collect(model, made.mask_rule, seed + 1, n_documents)
-    weights = train_transcoder(
-        data,
-        features=made.features,
-        active=made.active,
-        steps=made.transcoder_steps,
-        seed=seed,
-        tick=bars.tick(f"{out.name}: transcoder", made.transcoder_steps),
-    )
+    weights = train_transcoder(data, features=made.features, active=made.active, steps=made.transcoder_steps, seed=seed)
     save_transcoder(out, weights, out.name)
     fresh = collect(model, made.mask_rule, seed + 2, n_documents // 8)
     return fidelity(Transcoder.open(out / "transcoder"), fresh)
@@ -110,21 +98,3 @@ def check(made: Recipe, scores: Scores) -> None:
     high = [f"{key} {scores[key]:.3f} is above {bar}" for key, bar in made.most.items() if scores[key] > bar]
     if low or high:
         raise UserError(f"{made.name} was not saved: {'; '.join(low + high)}; try another --seed")
-
-
-class _Bars:
-    """Progress bars, one per stage."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def tick(self, label: str, total: int) -> Tick:
-        task = self._progress.add_task(label, total=total)
-        return lambda: self._progress.advance(task)
-
-
-@contextmanager
-def _bars(shown: bool) -> Iterator[_Bars]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
-        yield _Bars(progress)

@@ -1,7 +1,6 @@
 """Training a small causal language model on the rhyming corpus by a recipe, the same bits for the same seed."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +13,13 @@ from prolepsis.organisms.grammar import BARRIER, PAD, TOKEN_ID, corpus
 from prolepsis.organisms.plateau import improvement
 from prolepsis.organisms.recipes import Recipe
 from prolepsis.organisms.untrained import untrained_model
+from prolepsis.watching import watched
 
 MAX_DOCUMENTS = 150_000
 WARM_UP = 100
 # The same documents for all organisms, so that their losses can be compared; no organism is trained from this seed.
 HELD_OUT_SEED = 10**6
 HELD_OUT_DOCUMENTS = 2000
-
-Tick = Callable[[], None]
 
 
 def visible(rule: CoupletBarrier, tokens: torch.Tensor, barred: torch.Tensor) -> torch.Tensor:
@@ -55,8 +53,8 @@ class Fit:
     losses: tuple[float, ...] = ()
 
 
-def train_model(recipe: Recipe, seed: int, tick: Tick = lambda: None) -> Fit:
-    """Train by the recipe: one schedule of steps, or as many as its plateau takes; ``tick`` is called after each step.
+def train_model(recipe: Recipe, seed: int) -> Fit:
+    """Train by the recipe: one schedule of steps, or as many as its plateau takes.
 
     Wall-clock time plays no part: the same seed and thread count give the same weights on the same machine. The
     returned weights are rounded to float16. Raises UserError when the plateau is not reached.
@@ -67,7 +65,7 @@ def train_model(recipe: Recipe, seed: int, tick: Tick = lambda: None) -> Fit:
     generator = torch.Generator().manual_seed(seed)
     model.train()
     if recipe.plateau is None:
-        _schedule(recipe, model, optimiser, documents, generator=generator, tick=tick)
+        _schedule(recipe, model, optimiser, documents, generator=generator)
         return Fit(_rounded(model), recipe.steps)
     held_out = torch.from_numpy(corpus(HELD_OUT_DOCUMENTS, HELD_OUT_SEED))
     losses: list[float] = []
@@ -75,7 +73,7 @@ def train_model(recipe: Recipe, seed: int, tick: Tick = lambda: None) -> Fit:
         if len(losses) == recipe.plateau.rounds:
             moved = f"its held-out loss still moved by {abs(improvement(losses)):.3f} nats in round {len(losses)}"
             raise UserError(f"{recipe.name} was not saved: {moved}; try another --seed")
-        _schedule(recipe, model, optimiser, documents, generator=generator, tick=tick)
+        _schedule(recipe, model, optimiser, documents, generator=generator)
         losses.append(held_out_loss(model, recipe.mask_rule, held_out))
     return Fit(_rounded(model), recipe.steps * len(losses), tuple(losses))
 
@@ -87,10 +85,9 @@ def _schedule(
     documents: torch.Tensor,
     *,
     generator: torch.Generator,
-    tick: Tick,
 ) -> None:
     """Go through the recipe's steps once, in place: warm-up, cosine decay, and the barrier's growing share of rows."""
-    for step in range(recipe.steps):
+    for step in watched(range(recipe.steps), "steps"):
         done = step / recipe.steps
         for group in optimiser.param_groups:
             cosine = 0.97 * (0.5 + 0.5 * math.cos(math.pi * done)) + 0.03
@@ -106,7 +103,6 @@ def _schedule(
         torch.autograd.backward([loss])
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        tick()
 
 
 def _loss(model: Any, tokens: torch.Tensor, mask: torch.Tensor | None, label_smoothing: float = 0.0) -> torch.Tensor:

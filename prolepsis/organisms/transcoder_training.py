@@ -16,8 +16,9 @@ from torch.nn import functional
 
 from prolepsis.masks import CoupletBarrier
 from prolepsis.organisms.grammar import PAD, TOKEN_ID, corpus
-from prolepsis.organisms.training import Tick, additive_mask
+from prolepsis.organisms.training import additive_mask
 from prolepsis.transcoder import Transcoder
+from prolepsis.watching import watched
 
 DOCUMENTS_PER_STEP = 20
 BATCH = 1024
@@ -116,9 +117,7 @@ def _above(pre: torch.Tensor, cut: torch.Tensor) -> torch.Tensor:
     return pre * (pre > cut[:, None, None])
 
 
-def train_transcoder(
-    data: Activations, *, features: int, active: int, steps: int, seed: int, tick: Tick = lambda: None
-) -> TranscoderWeights:
+def train_transcoder(data: Activations, *, features: int, active: int, steps: int, seed: int) -> TranscoderWeights:
     """Train on ``data`` for a fixed number of steps; deterministic for a seed and thread count.
 
     ``active`` features are on per token and layer on average. Features that have not fired for a while learn to
@@ -136,7 +135,7 @@ def train_transcoder(
     optimiser = torch.optim.Adam(net.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99))
     silent = torch.zeros(layers, features)
     cut = torch.zeros(layers)
-    for step in range(steps):
+    for step in watched(range(steps), "steps of the transcoder"):
         left = 1 - step / steps
         for group in optimiser.param_groups:
             group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 50) * min(1.0, left / 0.4)
@@ -158,7 +157,6 @@ def train_transcoder(
         torch.autograd.backward([loss])
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
-        tick()
     return _folded(net, cut, (mean_in, scale_in), (mean_out, scale_out))
 
 

@@ -26,6 +26,7 @@ from prolepsis.atomic import write_atomically
 from prolepsis.errors import UserError
 from prolepsis.report.comparison import Report, read_report
 from prolepsis.report.table import VERDICT_LETTERS
+from prolepsis.watching import watched
 
 DIGESTS = ".history"
 """Where a folder of reports keeps what its history needs of each."""
@@ -157,7 +158,7 @@ def read_history(root: Path) -> History:
     runs: list[Run] = []
     versions: dict[str, Version] = {}
     passed_over, gathered = [], _Lines()
-    for folder in _folders(root):
+    for folder in watched(_folders(root), "runs read"):
         try:
             found = _digest_of(folder)
         except UserError as error:

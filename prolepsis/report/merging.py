@@ -14,6 +14,7 @@ from prolepsis.report.comparison import Report, read_report
 from prolepsis.report.history import keep_for_history
 from prolepsis.report.pages import write_report
 from prolepsis.report.pins import key_of
+from prolepsis.watching import watched
 
 
 def merge(runs: Sequence[Path], root: Path) -> Path:
@@ -41,11 +42,12 @@ def merge(runs: Sequence[Path], root: Path) -> Path:
         "subjects": list(subjects.values()),
         "claims": sorted(rows, key=lambda row: (row["variant"], row["id"], row["subject"])),
     }
-    for run in runs:
-        for path in (*sorted(run.glob("measurements/*.json")), *sorted(run.glob("figures/*.svg"))):
-            copy = folder / path.relative_to(run)
-            copy.parent.mkdir(exist_ok=True)
-            write_atomically(copy, path.read_text(encoding="utf-8"))
+    names = ("measurements/*.json", "figures/*.svg")
+    files = [(run, path) for run in runs for name in names for path in sorted(run.glob(name))]
+    for run, path in watched(files, "files copied"):
+        copy = folder / path.relative_to(run)
+        copy.parent.mkdir(exist_ok=True)
+        write_atomically(copy, path.read_text(encoding="utf-8"))
     write_report(folder, merged, ledger.rows())
     storage.point_latest(folder)
     keep_for_history(folder, merged)

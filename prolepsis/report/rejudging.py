@@ -8,6 +8,7 @@ from prolepsis.errors import Untested, UserError
 from prolepsis.ledger import Claim
 from prolepsis.measurement import Measurement
 from prolepsis.report.comparison import read_report
+from prolepsis.watching import watched
 
 if TYPE_CHECKING:
     from prolepsis.judge import Verdict
@@ -45,7 +46,7 @@ def judge_again(run: Path, claims: Sequence[Claim]) -> tuple[Rejudged, ...]:
         if (row["id"], row["variant"]) in by_key:
             groups.setdefault((row["subject"], row["family"]), []).append(row)
     found = []
-    for rows in groups.values():
+    for rows in watched(list(groups.values()), "families judged"):
         asked = [by_key[row["id"], row["variant"]] for row in rows]
         measured = {claim.key: _measurement(run, row) for claim, row in zip(asked, rows, strict=True)}
         executable = [claim for claim in asked if not claim.untested]
