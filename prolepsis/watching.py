@@ -1,8 +1,10 @@
 """Loops that may take long say how far they are to whoever watches; nobody does unless :func:`shown_by` is entered."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -33,3 +35,20 @@ def watched(items: Sequence[Item], what: str) -> Iterator[Item]:
         yield from show(items, what)
     finally:
         _show.set(show)
+
+
+class Pace:
+    """How many of how many things are done, and how long the others take if they take as long as these; in seconds."""
+
+    def __init__(self, total: int) -> None:
+        self.done, self.total = 0, total
+        self._began = time.monotonic()
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that are left; None before the first is done."""
+        return (time.monotonic() - self._began) / self.done * (self.total - self.done) if self.done else None
+
+    def __str__(self) -> str:
+        left = self.left
+        return f"{self.done}/{self.total}" + ("" if left is None else f", {timedelta(seconds=round(left))} left")

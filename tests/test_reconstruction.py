@@ -30,7 +30,7 @@ def misdeclared(folder: Path) -> Path:
 
 
 def test_a_trained_transcoder_reconstructs_best_from_where_it_reads() -> None:
-    """Of the places a transcoder could read, its own gives the largest cosine in every layer; the check shows its loops."""
+    """Of the places a transcoder could read, its own gives the largest cosine in every layer; its loops are shown."""
     subject = load_subject("planner")
     assert subject.task is not None
     texts = [subject.task.prompt(template, "cat").text for template in subject.task.templates]

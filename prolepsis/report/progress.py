@@ -1,16 +1,31 @@
 """What a long measurement is doing: one line on a terminal, and lines that stay."""
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
+from prolepsis.report.table import fit
+from prolepsis.watching import Pace
+
+PAUSE = 0.1
+"""Seconds between two states of loops that are shown."""
+LEAST_TEXT = 12
+"""Columns of a text that is still worth its room."""
+
 
 class Progress:
-    """Called with a text, shows it on one line that the next text overwrites; silent unless a person is watching."""
+    """Called with a text, shows it on one line that the next text overwrites; silent unless a person is watching.
 
-    def __init__(self, config: pytest.Config) -> None:
+    ``claims`` of them are to be verified; behind the text the line says how far that is, and a loop that is watched.
+    """
+
+    def __init__(self, config: pytest.Config, claims: int) -> None:
+        self.claims = Pace(claims)
+        self._text, self._loop, self._drawn = "", "", 0.0
         reporter = config.pluginmanager.getplugin("terminalreporter")
         # Only pytest's own reporter knows the true terminal: standard output is captured while a test runs.
         # A worker's reporter writes to nobody.
@@ -20,6 +35,23 @@ class Progress:
         self._shown = False
 
     def __call__(self, text: str) -> None:
+        self._text = text
+        self._draw()
+
+    def watch(self, items: Sequence[Any], what: str) -> Iterator[Any]:
+        """Go through ``items`` and show how many are done, and how long the others will take."""
+        pace = Pace(len(items))
+        try:
+            for item in items:
+                if time.monotonic() - self._drawn >= PAUSE:
+                    self._loop = f"{what} {pace}"
+                    self._draw()
+                yield item
+                pace.done += 1
+        finally:
+            self._loop = ""
+
+    def _draw(self) -> None:
         if self._terminal is None:
             return
         with self.uncaptured():
@@ -27,8 +59,9 @@ class Progress:
                 self._terminal.ensure_newline()
                 self._shown = True
             width = self._terminal._tw.fullwidth - 1
-            self._terminal.rewrite(text[:width], erase=True)
+            self._terminal.rewrite(line(self._text, self._loop, f"claims {self.claims}", width), erase=True)
             self._terminal.flush()
+        self._drawn = time.monotonic()
 
     def clear(self) -> None:
         """Take the line away again."""
@@ -54,3 +87,15 @@ class Progress:
         """While active, what a library shows of its progress is seen."""
         with self._capture.global_and_fixture_disabled():
             yield
+
+
+def line(text: str, loop: str, claims: str, width: int) -> str:
+    """What is done, how far its loop is and how far the run, in at most ``width`` columns.
+
+    Where there is no room for all of it the run's part is left out first, then the middle of the text, then all of it.
+    """
+    numbers = " | ".join(part for part in (loop, claims) if part)
+    if loop and len(numbers) > width - LEAST_TEXT:
+        numbers = loop
+    room = width - len(numbers) - len(" | ")
+    return f"{text if len(text) <= room else fit(text, room)} | {numbers}" if room > LEAST_TEXT else numbers[:width]
