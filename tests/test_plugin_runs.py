@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -283,32 +282,6 @@ def test_the_plugin_does_without_xdist(project: ClaimsProject, monkeypatch: pyte
     project.run("-p", "no:xdist").assert_outcomes(passed=6)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     project.run_apart("claims", "--claims-subject=planner").assert_outcomes(passed=3)
-
-
-def test_progress_is_shown_to_people_only(project: ClaimsProject) -> None:
-    """On a terminal a line says what is being measured; in a pipe there is none."""
-    command = [sys.executable, "-m", "pytest", "claims", "--claims-subject=planner"]
-    piped = subprocess.run(command, cwd=project.path, capture_output=True, check=True)
-    assert "toy on planner" not in piped.stdout.decode()
-    reader, terminal = os.openpty()
-    run = subprocess.Popen(
-        command, cwd=project.path, stdout=terminal, stderr=terminal, env=os.environ | {"TERM": "xterm"}
-    )
-    os.close(terminal)
-    output = b""
-    while True:
-        try:
-            piece = os.read(reader, 4096)
-        except OSError:
-            break
-        if not piece:
-            break
-        output += piece
-    os.close(reader)
-    assert run.wait() == 0
-    text = output.decode()
-    assert "\rtoy on planner" in text
-    assert "3 passed" in text
 
 
 def test_collecting_the_papers_claims_needs_no_torch() -> None:

@@ -1,0 +1,92 @@
+"""What a person sees of a claims run while it measures, and what a pipe does not."""
+
+import os
+import re
+import subprocess
+import sys
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prolepsis.report.progress import line
+from prolepsis.watching import Pace
+from tests.claims_project import ClaimsProject
+
+WORDS = st.text(st.characters(categories=["L", "N", "Zs"]), max_size=60)
+
+
+def with_a_loop(project: ClaimsProject) -> None:
+    """Let each measurement go through a loop that takes a second."""
+    conftest = (project.path / "conftest.py").read_text()
+    begins = "    def measure(claims, subject):\n"
+    assert begins in conftest
+    loop = (
+        "        import time\n"
+        "        from prolepsis.watching import watched\n"
+        "        for _ in watched(range(5), 'layers'):\n"
+        "            time.sleep(0.2)\n"
+    )
+    project.write("conftest.py", conftest.replace(begins, begins + loop))
+
+
+def on_terminal(project: ClaimsProject, *arguments: str) -> str:
+    """What a claims run shows on a terminal."""
+    reader, terminal = os.openpty()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "claims", *arguments],
+        cwd=project.path,
+        stdout=terminal,
+        stderr=terminal,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(terminal)
+    output = b""
+    while True:
+        try:
+            piece = os.read(reader, 4096)
+        except OSError:
+            break
+        if not piece:
+            break
+        output += piece
+    os.close(reader)
+    assert run.wait() == 0, output
+    return output.decode()
+
+
+def test_progress_is_shown_to_people_only(project: ClaimsProject) -> None:
+    """On a terminal a line says what is measured, how far its loop is and how far the run; in a pipe there is none."""
+    with_a_loop(project)
+    command = [sys.executable, "-m", "pytest", "claims", "--claims-subject=planner", "--claims-fresh"]
+    piped = subprocess.run(command, cwd=project.path, capture_output=True, check=True)
+    assert "toy on planner" not in piped.stdout.decode()
+    assert not re.search(r"[\r\x1b]", piped.stdout.decode() + piped.stderr.decode())
+    text = on_terminal(project, "--claims-subject=planner", "--claims-fresh")
+    assert "\rtoy on planner" in text
+    assert re.search(r"\rtoy on planner … \| layers [1-4]/5, 0:00:0\d left \| claims 0/3 ", text)
+    assert re.search(r"\rtoy on planner … \| claims 1/3, 0:00:\d\d left ", text)
+    assert "3 passed" in text
+
+
+@given(text=WORDS, loop=st.just("") | st.just("layers 3/26, 0:01:07 left"), width=st.integers(10, 200))
+def test_a_line_has_room_on_any_terminal(text: str, loop: str, width: int) -> None:
+    """No line is wider than the terminal, and numbers are whole as long as they have room."""
+    claims = "claims 12/1873, 2:03:04 left"
+    shown = line(text, loop, claims, width)
+    assert len(shown) <= width
+    assert (loop or claims) in shown or len(loop or claims) > width
+    if width >= len(text) + len(loop) + len(claims) + 20:
+        assert shown.startswith(text)
+        assert shown.endswith(claims)
+
+
+@given(total=st.integers(1, 10**6), done=st.integers(0, 10**6))
+def test_what_is_left_follows_from_what_is_done(total: int, done: int) -> None:
+    """Nothing is left when all is done, and how much is unknown before the first."""
+    pace = Pace(total)
+    assert pace.left is None
+    assert str(pace) == f"0/{total}"
+    pace.done = min(done, total)
+    if pace.done == total:
+        assert pace.left == 0
+        assert str(pace) == f"{total}/{total}, 0:00:00 left"
