@@ -27,6 +27,7 @@ from prolepsis.prompt_batch import passes
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject
 from prolepsis.task import Prompt
+from prolepsis.watching import watched
 
 Half = tuple[int, str]
 Values = Mapping[str, float]
@@ -124,7 +125,7 @@ def find_anchors(subject: Subject) -> Anchors:
     losses: dict[str, Losses] = {}
     all_hidden: dict[str, float] = {}
     overlap: dict[str, float] = {}
-    for pair in pairs:
+    for pair in watched(pairs, "pairs"):
         clean = runs.clean(pair.recipient)
         last = len(clean.tokens) - 1
         one_each: list[tuple[Keys, Queries]] = [((key,), range(last + 1)) for key in range(last)]
@@ -168,7 +169,7 @@ def _odds(runs: Runs, prompt: Prompt, read: Readings) -> torch.Tensor:
 def _attention_masses(runs: Runs, prompts: Sequence[Prompt]) -> dict[str, list[float]]:
     """Prompt id → per position the mean weight with which later positions attend to it, over layers and heads."""
     subject, by_length = runs.subject, dict[int, list[Prompt]]()
-    for prompt in prompts:
+    for prompt in watched(prompts, "prompts"):
         by_length.setdefault(len(runs.clean(prompt).tokens), []).append(prompt)
     heads = [Head(layer, head) for layer, head in product(range(subject.n_layers), range(subject.n_heads))]
     masses = {}

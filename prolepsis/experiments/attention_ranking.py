@@ -12,6 +12,7 @@ from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 Values = Mapping[str, float]
 STILL = 1e-4
@@ -58,7 +59,10 @@ def attention_ranking(subject: Subject) -> Measurement:
 def attention_areas(subject: Subject) -> Values:
     """Pair id → area under the ROC curve of |Δattention| as a classifier of carriers."""
     found = once(subject, find_carriers)
-    return {pair.id: area_under_curve(_changes(found, pair), found.heads_of(pair)[0]) for pair in found.pairs}
+    return {
+        pair.id: area_under_curve(_changes(found, pair), found.heads_of(pair)[0])
+        for pair in watched(found.pairs, "pairs")
+    }
 
 
 def area_under_curve(scores: Mapping[Head, float], positives: Sequence[Head]) -> float:

@@ -19,6 +19,7 @@ from prolepsis.experiments.mediation import Mediation, Outputs, log_odds, reache
 from prolepsis.experiments.rhyme_pairs import Pair, Runs
 from prolepsis.names import Head
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 Values = Mapping[str, float]
 
@@ -95,7 +96,7 @@ def find_carriers(subject: Subject) -> Carriers:
     sites, runs = once(subject, find_sites), once(subject, Runs)
     # The first pairs have every group once on either side: as many clusters as all of them.
     pairs = sites.pairs[: len(sites.pairs) // 2]
-    mediations = {pair.id: _redirect(sites, runs, pair) for pair in pairs}
+    mediations = {pair.id: _redirect(sites, runs, pair) for pair in watched(pairs, "pairs")}
     redirects, lost, made = alone([mediations[pair.id] for pair in pairs])
     names = [pair.id for pair in pairs]
     chosen = {}

@@ -18,6 +18,7 @@ from prolepsis.experiments.rhyme_pairs import Pair, Runs, first_turn, task_of
 from prolepsis.hooks import Read
 from prolepsis.names import Head
 from prolepsis.subject import Subject, transcoder_of
+from prolepsis.watching import watched
 
 Tensor = torch.Tensor
 
@@ -81,7 +82,10 @@ class Prepared:
 def hidden_runs(subject: Subject) -> dict[str, CleanRun]:
     """Pair id → the run in which no later token sees the rhyme word, to be edited like a clean one."""
     runs = once(subject, Runs)
-    return {pair.id: hidden_run(runs.clean(pair.recipient), runs.source(pair)) for pair in first_turn(task_of(subject))}
+    return {
+        pair.id: hidden_run(runs.clean(pair.recipient), runs.source(pair))
+        for pair in watched(first_turn(task_of(subject)), "pairs")
+    }
 
 
 def hidden_run(clean: CleanRun, source: int) -> CleanRun:

@@ -29,6 +29,7 @@ from prolepsis.hooks import Read
 from prolepsis.kinks import kink_gain
 from prolepsis.measurement import Measurement
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 SHAMS = 4
 """In how many pairs it is tried whether what cannot move does not."""
@@ -100,7 +101,7 @@ def kinked_dose_curve(subject: Subject) -> Measurement:
     found = once(subject, converge)
     tested = list(found.tested(found.most_contracting))
     curves: dict[str, list[list[float]]] = {"contrast": [], "random direction": []}
-    for pair, layer in tested:
+    for pair, layer in watched(tested, "pairs"):
         clean, written, at = found.runs.clean(pair.recipient), found.deviations(pair, layer), found.read_at(layer)
         rows = [row for arm in curves for row in dosed(clean, layer, written[arm])]
         edited = last_rows(clean, [*rows, []])[at]  # [arms · strengths + 1, d]

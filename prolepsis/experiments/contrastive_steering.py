@@ -20,6 +20,7 @@ from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, rhyme_pai
 from prolepsis.measurement import Measurement
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 Values = dict[str, float]
 
@@ -79,7 +80,7 @@ def fact_contrasts(subject: Subject) -> Contrasts:
     """Contrasts of pairs of facts that differ in their subject and answer."""
     pairs, runs = once(subject, own_facts)[: 2 * N_PAIRS : 2], once(subject, FactRuns)
     found = {}
-    for seed, pair in enumerate(pairs):
+    for seed, pair in enumerate(watched(pairs, "pairs")):
         own, other = runs.clean(pair.recipient), runs.clean(pair.donor)
         tokens = runs.option_ids(pair.recipient)[0], runs.option_ids(pair.donor)[0]
         found[pair.id] = _contrast(own, other, tokens, pair.half, seed)
@@ -89,7 +90,7 @@ def fact_contrasts(subject: Subject) -> Contrasts:
 def rhyme_contrasts(subject: Subject) -> Contrasts:
     """Contrasts of couplets that differ in their rhyme word."""
     runs, found = once(subject, Runs), {}
-    for seed, pair in enumerate(_couplets(subject)):
+    for seed, pair in enumerate(watched(_couplets(subject), "pairs")):
         own, other = runs.clean(pair.recipient), runs.clean(pair.donor)
         found[pair.id] = _contrast(own, other, (runs.answer(pair.recipient), runs.answer(pair.donor)), pair.half, seed)
     return Contrasts(found)

@@ -24,6 +24,7 @@ from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.selection import ResidPost
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 Tensor = torch.Tensor
 
@@ -182,7 +183,7 @@ def converge(subject: Subject) -> Convergence:
     """Write every pair's contrast, and what it is compared with, at every layer, and see what returns."""
     runs, pairs = once(subject, Runs), rhyme_pairs(task_of(subject))
     found = Convergence(subject, pairs, {})
-    return Convergence(subject, pairs, {pair.id: _returns(found, runs, pair) for pair in pairs})
+    return Convergence(subject, pairs, {pair.id: _returns(found, runs, pair) for pair in watched(pairs, "pairs")})
 
 
 def _returns(found: Convergence, runs: Runs, pair: Pair) -> Returns:

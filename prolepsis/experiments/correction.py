@@ -22,6 +22,7 @@ from prolepsis.measurement import Measurement
 from prolepsis.names import Feature, Head
 from prolepsis.selection import Logits, Pattern
 from prolepsis.subject import Subject, transcoder_of
+from prolepsis.watching import watched
 
 Tensor = torch.Tensor
 
@@ -87,7 +88,7 @@ def protocols(subject: Subject) -> tuple[Protocol, ...]:
     pairs = tuple(pair for pair in first_turn(task) if pair.id in found)
     unit = task.feature_activation or typical_activation(subject, runs, pairs, list(features.values()))
     made = []
-    for pair in pairs:
+    for pair in watched(pairs, "pairs"):
         third = _third(pair, pairs, found)
         natural = [features[word] for word in task.groups[pair.recipient.group] if word in features]
         suppress = transcoder.writes(natural, -DOSE * unit)

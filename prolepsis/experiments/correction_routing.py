@@ -20,6 +20,7 @@ from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.selection import Pattern
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 DRAWS = 2
 """Random corrections per pair."""
@@ -30,7 +31,10 @@ def total_shifts(subject: Subject) -> dict[str, Mapping[str, float]]:
 
     Others: ``correction alone``, ``suppression`` and it ``with correction``, ``random 0``, … with the commitment.
     """
-    return {made.pair.id: _shifts(subject, made, seed) for seed, made in enumerate(once(subject, protocols))}
+    return {
+        made.pair.id: _shifts(subject, made, seed)
+        for seed, made in enumerate(watched(once(subject, protocols), "pairs"))
+    }
 
 
 def _shifts(subject: Subject, made: Protocol, seed: int) -> dict[str, float]:

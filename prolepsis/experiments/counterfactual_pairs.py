@@ -25,6 +25,7 @@ from prolepsis.prompt_batch import last_states
 from prolepsis.subject import Subject
 from prolepsis.task import FactPrompt, Relation
 from prolepsis.twins import is_twin
+from prolepsis.watching import watched
 
 MOST_PAIRS = 200
 """A subject that answers nearly all would be asked thousands; so many are taken, evenly from the whole file."""
@@ -187,13 +188,13 @@ def _options(instructions: str) -> list[str]:
     return [option.strip() for option in found[1].split(" or ")] if found else []
 
 
-def _told_apart(subject: Subject, pairs: Iterable[FactPair]) -> list[FactPair]:
+def _told_apart(subject: Subject, pairs: Sequence[FactPair]) -> list[FactPair]:
     """The pairs whose prompts differ in their tokens, and whose answers do in the first one.
 
     Of the other options those are kept that begin with a token of their own.
     """
     runs, kept = FactRuns(subject), []
-    for pair in pairs:
+    for pair in watched(pairs, "pairs"):
         answers = [pair.recipient.answer, pair.donor.answer]
         options = tuple(_distinct(runs, [*answers, *pair.recipient.relation.options, *pair.donor.relation.options]))
         if set(answers) <= set(options) and subject.encode(pair.recipient.text) != subject.encode(pair.donor.text):

@@ -30,6 +30,7 @@ from prolepsis.experiments.rhyme_pairs import clusters_of
 from prolepsis.measurement import Measurement
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 Tensor = torch.Tensor
 
@@ -175,7 +176,8 @@ def row_dose_ratio(subject: Subject) -> Measurement:
 def _measured(subject: Subject, name: str, prepared: tuple[Prepared, ...]) -> Measurement:
     start = time.perf_counter()
     places, pairs = _places(subject, prepared), tuple(p.pair for p in prepared)
-    found = {p.pair.id: _response(p, places[p.pair.half], seed) for seed, p in enumerate(prepared)}
+    turns = enumerate(watched(prepared, "pairs"))
+    found = {p.pair.id: _response(p, places[p.pair.half], seed) for seed, p in turns}
     groups = [sorted({pair.recipient.group for pair in pairs if pair.half == half}) for half in (0, 1)]
     return Measurement(
         experiment=name,

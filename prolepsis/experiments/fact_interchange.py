@@ -24,6 +24,7 @@ from prolepsis.measurement import Measurement
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject
 from prolepsis.task import FactPrompt
+from prolepsis.watching import watched
 
 Values = dict[str, float]
 
@@ -69,7 +70,7 @@ def stages(subject: Subject) -> tuple[int, int]:
 def interchanges(subject: Subject) -> dict[str, Interchange]:
     """Pair id → what its rows carry; the donor's in every layer, its controls' after the first and third quarter."""
     runs = once(subject, FactRuns)
-    return {pair.id: _interchange(runs, pair) for pair in facts_of(subject)}
+    return {pair.id: _interchange(runs, pair) for pair in watched(facts_of(subject), "pairs of facts")}
 
 
 def subject_rows(runs: FactRuns, pair: FactPair, donor: FactPrompt, layer: int) -> Row:

@@ -23,6 +23,7 @@ from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.selection import Pattern
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 Values = dict[str, float]
 Shifts = Mapping[Head, float]
@@ -82,7 +83,8 @@ def random_routings(subject: Subject) -> Routings:
 
 def _both(subject: Subject) -> dict[str, tuple[Routing, Routing]]:
     runs = once(subject, FactRuns)
-    return {pair.id: _routing(runs, pair, seed) for seed, pair in enumerate(facts_of(subject))}
+    pairs = watched(facts_of(subject), "pairs of facts")
+    return {pair.id: _routing(runs, pair, seed) for seed, pair in enumerate(pairs)}
 
 
 def _routing(runs: FactRuns, pair: FactPair, seed: int) -> tuple[Routing, Routing]:

@@ -16,6 +16,7 @@ from prolepsis.experiments.mediation import Outputs, log_odds
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of
 from prolepsis.measurement import Measurement
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 Values = Mapping[str, float]
 Arms = Mapping[str, Mapping[str, float]]
@@ -32,7 +33,7 @@ def shares(subject: Subject) -> dict[str, Arms]:
     found = once(subject, find_carriers)
     means = _mean_outputs(found)
     asked: dict[str, list[Asked]] = {what: [] for what in ("output", "pattern", "values", "sufficiency")}
-    for seed, pair in enumerate(found.pairs):
+    for seed, pair in enumerate(watched(found.pairs, "pairs")):
         one = found.mediations[pair.id]
         for what, start, put in (
             ("output", one.edited_z, one.clean_z),

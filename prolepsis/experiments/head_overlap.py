@@ -26,6 +26,7 @@ from prolepsis.names import Head
 from prolepsis.selection import Z
 from prolepsis.statistics import overlap_probability
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 Effects = Mapping[Head, float]
 """Head → its indirect effect, as a share of the whole."""
@@ -61,7 +62,7 @@ def exchanged_facts(subject: Subject) -> Facts:
     """Exchange the subject of every fact pair at all its tokens together, and take heads out and put them in."""
     runs, pairs = once(subject, FactRuns), once(subject, own_facts)
     mediations, sites = [], []
-    for pair in pairs:
+    for pair in watched(pairs, "pairs"):
         clean, donor = runs.clean(pair.recipient), runs.clean(pair.donor)
         aligned = runs.align(pair, pair.donor).subject
         edit = [ReplaceRow(FACT_LAYER, at, donor.resid_post(FACT_LAYER)[source]) for at, source in aligned]
@@ -158,7 +159,7 @@ def _overlaps(subject: Subject) -> dict[str, _Overlap]:
     rhymes, facts = once(subject, find_carriers), once(subject, exchanged_facts)
     by_half = {half: _mean([_rhyme_shares(rhymes, p) for p in rhymes.pairs if p.half != half]) for half in (0, 1)}
     found = {}
-    for seed, pair in enumerate(rhymes.pairs):
+    for seed, pair in enumerate(watched(rhymes.pairs, "pairs")):
         own, other = _rhyme_shares(rhymes, pair), facts.means[pair.half]
         heads = [head for head in own if head in other]
         x = [own[head] for head in heads]

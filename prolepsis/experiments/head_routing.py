@@ -21,6 +21,7 @@ from prolepsis.experiments.rhyme_pairs import Pair, Runs, task_of
 from prolepsis.hooks import Read
 from prolepsis.names import Head
 from prolepsis.subject import Subject, transcoder_of
+from prolepsis.watching import watched
 
 Values = Mapping[str, float]
 Changes = Mapping[Head, float]
@@ -102,7 +103,10 @@ def routing(subject: Subject) -> Routing:
         raise Untested(f"{subject.id}: too few word features to choose on half of the groups; name more in task.json")
     writes = {pair.id: _writes(subject, pair) for pair in pairs}
     doses = _doses(subject, pairs, writes)
-    routed = tuple(_routed(subject, pair, writes[pair.id], doses[pair.half], seed) for seed, pair in enumerate(pairs))
+    routed = tuple(
+        _routed(subject, pair, writes[pair.id], doses[pair.half], seed)
+        for seed, pair in enumerate(watched(pairs, "pairs"))
+    )
     tops = {
         (half, arm): _top([one.changes[arm] for one in routed if one.pair.half != half])
         for half in (0, 1)
@@ -155,7 +159,7 @@ def _doses(subject: Subject, pairs: Sequence[Pair], writes: Mapping[str, _Featur
     """Per half the weakest strength that redirects the other half's pairs, or the one that comes nearest to it."""
     sites, runs = once(subject, find_sites), once(subject, Runs)
     effects: dict[int, list[list[float]]] = {0: [], 1: []}
-    for pair in pairs:
+    for pair in watched(pairs, "pairs"):
         both, site = _sum(writes[pair.id].suppress, writes[pair.id].inject), sites.of(pair)[1]
         out = runs.clean(pair.recipient).edit([[], *(_at(site, both, dose) for dose in DOSES)])
         clean, *odds = out.log_odds(subject.word_id(writes[pair.id].word)).tolist()

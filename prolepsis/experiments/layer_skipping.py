@@ -24,6 +24,7 @@ from prolepsis.rules import finite
 from prolepsis.selection import Logits
 from prolepsis.statistics import mcnemar
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 Values = Mapping[str, float]
 Block = tuple[int, ...]
@@ -80,7 +81,7 @@ def couplets(subject: Subject) -> Mapping[str, Couplet]:
     elsewhere = {pair.recipient.id: _elsewhere(subject.n_layers, seed) for seed, pair in enumerate(pairs)}
     words = _last_words(subject, pairs, elsewhere)
     found = {}
-    for pair in pairs:
+    for pair in watched(pairs, "pairs"):
         name, own, family = pair.recipient.id, subject.word_id(pair.recipient.word), once(subject, Runs).family
         rhymes = {block: word in family(pair.recipient) for block, word in words[name].items()}
         true = {block: rhyming and words[name][block] != own for block, rhyming in rhymes.items()}
@@ -90,7 +91,7 @@ def couplets(subject: Subject) -> Mapping[str, Couplet]:
 
 def harms(subject: Subject) -> Mapping[str, Harm]:
     """Prompt id → what it loses without each block that the depth is cut into."""
-    return {pair.recipient.id: _harm(subject, pair) for pair in rhyme_pairs(task_of(subject))}
+    return {pair.recipient.id: _harm(subject, pair) for pair in watched(rhyme_pairs(task_of(subject)), "pairs")}
 
 
 def chosen_blocks(subject: Subject) -> tuple[Mapping[int, Block], Mapping[int, Block]]:

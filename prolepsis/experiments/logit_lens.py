@@ -16,6 +16,7 @@ from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
 from prolepsis.measurement import Measurement
 from prolepsis.subject import Subject
 from prolepsis.task import Prompt
+from prolepsis.watching import watched
 
 Tensor = torch.Tensor
 Values = Mapping[str, float]
@@ -39,7 +40,7 @@ class Lens:
 
 def lenses(subject: Subject) -> Mapping[str, Lens]:
     """Prompt id → what the lens shows of it, for the recipients of all pairs."""
-    return {pair.recipient.id: _lens(subject, pair) for pair in rhyme_pairs(task_of(subject))}
+    return {pair.recipient.id: _lens(subject, pair) for pair in watched(rhyme_pairs(task_of(subject)), "pairs")}
 
 
 def persistences(subject: Subject) -> Values:

@@ -15,6 +15,7 @@ from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.prompt_batch import passes
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 Values = Mapping[str, float]
 
@@ -35,7 +36,7 @@ def necessity(subject: Subject) -> Measurement:
     sites, runs = once(subject, find_sites), once(subject, Runs)
     losses = once(subject, _losses)
     others, shams = {}, {}
-    for pair in sites.pairs:
+    for pair in watched(sites.pairs, "pairs"):
         layer, site = sites.of(pair)
         others[pair.id] = statistics.fmean(loss for at, loss in losses[pair.id].items() if at != site)
         shams[pair.id] = _sham(runs, pair, layer, site)
@@ -61,7 +62,7 @@ def _losses(subject: Subject) -> dict[str, dict[int, float]]:
     """Pair id → eligible position → loss at the site's layer, in nats."""
     sites, runs = once(subject, find_sites), once(subject, Runs)
     losses = {}
-    for pair in sites.pairs:
+    for pair in watched(sites.pairs, "pairs"):
         layer, _ = sites.of(pair)
         recipient = runs.clean(pair.recipient)
         mean = _mean_of_others(subject, pair, layer)  # [T, d]

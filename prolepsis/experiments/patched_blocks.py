@@ -20,6 +20,7 @@ from prolepsis.experiments.fact_pairs import FactPair, FactRuns
 from prolepsis.experiments.facts_asked import facts_of
 from prolepsis.hooks import Read
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 Tensor = torch.Tensor
 Values = dict[str, float]
@@ -82,7 +83,9 @@ def sources(runs: FactRuns, pair: FactPair) -> dict[int, int]:
 def patches(subject: Subject) -> dict[str, Patches]:
     """Pair id → its patches, at every position but BOS and in every block."""
     runs = once(subject, FactRuns)
-    return {pair.id: _patches(runs, pair, seed) for seed, pair in enumerate(facts_of(subject))}
+    return {
+        pair.id: _patches(runs, pair, seed) for seed, pair in enumerate(watched(facts_of(subject), "pairs of facts"))
+    }
 
 
 def _patches(runs: FactRuns, pair: FactPair, seed: int) -> Patches:

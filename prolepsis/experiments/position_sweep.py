@@ -25,6 +25,7 @@ from prolepsis.selection import Logits
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.swept_pairs import mean_by_position
 from prolepsis.task import Task
+from prolepsis.watching import watched
 
 Tensor = torch.Tensor
 Writes = Mapping[int, Tensor]
@@ -138,7 +139,7 @@ def sweeps(subject: Subject) -> dict[str, Sweep]:
     transcoder, task, runs = transcoder_of(subject), task_of(subject), once(subject, Runs)
     features, unit, found = once(subject, word_features), once(subject, strength_unit), {}
     pairs = injectable(task, features)
-    for seed, pair in enumerate(pairs):
+    for seed, pair in enumerate(watched(pairs, "pairs")):
         natural = [features[word] for word in task.groups[pair.recipient.group] if word in features]
         word = injected(pair, task, features)
         suppress = transcoder.writes(natural, -DOSE * unit)

@@ -23,6 +23,7 @@ from prolepsis.published import RhymePrompt
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.swept_pairs import FIGURES, SweptPair, mean_by_position
+from prolepsis.watching import watched
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def published_pairs(subject: Subject) -> tuple[PublishedPair, ...]:
     if protocol is None:
         raise Untested(f"{subject.id}: the paper ran no pair sweep on it; ask one of the paper's presets")
     groups, found = once(subject, groups_of), []
-    for prompt in protocol.prompts:
+    for prompt in watched(protocol.prompts, "prompts"):
         clean, natural = clean_run(subject, subject.encode(f"{prompt.prompt} ")), _ending(subject, prompt.rhyme)
         own = [groups.features[word] for word in groups.words.get(natural, ())]
         suppress = transcoder.writes(own, -protocol.strength)
@@ -108,7 +109,7 @@ def _ending(subject: Subject, rhyme: str) -> str:
 def pair_sweeps(subject: Subject) -> dict[str, tuple[SweptPair, ...]]:
     """Arm → the sweep of every published pair."""
     features, found = once(subject, groups_of).features, dict[str, list[SweptPair]]()
-    for seed, pair in enumerate(once(subject, published_pairs)):
+    for seed, pair in enumerate(watched(once(subject, published_pairs), "pairs")):
         probabilities, _ = swept(pair.place.clean, pair.place.token, pair.place.arms(pair.place.both, seed))
         for arm, values in probabilities.items():
             feature = str(features[pair.word])

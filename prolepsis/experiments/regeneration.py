@@ -15,6 +15,7 @@ from prolepsis.generation import generate
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 Values = Mapping[str, float]
 MAX_NEW_TOKENS = 12
@@ -95,7 +96,7 @@ def _regenerate(subject: Subject) -> dict[str, _Lines]:
         )
         for (pair_id, arm), line in zip(asked, written, strict=True):
             lines.setdefault(pair_id, {})[arm] = line
-    return {pair.id: _read(subject, pair, stems[pair.id], lines[pair.id]) for pair in sites.pairs}
+    return {pair.id: _read(subject, pair, stems[pair.id], lines[pair.id]) for pair in watched(sites.pairs, "pairs")}
 
 
 @dataclass(frozen=True)

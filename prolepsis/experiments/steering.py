@@ -29,6 +29,7 @@ from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
 from prolepsis.subject import Subject
 from prolepsis.task import Task
+from prolepsis.watching import watched
 
 Tensor = torch.Tensor
 Writes = Mapping[int, Tensor]
@@ -121,7 +122,7 @@ def _writes(subject: Subject, sites: Sites, pairs: Sequence[Pair]) -> list[dict[
     words, unit = once(subject, word_features), once(subject, strength_unit)
     activity.read((runs.clean(p).tokens, sites.of(pair)[1]) for pair in pairs for p in (pair.donor, pair.recipient))
     found = []
-    for seed, pair in enumerate(pairs):
+    for seed, pair in enumerate(watched(pairs, "pairs")):
         layer, site = sites.of(pair)
         donor, recipient, donor_mate, mate = (
             runs.clean(prompt).resid[1:, site] for prompt in (pair.donor, pair.recipient, pair.donor_mate, pair.mate)
