@@ -37,7 +37,7 @@ def on_terminal(project: ClaimsProject, *arguments: str) -> str:
         cwd=project.path,
         stdout=terminal,
         stderr=terminal,
-        env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "100", "PY_COLORS": "1"},
     )
     os.close(terminal)
     output = b""
@@ -66,6 +66,22 @@ def test_progress_is_shown_to_people_only(project: ClaimsProject) -> None:
     assert re.search(r"\rtoy on planner … \| layers [1-4]/5, 0:00:0\d left \| claims 0/3 ", text)
     assert re.search(r"\rtoy on planner … \| claims 1/3, 0:00:\d\d left ", text)
     assert "3 passed" in text
+
+
+def test_of_a_spread_run_its_claims_are_counted(project: ClaimsProject) -> None:
+    """Over workers a line beneath pytest's says how far the run is; it is gone before pytest goes on."""
+    with_a_loop(project)
+    arguments = ("--claims-subject=planner", "--claims-subject=improviser", "--claims-fresh", "-n2")
+    command = [sys.executable, "-m", "pytest", "claims", *arguments]
+    piped = subprocess.run(command, cwd=project.path, capture_output=True, check=True)
+    assert not re.search(r"[\r\x1b]", piped.stdout.decode() + piped.stderr.decode())
+    text = on_terminal(project, *arguments)
+    assert "claims 0/6\x1b[A" in text
+    assert re.search(r"claims 1/6, 0:0\d:\d\d left\x1b\[A", text)
+    # Whatever comes after a line, another one or pytest's own words, erases it.
+    for beneath in re.split(r"claims \d/6[^\x1b]*\x1b\[A\r(?:\x1b\[\d+C)?", text)[1:]:
+        assert re.match(r"(\r+\n)?\x1b\[J", beneath), beneath
+    assert "6 passed" in text
 
 
 @given(text=WORDS, loop=st.just("") | st.just("layers 3/26, 0:01:07 left"), width=st.integers(10, 200))

@@ -9,6 +9,7 @@ from prolepsis.report.devices import WHOLE, automatic_workers, gpus, threads, vi
 from prolepsis.report.options import add_options, device_asked, reaches_claims
 from prolepsis.report.recording import Recording
 from prolepsis.report.reporting import Reporting
+from prolepsis.report.spread import Spread
 from prolepsis.report.state import RUN, SEAT_INPUT, ClaimsRun
 
 MARKERS = (
@@ -57,3 +58,4 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Recording(run), "claims-recording")
     if worker is None:
         config.pluginmanager.register(Reporting(run, config), "claims-reporting")
+        config.pluginmanager.register(Spread(config), "claims-spread")
