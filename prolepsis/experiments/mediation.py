@@ -24,6 +24,7 @@ from prolepsis.plan import plan_rows
 from prolepsis.reach import reach
 from prolepsis.selection import Z, supports
 from prolepsis.subject import Subject
+from prolepsis.watching import watched
 
 Tensor = torch.Tensor
 Outputs = Mapping[Head, Tensor]
@@ -114,7 +115,7 @@ def log_odds(asked: Sequence[tuple[Mediation, Sequence[Outputs]]], *, edited: bo
     for index, (one, _) in enumerate(asked):
         by_length.setdefault(one.last, []).append(index)
     found: list[list[float]] = [[] for _ in asked]
-    for indices in by_length.values():
+    for indices in watched(list(by_length.values()), "lengths of prompts"):
         for index, odds in zip(indices, _side_by_side([asked[i] for i in indices], edited=edited), strict=True):
             found[index] = odds
     return found

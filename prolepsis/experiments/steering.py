@@ -71,7 +71,7 @@ def steer(subject: Subject) -> Steering:
     sites, runs = once(subject, find_sites), once(subject, Runs)
     pairs = sites.pairs
     paths: dict[str, dict[str, dict[str, Path]]] = {}
-    for pair, writes in zip(pairs, _writes(subject, sites, pairs), strict=True):
+    for pair, writes in zip(watched(pairs, "pairs"), _writes(subject, sites, pairs), strict=True):
         for (method, variant), path in zip(writes, _measure(runs, sites, pair, writes.values()), strict=True):
             paths.setdefault(method, {}).setdefault(variant, {})[pair.id] = path
     return Steering(pairs, paths, {half: _choose(pairs, paths, half) for half in (0, 1)})

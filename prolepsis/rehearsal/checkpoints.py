@@ -25,6 +25,7 @@ from prolepsis.names import Feature
 from prolepsis.rehearsal.shapes import VALUE_BYTES, Shape
 from prolepsis.rehearsal.tensor_files import Fill, Stored, overwrite_row, write_tensors
 from prolepsis.rehearsal.tokenizer import TASK, spoken_words, write_tokenizer
+from prolepsis.watching import watched
 
 Tensor = torch.Tensor
 
@@ -76,7 +77,7 @@ def write_transcoder(
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     words = word_features(shape, model)
     whole = published if shape.sparse else range(shape.n_layers)
-    for layer in range(shape.n_layers):
+    for layer in watched(range(shape.n_layers), "layers of the transcoder written"):
         encoder, decoder = (folder / name for name in cross_layer.names(layer))
         write_tensors(encoder, _encoder(shape, layer, device, thresholds=thresholds))
         write_tensors(decoder, {f"W_dec_{layer}": _decoder(shape, layer, device, sparse=layer not in whole)})
