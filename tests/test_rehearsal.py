@@ -1,8 +1,11 @@
 """The dress rehearsal: real shapes and files, tokens where the paper's stand, and a run on what is written."""
 
 import json
+import subprocess
 import sys
+import time
 import tomllib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from prolepsis.experiments.facts_asked import facts_of
 from prolepsis.loading import load_subject
 from prolepsis.names import Feature
 from prolepsis.published import Published
-from prolepsis.rehearsal import shapes
+from prolepsis.rehearsal import run, shapes
 from prolepsis.rehearsal.__main__ import main
 from prolepsis.rehearsal.checkpoints import write_model, write_transcoder
 from prolepsis.rehearsal.pairs import write_pairs
@@ -30,6 +33,7 @@ from prolepsis.rehearsal.tensor_files import Stored, overwrite_row, write_tensor
 from prolepsis.rehearsal.tokenizer import TASK, write_tokenizer
 from prolepsis.report.subjects import read_presets
 from prolepsis.transcoder import Transcoder
+from prolepsis.watching import shown_by
 
 SMALL = {preset: scaled(shape, 0.01) for preset, shape in SHAPES.items()}
 PAPER_GIB = {"gemma-2-2b-426k": (26.5, 1.83), "gemma-2-2b-2.5m": (159, 10.97), "llama-3.2-1b-524k": (19.0, 2.0)}
@@ -187,3 +191,35 @@ def _tokenizer(shape: Shape, folder: Path) -> Any:
 def _features(published: Published) -> set[Feature]:
     found = {f for each in (published.sweep, *published.routing) for f in (*each.suppress, each.inject)}
     return found | ({published.correction.feature} if published.correction else set())
+
+
+WRITES = """
+import sys, time
+with open(sys.argv[1], "a") as journal:
+    for _ in range(3):
+        time.sleep(0.2)
+        journal.write("{}\\n")
+        journal.flush()
+time.sleep(1.5)
+"""
+
+
+def test_a_run_shows_how_many_of_its_claims_are_verified(tmp_path: Path) -> None:
+    """Whoever watches sees as many claims as the journals hold, and all of them once the run is over."""
+    (tmp_path / "0001").mkdir()
+    began, came = time.monotonic(), []
+
+    def show(items: Sequence[Any], what: str) -> Iterator[Any]:
+        assert what == "claims verified"
+        for item in items:
+            yield item
+            came.append(time.monotonic() - began)
+
+    with (
+        subprocess.Popen([sys.executable, "-c", WRITES, str(tmp_path / "0001" / "journal-main.jsonl")]) as process,
+        shown_by(show),
+    ):
+        run._wait(process, tmp_path, "llama-3.2-1b-524k")
+        assert process.poll() == 0
+    assert len(came) > 3
+    assert came[2] < came[3] - 0.5

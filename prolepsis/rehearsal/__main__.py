@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prolepsis.commands.bars import bars
 from prolepsis.errors import UserError
 from prolepsis.rehearsal.shapes import GIB, SHAPES, scaled
 
@@ -51,7 +52,7 @@ def _rehearse(asked: argparse.Namespace, options: Sequence[str]) -> int:
     for preset in asked.preset or SHAPES:
         shape = scaled(SHAPES[preset], asked.scale)
         print(f"{preset}: transcoder files of {shape.transcoder_bytes() / GIB:.2f} GiB …", flush=True)
-        with _folder(asked.folder, preset) as folder:
+        with _folder(asked.folder, preset) as folder, bars(f"rehearsing {preset}"):
             done.append(rehearse(shape, folder, asked.device, thresholds=asked.thresholds, options=options))
         show(done[-1])
         if asked.json:

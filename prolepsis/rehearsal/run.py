@@ -18,11 +18,16 @@ from prolepsis.rehearsal.metered import LOADING
 from prolepsis.rehearsal.presets import preset_table, published_layers, scaled_table, write_preset
 from prolepsis.rehearsal.shapes import SHAPES, Shape
 from prolepsis.report.comparison import read_report
+from prolepsis.report.subjects import SubjectSource, is_asked
 from prolepsis.report.table import Row
+from prolepsis.watching import watched
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_WEIGHTS = frozenset({"layer_count", "stream_width", "published_vocabulary", "published_memory"})
 """Experiments that read the configuration or the machine: random weights can support what they are asked."""
+
+LOOK_AGAIN = 0.5
+"""Seconds between two looks at how far a run is."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,12 @@ def rehearse(shape: Shape, folder: Path, device: str, *, thresholds: bool, optio
         *("-p", "prolepsis.rehearsal.meter", "--meter", str(meter), "-p", "no:cacheprovider", *options),
     ]
     environment = {**os.environ, "HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
-    with log.open("w") as file:
-        # The exit code says that verdicts are not pinned, which they are nowhere in this tier.
-        subprocess.run(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False)  # noqa: S603
+    # The exit code says that verdicts are not pinned, which they are nowhere in this tier.
+    with (
+        log.open("w") as file,
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT) as process,  # noqa: S603
+    ):
+        _wait(process, folder / "reports", shape.preset)
     run = folder / "reports" / "latest"
     if not meter.exists() or not run.exists():
         raise UserError(f"{shape.preset}: the run wrote no report; its last words: {_last_line(log)}")
@@ -92,6 +100,19 @@ def rehearse(shape: Shape, folder: Path, device: str, *, thresholds: bool, optio
         untested=_untested(report["claims"]),
         faults=tuple(_faults(report, log)),
     )
+
+
+def _wait(process: "subprocess.Popen[bytes]", reports: Path, preset: str) -> None:
+    """Wait for a run, and show how many of the preset's claims its journals hold."""
+    source = SubjectSource(id=preset, tier="gpu")
+    claims = sum(is_asked(claim, source) for claim in ledger.load(ROOT / "claims" / "ledger.toml"))
+    for done in watched(range(claims), "claims verified"):
+        while process.poll() is None and _recorded(reports) <= done:
+            time.sleep(LOOK_AGAIN)
+
+
+def _recorded(reports: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in reports.glob("*/journal-*.jsonl"))
 
 
 def write_checkpoints(shape: Shape, folder: Path, device: str, *, thresholds: bool) -> Path | None:

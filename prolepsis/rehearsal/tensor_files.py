@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 import torch
 
+from prolepsis.watching import watched
+
 Tensor = torch.Tensor
 Fill = Callable[[int, int], Tensor]
 """Gives rows ``start`` to ``stop`` of a tensor, [stop - start, …]."""
@@ -43,7 +45,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Stored]) -> None:
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for tensor in tensors.values():
+        for tensor in watched(list(tensors.values()), "weights written"):
             _write(file, tensor)
         file.truncate(8 + len(text) + end)
 
