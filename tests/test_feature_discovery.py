@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 from functools import cache
 from itertools import combinations
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ from prolepsis.experiments.vocabulary_scan import (
     largest,
 )
 from prolepsis.hooks import Read
-from prolepsis.judge import judge_family
+from prolepsis.judge import judge, judge_family
 from prolepsis.ledger import rows
 from prolepsis.lexicon import Lexicon, lexicon_of, rhyme_ending, rhyme_groups, spoken_endings
 from prolepsis.loading import load_subject
@@ -196,6 +197,19 @@ def test_a_planted_neuron_responds_to_its_mate_alone() -> None:
     }
     assert max(measured.arms["shuffled decoders"].values()) == 0.0
     assert rhyme_responses(subject_of("no-plan")).detectable == ()
+
+
+def test_one_word_with_a_feature_is_too_few_and_no_fault() -> None:
+    """Where no word of another group has a feature that responds there is none to compare with: nothing is said."""
+    whole = subject_of("irrevocable")
+    assert whole.task is not None
+    assert whole.task.features is not None
+    word, feature = next(iter(whole.task.features.items()))
+    measured = rhyme_responses(replace(whole, task=replace(whole.task, features={word: feature})))
+    assert measured.detectable == (word,)
+    assert measured.arms["shuffled decoders"] == {}
+    (claim,) = rows(family="rhyme responses", tier="organism")
+    assert judge(claim, measured).verdict == "inconclusive"
 
 
 def test_matched_words_are_spelled_alike_and_taken_once() -> None:

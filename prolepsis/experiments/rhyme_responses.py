@@ -88,7 +88,8 @@ def rhyme_responses(subject: Subject) -> Measurement:
         arms["random words"][word] = statistics.fmean(one.mean(others[word]) for one in own)
         mates = list(dict.fromkeys(mate for one in own for mate in one.mates))
         foreign = [one for other in others[word] for one in found.get(other, ())]
-        arms["shuffled decoders"][word] = statistics.fmean(one.mean(mates) for one in foreign)
+        if foreign:
+            arms["shuffled decoders"][word] = statistics.fmean(one.mean(mates) for one in foreign)
     return Measurement(
         experiment="rhyme_responses",
         subject=subject.digest,
