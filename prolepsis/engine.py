@@ -20,6 +20,7 @@ from prolepsis.errors import UserError
 from prolepsis.hooks import Clean, Pass, Read, applied, edit_output, rows_of
 from prolepsis.names import Head
 from prolepsis.plan import Plan, plan_rows
+from prolepsis.prefix import CACHES, call_from, first_position, keys_and_values
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 
@@ -72,13 +73,15 @@ class Readings:
 class CleanRun:
     """An unedited run of ``tokens``: the residual stream per layer and what the layers were called with.
 
-    ``resid`` [L + 1, T, d] holds resid_pre(0) and then resid_post of every layer.
+    ``resid`` [L + 1, T, d] holds resid_pre(0) and then resid_post of every layer; ``cache`` is what a layer calls the
+    cache it may be given beside its ``calls``.
     """
 
     subject: Subject
     tokens: tuple[int, ...]
     resid: Tensor
     calls: tuple[dict[str, Any], ...]
+    cache: str
     _patterns: dict[int, Tensor] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -124,8 +127,10 @@ class CleanRun:
         def run(batches: list[range]) -> Readings:
             plans = [plan_rows(self.subject, rows[batch.start : batch.stop], n_tokens) for batch in batches]
             start = min((plan.start for plan in plans if plan.start is not None), default=layers)
-            made = [plan if keep_edits else Plan(plan.n_rows, {}) for plan in plans]
-            return _joined([self._run(plan, read, start) for plan in watched(made, "batches of edits")])
+            made = [
+                (plan if keep_edits else Plan(plan.n_rows, {}), first_position(plan, read, n_tokens)) for plan in plans
+            ]
+            return _joined([self._run(plan, read, start, first) for plan, first in watched(made, "batches of edits")])
 
         n_streams = len(read.resid_post) + len(read.resid_mid)
         each = row_bytes(self.subject, n_tokens, n_logits=len(read.logits), n_streams=n_streams)
@@ -133,32 +138,40 @@ class CleanRun:
         return halving(self.subject, len(rows), each, run, most)
 
     @torch.no_grad()
-    def _run(self, plan: Plan, read: Read, start: int) -> Readings:
-        """Run layers from ``start`` on under ``plan``; what is read below ``start`` comes from the clean run."""
+    def _run(self, plan: Plan, read: Read, start: int, first: int = 0) -> Readings:
+        """Run layers from ``start`` and positions from ``first`` on under ``plan``.
+
+        What is read below and before these comes from the clean run.
+        """
         subject, n_rows = self.subject, plan.n_rows
-        state = Pass(plan, rows_of(self.tokens, n_rows, subject.device), self.held_by(plan), read)
+        state = Pass(plan, rows_of(self.tokens, n_rows, subject.device), self.held_by(plan), read, offset=first)
         own_masks = any(layer.block for layer in plan.layers.values())
         readings = self._below(read, start, n_rows)
+        kept = keys_and_values(self, range(start, subject.n_layers)) if first else {}
         with applied(subject, state, own_masks):
-            resid = self.resid[start].expand(n_rows, -1, -1)  # [B, T, d]
+            resid = self.resid[start, first:].expand(n_rows, -1, -1)  # [B, T - first, d]
             if start > 0:
-                resid = self._output(state, start - 1, resid, readings)
+                resid = self._output(state, start - 1, resid)
             for layer in range(start, subject.n_layers):
-                output = subject.layer(layer)(resid, **self.calls[layer])
+                output = subject.layer(layer)(resid, **call_from(self, layer, first, n_rows, kept))
                 resid = output[0] if isinstance(output, tuple) else output
+        for layer, rows in state.resid_post.items():
+            before = self.resid_post(layer)[:first].expand(n_rows, -1, -1)
+            state.resid_post[layer] = torch.cat([before, rows], 1) if first else rows
         for name in INSIDE:
             getattr(readings, name).update(getattr(state, name))
         if read.logits:
-            readings.logits = subject.unembed(resid[:, list(read.logits)])
+            positions = [position % len(self.tokens) - first for position in read.logits]
+            readings.logits = subject.unembed(resid[:, positions])
         return readings
 
-    def _output(self, state: Pass, layer: int, resid: Tensor, readings: Readings) -> Tensor:
+    def _output(self, state: Pass, layer: int, resid: Tensor) -> Tensor:
         """Edit the output of the layer below the first recomputed one, whose inside is clean."""
         plan = state.plan.layers.get(layer)
         if plan is not None:
             resid = edit_output(state, plan, layer, None, resid)
             if layer in state.read.resid_post:
-                readings.resid_post[layer] = resid
+                state.resid_post[layer] = resid
         return resid
 
     def _below(self, read: Read, start: int, n_rows: int) -> Readings:
@@ -191,10 +204,12 @@ def clean_run(subject: Subject, tokens: Sequence[int]) -> CleanRun:
     state = Pass(Plan(1, {}), batch, read=Read(logits=(), resid_post=tuple(range(subject.n_layers))))
     calls: list[dict[str, Any]] = []
     first: list[Tensor] = []
+    caches: set[str] = set()
 
     def keep_call(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         first.append(args[0] if args else kwargs["hidden_states"])
-        dropped = ("hidden_states", "past_key_value", "past_key_values", "layer_past", "use_cache")
+        caches.update(name for name in kwargs if name in CACHES)
+        dropped = ("hidden_states", *CACHES, "use_cache")
         calls.append({name: value for name, value in kwargs.items() if name not in dropped})
 
     with applied(subject, state, own_masks=subject.mask_rule is not None):
@@ -207,7 +222,8 @@ def clean_run(subject: Subject, tokens: Sequence[int]) -> CleanRun:
             for hook in kept:
                 hook.remove()
     resid = torch.cat([first[0], *(state.resid_post[layer] for layer in range(subject.n_layers))])
-    return CleanRun(subject, tuple(tokens), resid, tuple(calls))
+    (cache,) = caches
+    return CleanRun(subject, tuple(tokens), resid, tuple(calls), cache)
 
 
 def _check_read(subject: Subject, read: Read, n_positions: int) -> None:

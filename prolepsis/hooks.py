@@ -88,7 +88,7 @@ def edit_output(state: Pass, plan: LayerPlan, layer: int, before: Tensor | None,
     for row, at, value in here(plan.stream):
         if state.clean is None:
             raise UserError("ReplaceStream needs a clean run of the same tokens")
-        after[row] = state.clean.resid_post[layer].to(after)
+        after[row] = state.clean.resid_post[layer][state.offset :].to(after)
         after[row, at] = value.to(after)
     for row, at, value in here(plan.replace):
         after[row, at] = value.to(after)
@@ -259,7 +259,7 @@ class _HeadHooks:
         if patterns is None:
             raise UserError(f"{self.subject.id}: attention returns no patterns; load it with eager attention")
         for head, query in self.asked_patterns:
-            kept = patterns[:, head.index, query].clone()  # [B, T]
+            kept = patterns[:, head.index, query - self.state.offset].clone()  # [B, T]
             for row, frozen in self.frozen:
                 if frozen == head.index:
                     kept[row] = self._frozen_patterns()[frozen, query]

@@ -320,11 +320,11 @@ def test_rows_that_do_not_fit_into_memory_are_run_in_smaller_chunks(
     expected = clean_run(subject, tokens).edit(rows).last_logits
     whole, sizes = CleanRun._run, []
 
-    def small(self: CleanRun, plan: Plan, read: Read, start: int) -> Any:
+    def small(self: CleanRun, plan: Plan, read: Read, start: int, first: int) -> Any:
         sizes.append(plan.n_rows)
         if plan.n_rows > 3:
             raise torch.OutOfMemoryError
-        return whole(self, plan, read, start)
+        return whole(self, plan, read, start, first)
 
     monkeypatch.setattr(CleanRun, "_run", small)
     out = clean_run(subject, tokens).edit(rows).last_logits

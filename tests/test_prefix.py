@@ -1,0 +1,102 @@
+"""What lies before the first edit is taken from the clean run, and nothing that is read tells the difference."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prolepsis.edits import Add, BlockEdge, ReplaceHeadOutput, ReplaceRow, ReplaceStream, Row, Skip
+from prolepsis.engine import INSIDE, clean_run
+from prolepsis.experiments.commitment import hidden_run
+from prolepsis.hooks import Read
+from prolepsis.names import Head
+from prolepsis.plan import plan_rows
+from prolepsis.prefix import first_position
+from prolepsis.subject import Subject
+from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
+
+TOKENS = 7
+
+
+def an_edit(subject: Subject, kind: str, layer: int, position: int, seed: int) -> Any:
+    """An edit of a kind at a place."""
+    row, head = rows_like(subject, seed, 1)[0], Head(layer, seed % subject.n_heads)
+    return {
+        "add": lambda: Add(layer, position, row),
+        "row": lambda: ReplaceRow(layer, position, row),
+        "stream": lambda: ReplaceStream(layer, position, row),
+        "head": lambda: ReplaceHeadOutput(head, position, row[: subject.d_head]),
+        "block": lambda: BlockEdge(head, position, position // 2),
+    }[kind]()
+
+
+EDITS = st.tuples(
+    st.sampled_from(["add", "row", "stream", "head", "block"]),
+    st.integers(0, 2), st.integers(2, TOKENS - 1), st.integers(0, 99),
+)  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    family=st.sampled_from(FAMILIES),
+    edits=st.lists(EDITS, min_size=1, max_size=3),
+    logits=st.sets(st.integers(-TOKENS, TOKENS - 1), min_size=1, max_size=3),
+    inside=st.booleans(),
+    hidden=st.booleans(),
+)
+def test_many_rows_read_as_each_by_itself(
+    family: str, edits: list[tuple[str, int, int, int]], logits: set[int], inside: bool, hidden: bool
+) -> None:
+    """Rows run from their first edit on read as those that are run whole, in float64 and in every family."""
+    subject = tiny_subject(family)
+    clean = clean_run(subject, tiny_tokens(3, TOKENS))
+    if hidden and subject.mask_rule is None:
+        clean = hidden_run(clean, 1)
+        edits = [edit for edit in edits if edit[0] != "block"]
+    rows: list[Row] = [*([an_edit(subject, *edit)] for edit in edits), []] * 4
+    patterns = tuple((Head(layer, 0), TOKENS - 1) for layer in range(subject.n_layers))
+    layers = tuple(range(subject.n_layers))
+    more = {"resid_mid": layers, "values": (Head(1, 0),), "z": (Head(1, 0),)} if inside else {}
+    read = Read(tuple(logits), resid_post=layers, patterns=patterns, **more)
+    out = clean.edit(rows, read)
+    for number, row in enumerate(rows):
+        alone = clean.edit([row], read)
+        assert torch.allclose(out.all_logits[number], alone.all_logits[0], rtol=0, atol=1e-10)
+        for part in INSIDE:
+            for key, value in getattr(alone, part).items():
+                assert torch.allclose(getattr(out, part)[key][number], value[0], rtol=0, atol=1e-10), (part, key)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_beside_an_edit_stay_those_of_the_clean_batch(family: str) -> None:
+    """Bit for bit: what an edit cannot reach is what :meth:`unedited` gives, though neither runs the first tokens."""
+    subject = tiny_subject(family)
+    clean = clean_run(subject, tiny_tokens(3, TOKENS))
+    rows: list[Row] = [[], [Add(1, 4, rows_like(subject, 0, 1)[0])], [Add(1, 5, rows_like(subject, 1, 1)[0])], []]
+    read = Read(logits=(4, 5, 6), resid_post=tuple(range(subject.n_layers)))
+    edited, unedited = clean.edit(rows, read), clean.unedited(rows, read)
+    assert torch.equal(edited.all_logits[0], unedited.all_logits[0])
+    assert torch.equal(edited.all_logits[2, 0], unedited.all_logits[2, 0])
+    assert not torch.equal(edited.all_logits[1], unedited.all_logits[1])
+    for layer in range(subject.n_layers):
+        assert torch.equal(edited.resid_post[layer][3], unedited.resid_post[layer][3])
+
+
+def test_only_what_is_worth_sparing_is_spared() -> None:
+    """From the first edited or read position on, where the rows before it are more than the one run for its keys."""
+    subject = tiny_subject("llama")
+    late: Row = [Add(1, 5, rows_like(subject, 0, 1)[0])]
+
+    def first(rows: list[Row], read: Read = Read()) -> int:  # noqa: B008
+        return first_position(plan_rows(subject, rows, TOKENS), read, TOKENS)
+
+    assert first([late]) == 0
+    assert first([late, late]) == 5
+    assert first([late, []]) == 5
+    assert first([late, late], Read(logits=(4, -1))) == 4
+    assert first([late, late], Read(logits=(1,))) == 0
+    assert first([late, late], Read(resid_mid=(2,))) == 0
+    assert first([late, [Skip((1,))]]) == 0
+    assert first([[], []]) == first([[], []], Read(logits=())) == 6
