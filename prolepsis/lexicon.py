@@ -9,11 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from prolepsis.errors import Untested
+
 if TYPE_CHECKING:
     from prolepsis.subject import Subject
 
 CLOSED = 0.25
 """A task whose rhyme words make up this share of the vocabulary's words lists a language, and not a sample of one."""
+
+NO_DICTIONARY = "rhymes are looked up in the CMU Pronouncing Dictionary: pip install pronouncing (3 MiB)"
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,14 @@ def clean_words(subject: "Subject") -> dict[int, str]:
 
 
 def spoken_endings(words: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Word → rhyme ending of each of its pronunciations, in the dictionary's order; words it lacks are left out."""
-    import pronouncing
+    """Word → rhyme ending of each of its pronunciations, in the dictionary's order; words it lacks are left out.
 
+    Raises Untested where the dictionary is not installed.
+    """
+    try:
+        import pronouncing
+    except ImportError:
+        raise Untested(NO_DICTIONARY) from None
     found = {word: pronouncing.phones_for_word(word) for word in words}
     return {word: tuple(dict.fromkeys(map(rhyme_ending, phones))) for word, phones in found.items() if phones}
 

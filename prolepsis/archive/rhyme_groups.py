@@ -16,7 +16,7 @@ from prolepsis.archive.files import Recording
 from prolepsis.archive.numbers import finite, whole
 from prolepsis.archive.single import single
 from prolepsis.errors import Untested
-from prolepsis.lexicon import rhyme_ending, rhyme_groups, spoken_endings
+from prolepsis.lexicon import NO_DICTIONARY, rhyme_ending, rhyme_groups, spoken_endings
 from prolepsis.measurement import Measurement
 
 KIND = "rhyme-group scan"
@@ -155,10 +155,4 @@ def _dictionary() -> dict[str, tuple[str, ...]]:
 
 def first_endings(words: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Word → the rhyme ending of its first pronunciation; raises Untested where there is no dictionary."""
-    try:
-        return {word: endings[:1] for word, endings in spoken_endings(words).items()}
-    except ImportError:
-        raise Untested(NO_DICTIONARY) from None
-
-
-NO_DICTIONARY = "rhymes are looked up in the CMU Pronouncing Dictionary: pip install pronouncing (3 MiB)"
+    return {word: endings[:1] for word, endings in spoken_endings(words).items()}

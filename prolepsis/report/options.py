@@ -15,6 +15,7 @@ from prolepsis.errors import UserError
 from prolepsis.published import PRESETS
 from prolepsis.report.comparison import Failure
 from prolepsis.report.devices import has_gpu
+from prolepsis.report.packages import check_packages
 from prolepsis.report.subjects import DTYPES, SubjectSource, known_subjects, select_subjects
 
 DEFAULTS = {"claims_device": None, "claims_dtype": "float32"}
@@ -46,7 +47,8 @@ class Settings:
 
     @classmethod
     def of(cls, config: pytest.Config) -> "Settings":
-        """The settings of this run; raises UserError for a subject, file or folder that cannot be used."""
+        """The settings of this run; raises UserError for a package, subject, file or folder that cannot be used."""
+        check_packages()
         option, here = config.option, config.invocation_params.dir
         if option.claims_transcoder and not option.claims_model:
             raise UserError("--claims-transcoder needs the model it reads: give --claims-model PATH too")

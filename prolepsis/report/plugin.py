@@ -45,6 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", str(threads(worker["workercount"], os.cpu_count() or 1)))
     if not reaches_claims(config):
         return
+    for category in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning"):
+        # What the caller's versions of packages tell their users of versions to come is no fault of a measurement.
+        config.addinivalue_line("filterwarnings", f"default::{category}")
     try:
         run = ClaimsRun.of(config)
     except UserError as error:
