@@ -9,10 +9,11 @@ ENV := .venv
 OLD := .venv-old
 RUN := $(ENV)/bin/python
 
-.PHONY: help claims test test-old lint mutants truth truth-seeds rehearsal benchmarks clean
+.PHONY: help claims claims-gpu test test-old lint mutants truth truth-seeds rehearsal benchmarks clean
 
 help:
 	@echo "make claims      verify the claims on the bundled subjects; writes reports/"
+	@echo "make claims-gpu  verify the claims on real models, with the packages that PYTHON has: its torch is the one with CUDA"
 	@echo "make test        run the harness's own tests"
 	@echo "make test-old    the same with the oldest supported transformers"
 	@echo "make lint        ruff and mypy"
@@ -24,6 +25,9 @@ help:
 
 claims: $(ENV)/ready
 	$(RUN) -m pytest claims -m "not gpu" -n 2
+
+claims-gpu:
+	$(PYTHON) -m pytest claims -m gpu
 
 test: $(ENV)/ready
 	$(RUN) -m pytest tests -n 2
