@@ -1,6 +1,5 @@
 """The experiment commands: their examples, what they write, and one line for every user error."""
 
-import argparse
 import json
 import os
 import re
@@ -230,42 +229,3 @@ def test_progress_is_shown_on_a_terminal_and_an_interruption_is_one_line() -> No
     os.close(ours)
     assert re.search(rb"-:--:--|\d:\d\d:\d\d", shown)
     assert shown.endswith(b"prolepsis: interrupted\r\n")
-
-
-def completed(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What bash offers for the last of the words typed."""
-    script = tmp_path / "completion.bash"
-    assert cli.main(["completion", "bash"]) == OK
-    script.write_text(capsys.readouterr().out)
-    typed = f"COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; _shtab_prolepsis"
-    offered = subprocess.run(
-        ["bash", "-c", f"source {script}; {typed}; printf '%s\\n' ${{COMPREPLY[@]}}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return offered.stdout.split()
-
-
-def test_bash_completes_commands_options_and_subjects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Subcommands, their options, choices and the ids of subjects are offered by what was typed of them."""
-    assert completed(["prolepsis", ""], tmp_path, capsys) == [command.name for command in COMMANDS]
-    assert completed(["prolepsis", "sw"], tmp_path, capsys) == ["sweep"]
-    assert completed(["prolepsis", "sweep", "--inj"], tmp_path, capsys) == ["--inject"]
-    assert completed(["prolepsis", "lens", "--dtype", "bf"], tmp_path, capsys) == ["bfloat16"]
-    assert completed(["prolepsis", "lens", "--subject", "plann"], tmp_path, capsys) == ["planner", "planner-untrained"]
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_completion_of_each_shell_names_every_command_and_option(
-    shell: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """No command and none of its long options is missing from a shell's script."""
-    assert cli.main(["completion", shell]) == OK
-    script = capsys.readouterr().out
-    (subcommands,) = (a for a in cli.command_parser()._actions if isinstance(a, argparse._SubParsersAction))
-    for name, parser in subcommands.choices.items():
-        assert re.search(rf"\b{name}\b", script)
-        for option in parser._option_string_actions:
-            assert option.lstrip("-") in script

@@ -43,7 +43,8 @@ def _complete_values(parser: argparse.ArgumentParser) -> None:
             for added in action.choices.values():
                 _complete_values(added)
         elif action.dest == "subject":
-            action.complete = shtab.cmd(shlex.join(["echo", *models]))  # type: ignore[attr-defined]
+            # One a line: fish takes a line as one word.
+            action.complete = shtab.cmd(shlex.join(["printf", r"%s\n", *models]))  # type: ignore[attr-defined]
         elif action.type is Path or action.metavar in ("PATH", "FILE"):
             action.complete = shtab.FILE  # type: ignore[attr-defined]
 
