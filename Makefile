@@ -4,6 +4,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 # What to rehearse: another preset or size, and where. REHEARSAL="--device cuda" is the real thing.
 REHEARSAL ?= --scale 0.01
+# Which organisms and seeds, where not all organisms from three: TRUTH_SEEDS="--only planner --seeds 7".
+TRUTH_SEEDS ?=
 
 ENV := .venv
 OLD := .venv-old
@@ -49,7 +51,7 @@ truth: $(ENV)/ready
 	$(ENV)/bin/prolepsis truth reports/latest
 
 truth-seeds: $(ENV)/ready
-	$(RUN) -m benchmarks.truth_seeds
+	$(RUN) -m benchmarks.truth_seeds $(TRUTH_SEEDS)
 
 rehearsal: $(ENV)/ready
 	$(RUN) -m prolepsis.rehearsal $(REHEARSAL)

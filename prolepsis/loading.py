@@ -42,8 +42,11 @@ def load_subject(reference: str, device: str = "cpu", dtype: torch.dtype = torch
     return subject
 
 
-def check_device(device: str) -> None:
-    """Raises Untested for a GPU that is not there, UserError for what is no device of this torch."""
+def check_device(device: str, option: str = "--claims-device") -> None:
+    """Raises Untested for a GPU that is not there, UserError for what is no device of this torch.
+
+    ``option`` is the one that names a device where this is asked.
+    """
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -51,9 +54,9 @@ def check_device(device: str) -> None:
         if re.fullmatch(r"cuda(:\d+)?", device):
             raise Untested(
                 f"no GPU that torch can use as {device} ({why}); `prolepsis doctor` says what is here, and "
-                "--claims-device cpu does without, slowly"
+                f"{option} cpu does without, slowly"
             ) from None
-        raise UserError(f"--claims-device {device} cannot be used: {why}") from None
+        raise UserError(f"{option} {device} cannot be used: {why}") from None
 
 
 def _load(reference: str, device: str, dtype: torch.dtype) -> Subject:

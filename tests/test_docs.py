@@ -2,16 +2,11 @@
 
 import doctest
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 import tomllib
-from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import pytest
 import yaml
@@ -27,163 +22,43 @@ from prolepsis.report.subjects import known_subjects, read_presets
 from prolepsis.report.table import COLOURS
 from prolepsis.task import Task
 from tests.pages import PAGES, ROOT, Page, Run
-from tests.recorded_files import SMALL, SPIKE, pair, pair_sweep, write
+from tests.terminal import ORGANISMS, Terminal, free_port
+from tests.told_commands import ARRANGED, FAILING, FINE, INSTEAD
 
-ORGANISMS = ROOT / "fixtures" / "organisms"
 TEXT = "\n".join(page.path.read_text() for page in PAGES)
 NAMES = ("organisms", "verdicts", "verify-the-paper", "verify-your-model")
 ORGANISMS_PAGE, VERDICTS_PAGE, PAPER_PAGE, MODEL_PAGE = (Page(ROOT / "docs" / f"{name}.md") for name in NAMES)
 
 
-class Instead(NamedTuple):
-    """Why a command is not run as it is written, and what is run in its place."""
-
-    why: str
-    command: str
-
-
-INSTEAD: Mapping[str, Instead] = {
-    **{
-        f"make {target}": Instead("takes minutes or hours in an environment that it makes first", f"make -n {target}")
-        for target in (
-            "claims", "test", "truth", "truth-seeds", "mutants", "PYTHON=python3.12 TORCH=torch==2.9.1 test",
-            "TORCH=none claims", "TORCH=none .venv/ready",
-        )
-    },
-    "make rehearsal": Instead("makes checkpoints for minutes", "make -n rehearsal"),
-    'make rehearsal REHEARSAL="--device cuda"': Instead("needs a GPU", 'make -n rehearsal REHEARSAL="--device cuda"'),
-    "python -m prolepsis.rehearsal --preset gemma-2-2b-426k --device cuda": Instead(
-        "needs a GPU", "python -m prolepsis.rehearsal --help"
-    ),
-    "python -m prolepsis.doctor.count gemma-2-2b-426k": Instead(
-        "counts for minutes", "python -c 'import prolepsis.doctor.count'"
-    ),
-    "pytest claims -m gpu --claims-subject ID": Instead(
-        "ID stands for any", "python -m pytest claims -m gpu --claims-subject pythia-410m --collect-only -q"
-    ),
-    "make lint": Instead("mypy takes a minute", "python -m ruff check . && python -m ruff format --check ."),
-    **{
-        f"python -m pytest claims{options}": Instead(
-            "takes many minutes", f"python -m pytest claims{options} --collect-only -q"
-        )
-        for options in (
-            ' -m "not gpu"', " -n 2", " -m gpu", " --claims-subject planner --claims-subject window-2 -n auto",
-        )
-    },
-    **{
-        f"python -m pytest claims --claims-subject {subject}{options}": Instead(
-            "takes many minutes", f"python -m pytest claims --claims-subject {less}{options}"
-        )
-        for subject, less, options in (
-            ("planner", "paper -k B09", ""), ("planner", "paper -k B09", " --claims-compare"),
-            *(
-                (
-                    "planner --claims-subject window-2", 'paper --claims-subject window-1 -k "B09 or X75"',
-                    f" --claims-shard {part}/2 --claims-report parts",
-                )
-                for part in (1, 2)
-            ),
-        )
-    },
-    "python -m pytest claims --dist load --tx popen --px id=far//execmodel=thread//ssh=user@far//"
-    "python=/checkout/.venv/bin/python//chdir=/checkout "
-    "--tx 2*popen//via=far//python=/checkout/.venv/bin/python": Instead(
-        "needs another machine", "python -m pytest claims --dist load --tx popen --collect-only -q"
-    ),
-    "prolepsis history X01": Instead("the runs that were made are of another claim", "prolepsis history B09"),
-    "python -m execnet.script.socketserver HOST:PORT": Instead(
-        "listens until it is stopped", "python -c 'import execnet.script.socketserver'"
-    ),
-    **{
-        f".venv/bin/{command}": Instead("the environment at hand is the one that is tested", command)
-        for command in (
-            "python -m pytest claims -m gpu --claims-device cuda --claims-subject gemma-2-2b-426k",
-            "python -m pytest claims -m gpu --claims-device cuda --claims-dtype bfloat16 "
-            "--claims-subject gemma-2-2b-426k",
-        )
-    },
-    **{
-        f"prolepsis train {options}": Instead("trains for minutes, as other tests do", "prolepsis train --help")
-        for options in (
-            "planner --out my-planner", "planner --seed 1 --out mine/planner",
-            "planner-untrained --out mine/planner-untrained",
-        )
-    },
-}  # fmt: skip
-
-FAILING: Mapping[str, str] = {
-    **dict.fromkeys(
-        [command for command in INSTEAD if command.startswith(".venv/bin/python -m pytest claims -m gpu")],
-        "nothing can be measured without weights",
-    ),
-    "make claims-gpu": "nothing can be measured without weights",
-    "python -m pytest claims --claims-archive recordings": "made-up recordings do not give the pinned verdicts",
-    "python -m pytest claims --claims-model my-model --claims-transcoder my-transcoder "
-    "--claims-subject my-model -k S16": "verdicts on one's own model are not pinned yet",
-    **dict.fromkeys(("prolepsis doctor", "prolepsis doctor gemma-2-2b-426k"), "the run cannot start without weights"),
-    "python -m pytest claims --claims-subject gemma-2-2b-426k": "nothing can be measured without weights",
-    "python -m pytest claims -m gpu --claims-subject pythia-410m": "nothing can be measured without weights",
-    "prolepsis truth reports/latest": "a run of some claims misses all others",
-}
-"""Commands that leave with 1, and why; make says so with 2."""
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A checkout of the project beside which lie a model, a transcoder and recordings of the reader's own."""
-    root = tmp_path / "checkout"
-    left = (".*", "reports", "mutants", "build", "*.egg-info")
-    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*left))
-    model = ORGANISMS / "window-2"
-    shutil.copytree(model, root / "my-model", ignore=shutil.ignore_patterns("subject.json", "task.json", "transcoder"))
-    shutil.copytree(model / "transcoder", root / "my-transcoder")
-    write(root / "recordings", "sweep.json", pair_sweep(pair(SPIKE, "around", layer=22), transcoder=SMALL))
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    entry = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["prolepsis"]
-    module, function = entry.split(":")
-    script = f"import sys; from {module} import {function}; sys.exit({function}())"
-    for name, line in {"python": "", "python3": "", "prolepsis": f"-c '{script}'"}.items():
-        program = programs / name
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} {line} "$@"\n')
-        program.chmod(0o755)
-    return root
-
-
-def run(command: str, checkout: Path) -> "subprocess.CompletedProcess[str]":
-    """Run a command as in a terminal of 100 columns, without network and without downloaded files."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment = kept | {
-        "PATH": f"{checkout.parent / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(checkout),
-        "COLUMNS": "100",
-        "HF_HOME": str(checkout.parent / "hub"),
-        "HF_HUB_OFFLINE": "1",
-    }
-    return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command],
-        cwd=checkout, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def typed(command: str, folder: Path) -> str:
+    """What is run for a command: itself, as a rule."""
+    return INSTEAD[command].command.format(folder=folder, port=free_port()) if command in INSTEAD else command
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
-def test_whoever_follows_a_page_gets_through(page: Page, checkout: Path) -> None:
+def test_whoever_follows_a_page_gets_through(page: Page, tmp_path: Path) -> None:
     """Every file a page shows can be written and every command run, in its order; what is shown printed is printed."""
+    terminal = Terminal(tmp_path)
     for step in page.steps():
         if not isinstance(step, Run):
-            step.apply(checkout)
+            step.apply(terminal.checkout)
             continue
-        done = run(INSTEAD[step.command].command if step.command in INSTEAD else step.command, checkout)
+        arranged = ARRANGED[step.command].variables if step.command in ARRANGED else {}
+        filled = (
+            INSTEAD[step.command].command.format(folder=tmp_path, port=free_port()) if step.command in INSTEAD else None
+        )
+        done = terminal.run(filled or step.command, arranged)
         said = f"{page}: {step.command}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
-        failed = 2 if step.command.startswith("make ") else 1
-        assert done.returncode == (failed if step.command in FAILING else 0), said
+        code, _, words = FAILING.get(step.command, FINE)
+        assert done.returncode == code, said
+        assert words in done.stdout + done.stderr, said
         assert step.printed in (None, done.stdout), said
 
 
 def test_no_exception_is_made_for_nothing() -> None:
-    """Every command that is not run as written, or that fails, stands in some page."""
+    """Every command that is arranged for, not run as written, or fails, stands in some page."""
     told = {command for page in PAGES for command in page.commands()}
-    assert set(INSTEAD) | set(FAILING) <= told
+    assert set(ARRANGED) | set(INSTEAD) | set(FAILING) <= told
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)

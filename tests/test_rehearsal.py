@@ -223,3 +223,12 @@ def test_a_run_shows_how_many_of_its_claims_are_verified(tmp_path: Path) -> None
         assert process.poll() == 0
     assert len(came) > 3
     assert came[2] < came[3] - 0.5
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_nothing_is_written_for_a_device_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a GPU a rehearsal on one ends before it begins, with one line that names the option and what to do."""
+    assert main(["--device", "cuda", "--folder", str(tmp_path / "work")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--device cpu" in line
+    assert not (tmp_path / "work").exists()

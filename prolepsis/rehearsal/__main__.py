@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prolepsis.commands.bars import bars
-from prolepsis.errors import UserError
+from prolepsis.errors import Untested, UserError
 from prolepsis.rehearsal.shapes import GIB, SHAPES, scaled
 
 if TYPE_CHECKING:
@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Rehearse the presets that are asked for; 0 if all came through, 1 if not, 4 for a mistake in what was asked."""
+    """Rehearse the presets that are asked for.
+
+    Returns 0 if all came through, 1 if not or if there is no such device, 4 for a mistake in what was asked.
+    """
     asked, options = _parser().parse_known_args(arguments)
     try:
         return _rehearse(asked, options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 4
+    except Untested as missing:
+        print(f"untested: {missing}", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,9 +51,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rehearse(asked: argparse.Namespace, options: Sequence[str]) -> int:
+    from prolepsis.loading import check_device
     from prolepsis.rehearsal.figures import show, write_figures
     from prolepsis.rehearsal.run import rehearse
 
+    check_device(asked.device, "--device")
     done: list[Rehearsed] = []
     for preset in asked.preset or SHAPES:
         shape = scaled(SHAPES[preset], asked.scale)
