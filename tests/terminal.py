@@ -40,7 +40,8 @@ from dataclasses import replace
 from prolepsis.organisms.recipes import RECIPES
 
 for name, made in RECIPES.items():
-    short = replace(made, steps=3, batch=8, transcoder_steps=3, plateau=None)
+    narrow = replace(made, width=16, feed_forward=32, heads=2, features=min(made.features, 24), active=4)
+    short = replace(narrow, steps=3, batch=8, transcoder_steps=3, plateau=None)
     RECIPES[name] = short if {barred} else replace(short, least={{}}, most={{}})
 """
 SITES = {
@@ -48,7 +49,7 @@ SITES = {
     "short-barred": SHORT.format(barred=True),
     "shallow": "from prolepsis.rehearsal import shapes\nshapes.LEAST_LAYERS = 4\n",
 }
-"""Folder → what Python reads there before anything else: organisms take three steps, rehearsed models four layers."""
+"""Folder → what Python reads there before anything else: narrow organisms of three steps, rehearsals of four layers."""
 
 
 class Terminal:
