@@ -121,8 +121,9 @@ FAILING: Mapping[str, Fails] = {
     "python -m pytest claims --claims-archive recordings": Fails(
         1, "made-up recordings give other verdicts", "changed since expected.toml: 15"
     ),
-    "python -m pytest claims --claims-model my-model --claims-transcoder my-transcoder "
-    "--claims-subject my-model -k S16": Fails(1, "verdicts on one's own model are not pinned yet", "1 inconclusive"),
+    "python -m pytest claims --claims-model my-model --claims-transcoder my-transcoder -k S16": Fails(
+        1, "verdicts on one's own model are not pinned yet", "1 inconclusive"
+    ),
     **dict.fromkeys(
         ("prolepsis doctor", "prolepsis doctor gemma-2-2b-426k"),
         Fails(1, "a run cannot start here", "short: not on this machine"),
