@@ -44,12 +44,17 @@ for name, made in RECIPES.items():
     short = replace(narrow, steps=3, batch=8, transcoder_steps=3, plateau=None)
     RECIPES[name] = short if {barred} else replace(short, least={{}}, most={{}})
 """
+STEERING = ("PYTEST_", "MAKE", "PYTHON", "TORCH", "REHEARSAL", "TRUTH_SEEDS")
+"""How variables begin by which pytest and make are told what to do, as the make that runs the tests may have been."""
+
+UNUSED = "-p no:hypothesispytest -p no:benchmark -p no:anyio"
+"""Plugins of pytest that no command needs, and that make the many processes start slowly."""
+
 SITES = {
     "short": SHORT.format(barred=False),
     "short-barred": SHORT.format(barred=True),
-    "shallow": "from prolepsis.rehearsal import shapes\nshapes.LEAST_LAYERS = 4\n",
 }
-"""Folder → what Python reads there before anything else: narrow organisms of three steps, rehearsals of four layers."""
+"""Folder → what Python reads there before anything else, so that organisms are narrow and take three steps."""
 
 
 class Terminal:
@@ -73,11 +78,12 @@ class Terminal:
 
         ``arranged`` are further variables of its environment, where ``{folder}`` stands for the terminal's folder.
         """
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "MAKE"))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(STEERING)}
         further = {name: value.format(folder=self.folder) for name, value in arranged.items()}
         environment = kept | {
             "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": os.pathsep.join(filter(None, (further.pop("PYTHONPATH", ""), str(self.checkout)))),
+            "PYTEST_ADDOPTS": f"{UNUSED} {further.pop('PYTEST_ADDOPTS', '')}",
             "COLUMNS": "100",
             "HF_HOME": str(self.folder / "hub"),
             "HF_HUB_OFFLINE": "1",
@@ -95,7 +101,6 @@ class Terminal:
         module, function = entry.split(":")
         modules = {
             "prolepsis": f"-c 'import sys; from {module} import {function}; sys.exit({function}())' \"$@\"",
-            "pytest": '-m pytest "$@"',
             "ruff": '-m ruff "$@"',
             "mutmut": '-m mutmut "$@"',
             # All of it would take a minute.
