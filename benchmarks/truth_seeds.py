@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from prolepsis import ledger
+from prolepsis.commands.bars import bars
 from prolepsis.errors import UserError
 from prolepsis.experiments import families
 from prolepsis.judge import judge_family
@@ -97,7 +98,8 @@ def _make(name: str, folder: Path, seed: int) -> bool:
         return True
     start = time.monotonic()
     try:
-        run(name, folder, seed, progress=sys.stderr.isatty())
+        with bars(f"seed {seed}, {name}"):
+            run(name, folder, seed)
     except UserError as error:
         print(f"seed {seed}, {name}: not made: {error}", flush=True)
         return False

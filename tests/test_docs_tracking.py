@@ -21,6 +21,8 @@ def shell(project: ClaimsProject, command: str) -> subprocess.CompletedProcess[s
     """Run a command of the page in the project, with this environment's interpreter and console script."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = command.replace("ssh=user@far", "popen").replace("/checkout/.venv/bin/python", "python")
+    # The project's ledger has few claims.
+    command = command.replace("history X75", "history X01")
     command = command.replace("/checkout", str(project.path)).replace(".venv/bin/python", "python")
     return subprocess.run(
         command,

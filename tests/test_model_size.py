@@ -55,19 +55,22 @@ def test_operations_are_those_a_counter_sees(family: str, heads: int, n_tokens: 
     n_tokens=st.sampled_from([4, 16, 48]),
     d_mlp=st.sampled_from([16, 400]),
     n_vocab=st.sampled_from([100, 3000]),
+    share=st.sampled_from([0.0, 0.5, 1.0]),
 )
 def test_a_row_takes_no_more_memory_than_is_planned_and_not_much_less(
-    family: str, n_tokens: int, d_mlp: int, n_vocab: int
+    family: str, n_tokens: int, d_mlp: int, n_vocab: int, share: float
 ) -> None:
-    """Tensors alive at once while rows are edited stay below the plan, and above half of it."""
+    """Tensors alive at once while rows are edited stay below the plan, and of rows that are run whole above half."""
     subject, n_rows = wide(family, 4, n_vocab, d_mlp), 32
     clean = clean_run(subject, tiny_tokens(0, n_tokens))
-    rows = [[Add(0, n_tokens - 1, rows_like(subject, seed, 1)[0])] for seed in range(n_rows)]
+    position = round(share * (n_tokens - 1))
+    rows = [[Add(0, position, rows_like(subject, seed, 1)[0])] for seed in range(n_rows)]
     with LiveBytes() as live, pytest.MonkeyPatch.context() as patch:
         patch.setitem(TOKENS_PER_BATCH, "cpu", n_rows * n_tokens)
         clean.edit(rows, Read(resid_post=(0, 1)))
     planned = n_rows * row_bytes(subject, n_tokens, n_streams=2)
-    assert planned / 2 <= live.peak <= planned
+    assert live.peak <= planned
+    assert position or planned / 2 <= live.peak
 
 
 @few
