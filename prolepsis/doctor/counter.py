@@ -87,9 +87,9 @@ class Counter:
         self.now.encoded += rows.numel() // rows.shape[-1]
         self.now.encodings += 1
 
-    def scanned(self, _layer: int) -> None:
-        """Count a layer's last decoder rows."""
-        self.now.scans += 1
+    def scanned(self, subject: "Subject", *_: Any) -> None:
+        """Count every layer, whose last decoder rows are held against the vocabulary."""
+        self.now.scans += subject.n_layers
 
     def drawn(self, *_: Any) -> None:
         """Count a twin."""
@@ -98,6 +98,7 @@ class Counter:
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Have everything that is counted pass by here, in batches of a GPU's size."""
         from prolepsis import batching, loading, twins
+        from prolepsis.experiments import vocabulary_scan
         from prolepsis.report.measuring import Measuring
         from prolepsis.subject import Subject
         from prolepsis.transcoder import Transcoder
@@ -109,7 +110,7 @@ class Counter:
         patch.setattr(loading, "load_subject", lambda *given: self.watch(load(*given)))
         patch.setattr(Subject, "unembed", _counting(Subject.unembed, self.unembedded))
         patch.setattr(Transcoder, "encode", _counting(Transcoder.encode, self.encoded))
-        patch.setattr(Transcoder, "last_decoder", _counting(Transcoder.last_decoder, self.scanned))
+        patch.setattr(vocabulary_scan, "_scan", partial(_first, self.scanned, vocabulary_scan._scan))
         patch.setattr(twins, "_draw", partial(_first, self.drawn, twins._draw))
 
 

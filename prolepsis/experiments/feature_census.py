@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -16,6 +16,7 @@ from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
 from prolepsis.subject import Subject, transcoder_of
+from prolepsis.task import Prompt
 
 Tensor = torch.Tensor
 Values = Mapping[str, float]
@@ -42,13 +43,12 @@ class Census:
 
 def censuses(subject: Subject) -> Mapping[str, Census]:
     """Prompt id → census; prompts without an active feature are absent."""
-    pairs, transcoder = rhyme_pairs(task_of(subject)), transcoder_of(subject)
-    directions = [
-        normalize(transcoder.last_decoder(layer).to(subject.device), dim=-1) for layer in range(subject.n_layers)
-    ]
+    pairs, runs = rhyme_pairs(task_of(subject)), once(subject, Runs)
     active = _active(subject, pairs)
+    tokens = sorted({runs.answer(prompt) for pair in pairs for prompt in (pair.recipient, pair.donor)})
+    cosines = _cosines(subject, {feature for features in active for feature in features}, tokens)
     return {
-        pair.recipient.id: _census(subject, pair, features, directions)
+        pair.recipient.id: _census(runs, pair, features, cosines, tokens)
         for pair, features in zip(pairs, active, strict=True)
         if features
     }
@@ -113,15 +113,30 @@ def _active(subject: Subject, pairs: Sequence[Pair]) -> list[list[Feature]]:
     return found
 
 
-def _census(subject: Subject, pair: Pair, active: Sequence[Feature], directions: Sequence[Tensor]) -> Census:
-    runs = once(subject, Runs)
-    rows = torch.stack([directions[feature.layer][feature.index] for feature in active])  # [active, d]
+@torch.no_grad()
+def _cosines(subject: Subject, features: Collection[Feature], tokens: Sequence[int]) -> dict[Feature, Tensor]:
+    """Feature → the cosine of what it writes at the last layer with each of ``tokens``; one layer is held at a time."""
+    towards = normalize(subject.unembedding[list(tokens)].float(), dim=-1)  # [tokens, d]
+    found: dict[Feature, Tensor] = {}
+    for layer in range(subject.n_layers):
+        own = [feature for feature in features if feature.layer == layer]
+        if not own:
+            continue
+        rows = transcoder_of(subject).last_decoder(layer)[[feature.index for feature in own]]
+        found |= zip(own, (normalize(rows.to(towards), dim=-1) @ towards.T).cpu(), strict=True)
+    return found
 
-    def pointing(token: int) -> Shares:
-        cosines = rows @ normalize(subject.unembedding[token].float(), dim=0)
-        return _shares([active[i] for i in cosines.topk(min(TOP, len(active))).indices.tolist()])
 
-    return Census(pointing(runs.answer(pair.recipient)), pointing(runs.answer(pair.donor)), _shares(active))
+def _census(
+    runs: Runs, pair: Pair, active: Sequence[Feature], cosines: Mapping[Feature, Tensor], tokens: Sequence[int]
+) -> Census:
+    towards = torch.stack([cosines[feature] for feature in active])  # [active, tokens]
+
+    def pointing(prompt: Prompt) -> Shares:
+        nearest = towards[:, tokens.index(runs.answer(prompt))].topk(min(TOP, len(active)))
+        return _shares([active[i] for i in nearest.indices.tolist()])
+
+    return Census(pointing(pair.recipient), pointing(pair.donor), _shares(active))
 
 
 def _shares(features: Sequence[Feature]) -> Shares:
