@@ -93,7 +93,10 @@ class CleanRun:
         return self._run(Plan(1, {}), read, min(read.inside, default=self.subject.n_layers))
 
     def edit(self, rows: Sequence[Row], read: Read | None = None) -> Readings:
-        """Run the tokens once per row with that row's edits; layers below the first edited one are not recomputed."""
+        """Run the tokens once per row with that row's edits.
+
+        Layers below the first edited one are not recomputed, nor tokens before the first edited one of many rows.
+        """
         return self._chunked(rows, read or Read(), keep_edits=True)
 
     def unedited(self, rows: Sequence[Row], read: Read | None = None) -> Readings:

@@ -44,10 +44,7 @@ def test_whoever_follows_a_page_gets_through(page: Page, tmp_path: Path) -> None
             step.apply(terminal.checkout)
             continue
         arranged = ARRANGED[step.command].variables if step.command in ARRANGED else {}
-        filled = (
-            INSTEAD[step.command].command.format(folder=tmp_path, port=free_port()) if step.command in INSTEAD else None
-        )
-        done = terminal.run(filled or step.command, arranged)
+        done = terminal.run(typed(step.command, tmp_path), arranged)
         said = f"{page}: {step.command}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
         code, _, words = FAILING.get(step.command, FINE)
         assert done.returncode == code, said

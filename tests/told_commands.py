@@ -52,6 +52,10 @@ ARRANGED: Mapping[str, Arranged] = {
     "make truth-seeds": Arranged(
         "all organisms take hours", {"TRUTH_SEEDS": "--only window-1 --seeds 7", "PYTHONPATH": "{folder}/short-barred"}
     ),
+    "make rehearsal": Arranged(
+        "three presets take many minutes",
+        {"REHEARSAL": "--preset gemma-2-2b-426k --scale 0.01 -k S23", "PYTHONPATH": "{folder}/shallow"},
+    ),
 }  # fmt: skip
 """Commands that are run as they are written, where they find less to do."""
 
@@ -82,7 +86,6 @@ INSTEAD: Mapping[str, Instead] = {
         f"until test -s listening; do sleep 0.1; done; {FAR.replace('{at}', SOCKET)}",
     ),
     "make mutants": Instead("copies and mutates the whole package, for a minute at least", "make -n mutants"),
-    "make rehearsal": Instead("takes minutes, and a test of its own for one preset and claim", "make -n rehearsal"),
     "python -m prolepsis.doctor.count gemma-2-2b-426k": Instead(
         "counts for minutes in 26 layers", "python -m prolepsis.doctor.count --help"
     ),
