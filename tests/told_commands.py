@@ -52,6 +52,7 @@ ARRANGED: Mapping[str, Arranged] = {
     "make truth-seeds": Arranged(
         "all organisms take hours", {"TRUTH_SEEDS": "--only window-1 --seeds 7", "PYTHONPATH": "{folder}/short-barred"}
     ),
+    "python -m prolepsis.doctor.count gemma-2-2b-426k": asked("all families take ten minutes", "-k S23"),
     "make rehearsal": Arranged(
         "three presets take many minutes",
         {"REHEARSAL": "--preset gemma-2-2b-426k --scale 0.01 -k S23", "PYTHONPATH": "{folder}/shallow"},
@@ -86,9 +87,6 @@ INSTEAD: Mapping[str, Instead] = {
         f"until test -s listening; do sleep 0.1; done; {FAR.replace('{at}', SOCKET)}",
     ),
     "make mutants": Instead("copies and mutates the whole package, for a minute at least", "make -n mutants"),
-    "python -m prolepsis.doctor.count gemma-2-2b-426k": Instead(
-        "counts for minutes in 26 layers", "python -m prolepsis.doctor.count --help"
-    ),
 }  # fmt: skip
 
 
