@@ -10,6 +10,8 @@ import termios
 
 import pytest
 
+from tests.pseudo_terminal import shown_on
+
 LONG = """
 import sys, time
 from prolepsis.commands.bars import PATIENCE, bars
@@ -43,16 +45,7 @@ def on_terminal(code: str, columns: int) -> tuple[str, str]:
         env=environment | {"TERM": "xterm"},
     ) as process:
         os.close(theirs)
-        shown = b""
-        while True:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:
-                break
-            if not piece:
-                break
-            shown += piece
-        os.close(ours)
+        shown = shown_on(ours)
         assert process.stdout is not None
         printed = process.stdout.read().decode()
     assert process.returncode == 0, shown

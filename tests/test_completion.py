@@ -14,6 +14,7 @@ from prolepsis import cli
 from prolepsis.cli import COMMANDS
 from prolepsis.commands.command import OK
 from prolepsis.commands.completion import SHELLS
+from tests.pseudo_terminal import shown_on
 
 ZSHRC = """
 fpath=($ZDOTDIR $fpath)
@@ -51,14 +52,8 @@ def offered_by_zsh(script: str, words: Sequence[str], folder: Path) -> list[str]
         ["zsh", "-d", "-i"], cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
     ) as process:
         os.close(theirs)
-        shown = bytearray()
-        try:
-            while piece := os.read(ours, 1024):
-                shown += piece
-        except OSError:  # so Linux says that the other side of a terminal is closed
-            pass
+        shown = shown_on(ours)
         assert process.wait() == 0, shown.decode()
-    os.close(ours)
     return (folder / "offered").read_text().split()
 
 

@@ -1,9 +1,7 @@
 """Planted subjects compute their circuit: closed forms, and what sets the variants apart."""
 
-import gc
 import math
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -14,28 +12,17 @@ from hypothesis import strategies as st
 
 from prolepsis.edits import Add, Edit, ReplaceHeadOutput, ReplaceRow
 from prolepsis.engine import CleanRun, Readings, clean_run
-from prolepsis.errors import UserError
 from prolepsis.generation import generate
 from prolepsis.hooks import Read
-from prolepsis.names import Feature, Head
-from prolepsis.organisms import PLANTED
-from prolepsis.organisms.planted import CIRCUITS, NEWLINE, PARTNER, VARIANTS, VOCABULARY, WORDS, planted
-from prolepsis.organisms.planted_weights import FAMILIES, HEAD_WIDTH
+from prolepsis.names import Head
+from prolepsis.organisms.planted import CIRCUITS, NEWLINE, PARTNER, VOCABULARY, WORDS
 from prolepsis.subject import Subject
+from tests.planted_subjects import every_family, subject_of
 
 FloatArray = npt.NDArray[np.float64]
 ROUTER, DECOY = Head(2, 1), Head(3, 3)
 LAYERS, HEADS = 4, 4
 every_variant = pytest.mark.parametrize("variant", CIRCUITS)
-every_family = pytest.mark.parametrize("family", FAMILIES)
-
-
-@cache
-def subject_of(family: str, variant: str) -> Subject:
-    """Build each planted subject once."""
-    torch.set_num_threads(1)
-    parts = planted(family, variant)
-    return Subject(f"planted-{family}-{variant}", parts.model, parts.tokenizer, parts.transcoder, task=parts.task)
 
 
 @dataclass(frozen=True)
@@ -366,64 +353,5 @@ def test_the_untrained_twin_knows_nothing(family: str) -> None:
         case = case_of(family, "untrained", word)
         answered += int(case.clean.read(Read()).probabilities()[0].argmax()) == VOCABULARY.index(WORDS[case.answer])
     assert answered <= 4
-    assert (
-        twin.digest == Subject("again", planted(family, "untrained").model, None).digest or twin.transcoder is not None
-    )
-
-
-@every_family
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_building_twice_gives_the_same_subject(family: str, variant: str) -> None:
-    """Two builds agree in weights and transcoder."""
-    again, subject = planted(family, variant), subject_of(family, variant)
-    assert subject.transcoder is not None
-    assert again.transcoder.digest == subject.transcoder.digest
-    for name, weight in again.model.state_dict().items():
-        assert torch.equal(weight, subject.model.state_dict()[name])
-
-
-def test_the_task_is_well_formed() -> None:
-    """Prompts hold no unknown token, stems are prefixes past the line break, features and ids are distinct."""
-    subject = subject_of("llama", "irrevocable")
-    task = subject.task
-    assert task is not None
-    assert task.features is not None
-    assert sorted(word for group in task.groups.values() for word in group) == sorted(WORDS)
-    assert len(task.groups) == 20
-    assert task.features == {word: Feature(1, i) for i, word in enumerate(WORDS)}
-    assert len({subject.word_id(word) for word in WORDS}) == len(WORDS)
-    lengths = set()
-    for template in task.templates:
-        prompt = task.prompt(template, "key")
-        tokens, stem = subject.encode(prompt.text), subject.encode(prompt.stem)
-        assert tokens[0] == subject.tokenizer.bos_token_id
-        assert subject.tokenizer.unk_token_id not in tokens
-        assert tokens[: len(stem)] == stem
-        assert len(tokens) > len(stem)
-        assert stem.index(subject.word_id(NEWLINE)) == len(stem) - 2
-        lengths.add(len(tokens))
-    assert len(lengths) >= 4
-
-
-def test_a_transcoder_folder_goes_with_its_transcoder() -> None:
-    """The temporary folder is removed once nothing holds the transcoder."""
-    parts = planted("llama", "no-plan")
-    folder = parts.transcoder.folder
-    assert folder.is_dir()
-    del parts
-    gc.collect()
-    assert not folder.exists()
-
-
-def test_all_bundled_ids_can_be_built() -> None:
-    """The ids that are announced are the families and variants there are; others are refused in one line."""
-    assert [f"planted-{family}-{variant}" for family in FAMILIES for variant in VARIANTS] == list(PLANTED)
-    for family, variant in (("gpt2", "latch"), ("llama", "latched")):
-        with pytest.raises(UserError, match="not known; known: "):
-            planted(family, variant)
-
-
-def test_heads_turn_by_less_than_a_millionth_per_token() -> None:
-    """The rotary pair the heads use turns by a few 1e-8 per token, so that position plays no part."""
-    inverse = subject_of("llama", "irrevocable").model.model.rotary_emb.inv_freq
-    assert float(inverse[-1]) == pytest.approx(math.pow(1e8, 2 / HEAD_WIDTH - 1), rel=1e-5)
+    assert twin.transcoder is not None
+    assert twin.digest != planner.digest

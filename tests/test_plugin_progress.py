@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from prolepsis.report.progress import line
 from prolepsis.watching import Pace
 from tests.claims_project import ClaimsProject
+from tests.pseudo_terminal import shown_on
 
 WORDS = st.text(st.characters(categories=["L", "N", "Zs"]), max_size=60)
 
@@ -40,16 +41,7 @@ def on_terminal(project: ClaimsProject, *arguments: str) -> str:
         env=os.environ | {"TERM": "xterm", "COLUMNS": "100", "PY_COLORS": "1"},
     )
     os.close(terminal)
-    output = b""
-    while True:
-        try:
-            piece = os.read(reader, 4096)
-        except OSError:
-            break
-        if not piece:
-            break
-        output += piece
-    os.close(reader)
+    output = shown_on(reader)
     assert run.wait() == 0, output
     return output.decode()
 
