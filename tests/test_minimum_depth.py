@@ -24,6 +24,7 @@ from prolepsis.judge import judge_family
 from prolepsis.loading import load_subject
 from prolepsis.names import Feature
 from prolepsis.subject import Subject
+from tests.live_bytes import LiveBytes
 from tests.tiny import FAMILIES, tiny_subject, tiny_tokens
 
 
@@ -192,6 +193,19 @@ def test_ends_are_symmetric(n_layers: int) -> None:
     assert at_ends == {n_layers - 1 - layer for layer in at_ends}
     assert {0, n_layers - 1} <= at_ends
     assert feature_census.ends(26) == {0, 1, 24, 25}
+
+
+def test_the_census_holds_one_layer_of_the_transcoder_at_a_time() -> None:
+    """Looking up features of all layers takes no more memory than those of the first, whose decoder is largest."""
+    subject = subject_of("planner")
+
+    def peak(layers: range) -> int:
+        features = {Feature(layer, 0) for layer in layers}
+        with LiveBytes() as live:
+            assert set(feature_census._cosines(subject, features, [1, 2])) == features
+        return live.peak
+
+    assert peak(range(subject.n_layers)) <= 1.05 * peak(range(1))
 
 
 def test_the_census_counts_active_features(monkeypatch: pytest.MonkeyPatch) -> None:
