@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -62,7 +63,10 @@ def offered_by_fish(script: str, words: Sequence[str], folder: Path) -> list[str
     place = folder / "fish" / "completions" / "prolepsis.fish"
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(script)
-    environment = os.environ | {"XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder), "HOME": str(folder)}
+    # fish completes only a command that it finds, and those beside the interpreter of the tests may be on no path.
+    found = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
+    homes = dict.fromkeys(("XDG_CONFIG_HOME", "XDG_DATA_HOME", "HOME"), str(folder))
+    environment = os.environ | homes | {"PATH": found}
     line = shlex.join(["complete", "--do-complete", " ".join(words)])
     done = subprocess.run(["fish", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, check=True)
     return [offer.partition("\t")[0] for offer in done.stdout.splitlines()]
