@@ -95,7 +95,7 @@ def edit_output(state: Pass, plan: LayerPlan, layer: int, before: Tensor | None,
     added = here([(row, at, vector) for (row, at), vector in plan.add.items()])
     if added:
         rows, ats, vectors = zip(*added, strict=True)
-        after[list(rows), list(ats)] += torch.stack(vectors).to(after)
+        after[list(rows), list(ats)] += torch.stack([vector.to(after) for vector in vectors])
     return after
 
 

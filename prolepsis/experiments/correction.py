@@ -202,13 +202,14 @@ def named_head(subject: Subject, half: int) -> Head:
     runs, seen = once(subject, Runs), [made for made in once(subject, protocols) if made.pair.half != half]
     lowest = min(made.first for made in once(subject, protocols))
     heads = [Head(layer, index) for layer in range(lowest + 1) for index in range(subject.n_heads)]
-    moved = torch.zeros(len(heads))
+    moved = torch.zeros(len(heads), dtype=torch.float64)
     for made in seen[:NAMED_BY]:
         clean = runs.clean(made.pair.recipient)
         last = len(clean.tokens) - 1
         read = Read(logits=(), patterns=tuple((head, last) for head in heads))
         patterns = clean.edit([made.row(last, commit=True, step=0.0), []], read).patterns
-        moved += torch.stack([(patterns[head, last][0, last] - patterns[head, last][1, last]).abs() for head in heads])
+        to_last = torch.stack([patterns[head, last][:, last] for head in heads]).double().cpu()  # [heads, 2]
+        moved += (to_last[:, 0] - to_last[:, 1]).abs()
     return heads[int(moved.argmax())]
 
 
