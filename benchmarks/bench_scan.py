@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.nn.functional import normalize
 
-from prolepsis.experiments.vocabulary_scan import COSINES_AT_ONCE, nearest_tokens
+from prolepsis.experiments.nearest_tokens import Vocabulary
+from prolepsis.experiments.vocabulary_scan import COSINES_AT_ONCE
 
 WIDTH, VOCABULARY = 2304, 256_000
 LEAST_SHARE = 0.5
@@ -21,11 +21,12 @@ REPEATS = 5
 def measure(device: str, k: int) -> float:
     """The share of the plain product's rate that the scan for ``k`` tokens reaches: median of pairs timed in turn."""
     generator = torch.Generator().manual_seed(0)
-    embedding = normalize(torch.randn(VOCABULARY, WIDTH, generator=generator)).to(device)
+    embedding = torch.randn(VOCABULARY, WIDTH, generator=generator).to(device)
+    vocabulary = Vocabulary.of(embedding)
     rows = torch.randn(COSINES_AT_ONCE // VOCABULARY, WIDTH, generator=generator).to(device)
-    timed(device, lambda: nearest_tokens(rows, embedding, k))
+    timed(device, lambda: vocabulary.nearest(rows, k))
     shares = [
-        timed(device, lambda: rows @ embedding.T) / timed(device, lambda: nearest_tokens(rows, embedding, k))
+        timed(device, lambda: rows @ embedding.T) / timed(device, lambda: vocabulary.nearest(rows, k))
         for _ in range(REPEATS)
     ]
     return sorted(shares)[REPEATS // 2]

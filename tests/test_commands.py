@@ -200,12 +200,12 @@ import signal, sys, time
 # A shell that runs the tests in the background has them ignore the interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from prolepsis import cli
-from prolepsis.experiments import vocabulary_scan
-nearest = vocabulary_scan.nearest_tokens
+from prolepsis.experiments.nearest_tokens import Vocabulary
+nearest = Vocabulary.nearest
 def slowly(*arguments):
     time.sleep(2)
     return nearest(*arguments)
-vocabulary_scan.nearest_tokens = slowly
+Vocabulary.nearest = slowly
 sys.exit(cli.main(["scan", "--subject", "planted-llama-irrevocable", "--rows", "1"]))
 """
 

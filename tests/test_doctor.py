@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import astuple, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -24,7 +24,7 @@ from prolepsis.doctor.counter import Counter
 from prolepsis.doctor.diagnosis import diagnose
 from prolepsis.doctor.expect import Sizes, peak_bytes, works_of
 from prolepsis.doctor.machine import Machine, host_memory, look_at
-from prolepsis.doctor.work import LOADING, Work
+from prolepsis.doctor.work import LOADING, Rates, Work
 from prolepsis.edits import Add
 from prolepsis.engine import clean_run
 from prolepsis.experiments.vocabulary_scan import top_tokens
@@ -36,7 +36,7 @@ from tests.published_subjects import FEATURES, published_subject
 from tests.tiny import rows_like, tiny_subject
 
 GIB = 2**30
-CPU = Machine("cpu", "a CPU", None, "2", ("float32",), 16 * GIB, 12 * GIB, 16 * GIB, 12 * GIB, 1e11, 1e10)
+CPU = Machine("cpu", "a CPU", None, "2", ("float32",), 16 * GIB, 12 * GIB, 16 * GIB, 12 * GIB, Rates(1e11, 1e11, 1e10))
 GPU = replace(CPU, device="cuda", name="a GPU", total_bytes=16 * GIB, free_bytes=15 * GIB)
 CLAIMS = ledger.load(Path(__file__).parent.parent / "claims" / "ledger.toml")
 
@@ -103,8 +103,18 @@ def test_time_is_the_longer_of_computing_and_reading() -> None:
     work = Work(layer_tokens=10, layer_calls=1) + Work(layer_tokens=20, layer_calls=2)
     assert work == Work(layer_tokens=30, layer_calls=3)
     computing, reading = 30 * size.layer_operations(0), 3 * 2 * size.layer_weights
-    assert work.seconds(size, 0, 2, 1.0, 1e9) == computing
-    assert work.seconds(size, 0, 2, 1e9, 1.0) == reading
+    assert work.seconds(size, 0, 2, Rates(1.0, 1e9, 1e9)) == computing
+    assert work.seconds(size, 0, 2, Rates(1e9, 1e9, 1.0)) == reading
+
+
+def test_a_scan_takes_the_time_of_products_in_its_own_dtype() -> None:
+    """Its operations are at the rate of scans, all others at that of products."""
+    size, others = ModelSize(2, 4, 1, 1, 4, 8, 10), Work(layer_tokens=3, logits=2)
+    alone, both = Work(scans=5), others + Work(scans=5)
+    assert alone.seconds(size, 7, 2, Rates(1.0, 4.0, 1e9)) == 2 * 5 * 7 * size.unembedding_weights / 4
+    assert both.seconds(size, 7, 2, Rates(2.0, 4.0, 1e9)) == pytest.approx(
+        others.operations(size, 7) / 2 + alone.operations(size, 7) / 4
+    )
 
 
 def test_the_papers_subjects_are_counted_and_stay_below_sixteen_gigabytes() -> None:
@@ -130,7 +140,7 @@ def test_this_machine_is_measured() -> None:
     """Rates and sizes are positive, what is free is part of what there is, and a GPU that is not there says so."""
     machine = look_at("cpu", "float32")
     assert machine.lacking is None
-    assert min(machine.rate, machine.bandwidth) > 0
+    assert min(astuple(machine.rates)) > 0
     assert 0 < machine.host_free_bytes <= machine.host_bytes
     assert (machine.total_bytes, machine.host_bytes) == (machine.host_bytes, host_memory()[0])
     if not torch.cuda.is_available():

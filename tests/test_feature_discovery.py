@@ -22,7 +22,6 @@ from prolepsis.experiments.vocabulary_scan import (
     best_features,
     chance_cosine,
     features_of,
-    largest,
 )
 from prolepsis.hooks import Read
 from prolepsis.judge import judge, judge_family
@@ -43,16 +42,6 @@ def subject_of(variant: str) -> Subject:
 
 
 # ---------------------------------------------------------------- the scan
-
-
-@given(n=st.integers(1, 4), size=st.integers(1, 3000), k=st.integers(1, 20), seed=st.integers(0, 2**32 - 1))
-def test_the_largest_are_those_of_sorting_all(n: int, size: int, k: int, seed: int) -> None:
-    """Looking into the blocks of the largest maxima alone finds the same values as sorting everything, ties or not."""
-    values = torch.randn(n, size, generator=torch.Generator().manual_seed(seed)).mul(8).round().div(8)
-    found, places = largest(values, min(k, size))
-    assert torch.equal(found, values.sort(-1, descending=True).values[:, :k])
-    assert torch.equal(values.gather(1, places), found)
-    assert all(len(set(row)) == len(row) for row in places.tolist())
 
 
 def test_a_word_has_all_features_that_point_at_it_and_keeps_the_best() -> None:

@@ -105,11 +105,12 @@ def _show_machine(console: "Console", machine: "Machine", *, online: bool) -> No
 
     cache = Path(constants.HF_HUB_CACHE)
     there = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
-    disk = shutil.disk_usage(there)
+    disk, rates = shutil.disk_usage(there), machine.rates
+    products = " and ".join(f"{rate / 1e12:.3g}" for rate in dict.fromkeys((rates.products, rates.scans)))
     rows = {
         "device": f"{machine.device}: {machine.name}",
         "its memory": f"{in_words(machine.free_bytes)} free of {in_words(machine.total_bytes)}",
-        "its rates": f"{machine.rate / 1e12:.3g} TFLOP/s in products, {machine.bandwidth / 1e9:.3g} GB/s in copies",
+        "its rates": f"{products} TFLOP/s in products, {rates.copies / 1e9:.3g} GB/s in copies",
         "driver": machine.driver or "none found",
         "torch": f"{machine.torch}, state dtypes {', '.join(machine.dtypes) or 'none'}",
         "main memory": f"{in_words(machine.host_free_bytes)} free of {in_words(machine.host_bytes)}",

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prolepsis.batching import MOST_BYTES, OF_FREE, TOKENS_PER_BATCH
-from prolepsis.doctor.machine import Machine, copy_bandwidth, matmul_rate
+from prolepsis.doctor.machine import Machine, rates_of
 from prolepsis.doctor.work import LOADING, Work, total
 from prolepsis.engine import DOUBLES_AT_ONCE
+from prolepsis.experiments.nearest_tokens import HALVES_ON
 from prolepsis.experiments.vocabulary_scan import COSINES_AT_ONCE
 from prolepsis.model_size import ModelSize
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 COUNTED = Path(__file__).with_name("counted.json")
 ANY = Work(layer_tokens=1, keys=32, logits=1, encoded=1, scans=1)
 """Some of everything, on prompts of 32 tokens: what decides the peak, whichever families are asked."""
+UNIT_WIDTH = 4
+"""Bytes a number of the vocabulary's unit rows takes."""
 DOUBLE_COPIES = 3
 """A row of logits in float64, the row without one token, and the exponentials of that one."""
 
@@ -61,7 +64,7 @@ def expectations(sizes: Sizes, works: Mapping[str, Work], machine: Machine) -> l
         Expected(
             family,
             peak_bytes(sizes, work, machine),
-            work.seconds(sizes.model, sizes.n_features, sizes.width, machine.rate, machine.bandwidth),
+            work.seconds(sizes.model, sizes.n_features, sizes.width, machine.rates),
         )
         for family, work in sorted(works.items(), key=lambda named: (named[0] != LOADING, named[0]))
     ]
@@ -73,10 +76,10 @@ def slowness(subject: "Subject", families: Collection[str]) -> str | None:
     if not works:
         return None
     features = 0 if subject.transcoder is None else subject.transcoder.n_features
-    rates = matmul_rate("cpu", str(subject.dtype).removeprefix("torch.")), copy_bandwidth("cpu")
-    seconds = total(works).seconds(subject.size, features, subject.dtype.itemsize, *rates)
+    rates = rates_of("cpu", str(subject.dtype).removeprefix("torch."))
+    seconds = total(works).seconds(subject.size, features, subject.dtype.itemsize, rates)
     return (
-        f"{subject.id}: at least {in_time(seconds)} on this CPU, by counted operations and {rates[0] / 1e9:.3g} "
+        f"{subject.id}: at least {in_time(seconds)} on this CPU, by counted operations and {rates.products / 1e9:.3g} "
         "GFLOP/s; `prolepsis doctor` says it by family"
     )
 
@@ -99,7 +102,9 @@ def peak_bytes(sizes: Sizes, work: Work, machine: Machine) -> int:
     batch = max(min(plan, TOKENS_PER_BATCH[device] // n_tokens * row), row) if work.layer_tokens else 0
     doubles = DOUBLE_COPIES * 8 * DOUBLES_AT_ONCE if work.logits else 0
     features = 4 * sizes.n_features * model.d_model
-    scan = 4 * model.unembedding_weights + features + 4 * COSINES_AT_ONCE if work.scans else 0
+    # Unit rows in float32, made from rows in float32, and in float16 where these are looked at first.
+    copies = 4 + 4 * (width != UNIT_WIDTH) + 2 * (device in HALVES_ON)
+    scan = copies * model.unembedding_weights + features + 4 * COSINES_AT_ONCE if work.scans else 0
     return sizes.weight_bytes + max(batch + doubles, scan, features if work.encoded else 0)
 
 

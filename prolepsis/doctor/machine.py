@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prolepsis.doctor.work import Rates
+
 MEASURED_SECONDS = 0.2
 """How long a rate is measured."""
 _SIDE = {"cpu": 1024, "cuda": 4096}
@@ -20,10 +22,9 @@ _COPIED_BYTES = 1 << 27
 class Machine:
     """The device a run would use, and the host it is in.
 
-    ``total_bytes`` and ``free_bytes`` are of the device's memory, which on a CPU is the host's; ``rate`` is what a
-    matrix product does in floating-point operations a second in the state dtype, ``bandwidth`` what a copy reads and
-    writes in bytes a second. ``dtypes`` are the state dtypes the device computes in. ``lacking`` says why the device
-    cannot be used, None where it can.
+    ``total_bytes`` and ``free_bytes`` are of the device's memory, which on a CPU is the host's; ``rates`` are all
+    zero where there is no device. ``dtypes`` are the state dtypes the device computes in. ``lacking`` says why the
+    device cannot be used, None where it can.
     """
 
     device: str
@@ -35,8 +36,7 @@ class Machine:
     free_bytes: int
     host_bytes: int
     host_free_bytes: int
-    rate: float
-    bandwidth: float
+    rates: Rates
     lacking: str | None = None
 
 
@@ -60,8 +60,8 @@ def look_at(device: str, dtype: str) -> Machine:
         check_device(device)
     except Untested as missing:
         nothing: dict[str, Any] = {"name": "none", "driver": driver(), "dtypes": (), "total_bytes": 0, "free_bytes": 0}
-        return Machine(**there, **nothing, rate=0.0, bandwidth=0.0, lacking=str(missing))
-    there |= {"rate": matmul_rate(device, dtype), "bandwidth": copy_bandwidth(device)}
+        return Machine(**there, **nothing, rates=Rates(0.0, 0.0, 0.0), lacking=str(missing))
+    there["rates"] = rates_of(device, dtype)
     if not device.startswith("cuda"):
         name = f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {torch.get_num_threads()} threads"
         dtypes = ("float32", "float64", "bfloat16")
@@ -94,6 +94,15 @@ def host_memory() -> tuple[int, int]:
         total = min(total, int(limit.read_text()))
         free = min(free, total - int(limit.with_name("memory.current").read_text()))
     return total, free
+
+
+def rates_of(device: str, dtype: str) -> Rates:
+    """What the device does in a second with a model in ``dtype``."""
+    from prolepsis.experiments.nearest_tokens import HALVES_ON
+
+    scanned = "float16" if device.partition(":")[0] in HALVES_ON else "float32"
+    products = matmul_rate(device, dtype)
+    return Rates(products, products if scanned == dtype else matmul_rate(device, scanned), copy_bandwidth(device))
 
 
 def matmul_rate(device: str, dtype: str) -> float:

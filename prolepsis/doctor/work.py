@@ -9,6 +9,19 @@ LOADING = "loading"
 """The name under which loading a subject, its checks and the screening of its task stand beside the families."""
 
 
+@dataclass(frozen=True)
+class Rates:
+    """What a device does in a second.
+
+    ``products`` and ``scans`` are floating-point operations of matrix products in the state dtype and in the one the
+    vocabulary scan multiplies in; ``copies`` are the bytes that a copy reads and writes.
+    """
+
+    products: float
+    scans: float
+    copies: float
+
+
 @dataclass
 class Work:
     """Counts that do not depend on how wide a model is; those of several stretches of work add up.
@@ -40,8 +53,12 @@ class Work:
             + self.keys * (size.layer_operations(1) - size.layer_operations(0))
             + 2 * self.logits * size.unembedding_weights
             + 2 * self.encoded * n_features * size.d_model
-            + 2 * self.scans * n_features * size.unembedding_weights
+            + self.scan_operations(size, n_features)
         )
+
+    def scan_operations(self, size: ModelSize, n_features: int) -> int:
+        """Those of them that the vocabulary scan takes."""
+        return 2 * self.scans * n_features * size.unembedding_weights
 
     def moved_bytes(self, size: ModelSize, n_features: int, width: int) -> int:
         """Bytes of weights that are read, at ``width`` bytes a number; a twin takes drawing and reading all of them."""
@@ -53,9 +70,11 @@ class Work:
         )
         return width * weights
 
-    def seconds(self, size: ModelSize, n_features: int, width: int, rate: float, bandwidth: float) -> float:
-        """The least time it takes at ``rate`` operations and ``bandwidth`` bytes a second: the longer of the two."""
-        return max(self.operations(size, n_features) / rate, self.moved_bytes(size, n_features, width) / bandwidth)
+    def seconds(self, size: ModelSize, n_features: int, width: int, rates: Rates) -> float:
+        """The least time it takes: that of the operations or that of the bytes, the longer of the two."""
+        scans = self.scan_operations(size, n_features)
+        computing = (self.operations(size, n_features) - scans) / rates.products + scans / rates.scans
+        return max(computing, self.moved_bytes(size, n_features, width) / rates.copies)
 
 
 def total(works: Mapping[str, Work]) -> Work:

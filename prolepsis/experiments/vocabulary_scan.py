@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from scipy import special
-from torch.nn.functional import normalize
 
 from prolepsis.controls import once
+from prolepsis.experiments.nearest_tokens import Vocabulary
 from prolepsis.names import Feature
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.watching import watched
@@ -17,8 +17,6 @@ Tensor = torch.Tensor
 
 MIN_COSINE = 0.3
 COSINES_AT_ONCE = 1 << 26
-BLOCK = 128
-"""Cosines whose largest is looked at before they are."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +40,13 @@ def shuffled_top_tokens(subject: Subject) -> TopTokens:
 @torch.no_grad()
 def _scan(subject: Subject, shuffle: torch.Generator | None) -> TopTokens:
     transcoder = transcoder_of(subject)
-    embedding = normalize(subject.unembedding.float(), dim=-1)  # [V, d]
-    step = max(1, COSINES_AT_ONCE // len(embedding))
+    vocabulary = Vocabulary.of(subject.unembedding)
+    step = max(1, COSINES_AT_ONCE // subject.n_vocab)
     tokens, cosines = [], []
     for layer in watched(range(subject.n_layers), "layers"):
         rows = transcoder.last_decoder(layer)  # [F, d]
-        parts = (_shuffled(part.to(embedding), shuffle) for part in torch.split(rows, step))
-        found = [nearest_tokens(part, embedding) for part in parts]
+        parts = (_shuffled(part.to(subject.device).float(), shuffle) for part in torch.split(rows, step))
+        found = [vocabulary.nearest(part) for part in parts]
         cosines.append(torch.cat([cosine[:, 0] for cosine, _ in found]).cpu())
         tokens.append(torch.cat([token[:, 0] for _, token in found]).cpu())
     return TopTokens(torch.stack(tokens), torch.stack(cosines))
@@ -62,33 +60,6 @@ def _shuffled(rows: Tensor, generator: torch.Generator | None) -> Tensor:
     return rows.gather(1, torch.rand(rows.shape, generator=generator).to(rows.device).argsort(1))
 
 
-def nearest_tokens(rows: Tensor, embedding: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
-    """Per row of ``rows`` [n, d] its ``k`` largest cosines with unit rows of ``embedding`` [V, d], and those tokens.
-
-    Both [n, k], the largest first.
-    """
-    cosines = normalize(rows.to(embedding), dim=-1) @ embedding.T  # [n, V]
-    return cosines.max(-1, keepdim=True) if k == 1 else largest(cosines, k)
-
-
-def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The ``k`` largest of each row [n, V] in order and where they stand, both [n, k]; exact, and fast for large V.
-
-    No value above the ``k`` largest can lie outside the ``k`` blocks with the largest maxima, so only these are sorted.
-    """
-    n, size = values.shape
-    blocks = size // BLOCK
-    if blocks <= k:
-        return values.topk(k, dim=-1)
-    split = values[:, : blocks * BLOCK].view(n, blocks, BLOCK)
-    chosen = split.amax(-1).topk(k, dim=-1).indices  # [n, k]
-    inside = chosen[..., None] * BLOCK + torch.arange(BLOCK, device=values.device)  # [n, k, BLOCK]
-    rest = torch.arange(blocks * BLOCK, size, device=values.device).expand(n, -1)
-    places = torch.cat([inside.flatten(1), rest], dim=1)
-    found, order = values.gather(1, places).topk(k, dim=-1)
-    return found, places.gather(1, order)
-
-
 @torch.no_grad()
 def top_token(subject: Subject, feature: Feature) -> int:
     """The token that a feature's decoder row at the last layer it writes points at most."""
@@ -99,7 +70,7 @@ def top_token(subject: Subject, feature: Feature) -> int:
 def tokens_of(subject: Subject, features: Sequence[Feature], k: int) -> tuple[Tensor, Tensor]:
     """The ``k`` tokens each feature's decoder row at the last layer points at most: cosines and tokens, both [n, k]."""
     rows = torch.stack([transcoder_of(subject).rows(feature)[-1] for feature in features])
-    return nearest_tokens(rows, normalize(subject.unembedding.float(), dim=-1), k)
+    return Vocabulary.of(subject.unembedding).nearest(rows, k)
 
 
 def features_of(tops: TopTokens, words: Mapping[int, str], cut: float = MIN_COSINE) -> dict[str, dict[Feature, float]]:
