@@ -20,7 +20,7 @@ from prolepsis.errors import UserError
 from prolepsis.hooks import Clean, Pass, Read, applied, edit_output, rows_of
 from prolepsis.names import Head
 from prolepsis.plan import Plan, plan_rows
-from prolepsis.prefix import CACHES, call_from, first_position, keys_and_values
+from prolepsis.prefix import CACHES, call_from, first_positions, grouped, keys_and_values, worth_sparing
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 
@@ -121,19 +121,31 @@ class CleanRun:
         return Clean(self.resid[1:], {at: self.patterns(at) for at, layer in plan.layers.items() if layer.freeze})
 
     def _chunked(self, rows: Sequence[Row], read: Read, *, keep_edits: bool) -> Readings:
-        """Run the rows in chunks that the device's memory holds, all from the same layer on."""
+        """Run the rows in chunks that the device's memory holds, all from the same layer on.
+
+        Rows that are run from about the same position on are run together.
+        """
         _check_read(self.subject, read, len(self.tokens))
         if not rows:
             raise UserError("no rows of edits were given; give at least one, empty for a clean row")
         n_tokens, layers = len(self.tokens), self.subject.n_layers
+        firsts = first_positions(rows, read, n_tokens)
+        order = sorted(range(len(rows)), key=firsts.__getitem__)
+        firsts.sort()
 
         def run(batches: list[range]) -> Readings:
-            plans = [plan_rows(self.subject, rows[batch.start : batch.stop], n_tokens) for batch in batches]
+            groups = [group for batch in batches for group in grouped(firsts, batch)]
+            plans = [plan_rows(self.subject, [rows[order[at]] for at in group], n_tokens) for group in groups]
             start = min((plan.start for plan in plans if plan.start is not None), default=layers)
             made = [
-                (plan if keep_edits else Plan(plan.n_rows, {}), first_position(plan, read, n_tokens)) for plan in plans
+                (
+                    plan if keep_edits else Plan(plan.n_rows, {}),
+                    worth_sparing(firsts[group.start], len(group), n_tokens),
+                )
+                for plan, group in zip(plans, groups, strict=True)
             ]
-            return _joined([self._run(plan, read, start, first) for plan, first in watched(made, "batches of edits")])
+            parts = [self._run(plan, read, start, first) for plan, first in watched(made, "batches of edits")]
+            return _joined(parts, order)
 
         n_streams = len(read.resid_post) + len(read.resid_mid)
         each = row_bytes(self.subject, n_tokens, n_logits=len(read.logits), n_streams=n_streams)
@@ -241,16 +253,22 @@ def _check_read(subject: Subject, read: Read, n_positions: int) -> None:
             raise UserError(f"reading position {position}: the prompt has positions 0 to {n_positions - 1}")
 
 
-def _joined(parts: list[Readings]) -> Readings:
-    """One batch out of its chunks."""
-    logits = [part.logits for part in parts if part.logits is not None]
+def _joined(parts: list[Readings], order: Sequence[int]) -> Readings:
+    """One batch out of its chunks, whose rows stand in ``order``."""
+    places = sorted(range(len(order)), key=order.__getitem__)
+
+    def in_place(rows: Tensor) -> Tensor:
+        return rows if places == list(range(len(order))) else rows[places]
 
     def joined(name: str) -> dict[Any, Tensor]:
-        return {key: torch.cat([getattr(part, name)[key] for part in parts]) for key in getattr(parts[0], name)}
+        return {
+            key: in_place(torch.cat([getattr(part, name)[key] for part in parts])) for key in getattr(parts[0], name)
+        }
 
+    logits = [part.logits for part in parts if part.logits is not None]
     # One chunk's logits are not copied: they may be the largest tensor there is.
     whole = logits[0] if len(logits) == 1 else torch.cat(logits) if logits else None
-    return Readings(whole, **{name: joined(name) for name in INSIDE})
+    return Readings(None if whole is None else in_place(whole), **{name: joined(name) for name in INSIDE})
 
 
 def _log_odds(logits: Tensor, token: int) -> Tensor:

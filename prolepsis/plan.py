@@ -1,6 +1,5 @@
 """Turns rows of edits into what each layer has to do, and refuses rows that mean nothing on this model."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -45,15 +44,6 @@ class LayerPlan:
         """Whether the layer itself runs differently, rather than only its output being changed."""
         return bool(self.skip or self.heads or self.freeze or self.block)
 
-    @property
-    def first(self) -> int:
-        """The first position that is edited; skipped layers and frozen patterns are so at every position."""
-        if self.skip or self.freeze:
-            return 0
-        placed = [position for _, position, _ in (*self.stream, *self.replace)]
-        added, heads = (position for _, position in self.add), (position for *_, position in self.heads)
-        return min((*placed, *added, *heads, *(query for _, _, query, _ in self.block)), default=sys.maxsize)
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -72,11 +62,6 @@ class Plan:
             return None
         first = min(self.layers)
         return first if self.layers[first].inside else first + 1
-
-    @property
-    def first(self) -> int:
-        """The first position that is edited in any layer, beyond all where nothing is edited."""
-        return min((layer.first for layer in self.layers.values()), default=sys.maxsize)
 
 
 def plan_rows(subject: "Subject", rows: Sequence[Row], n_positions: int) -> Plan:
@@ -131,7 +116,8 @@ def _place(plan: LayerPlan, layer: int, row: int, edit: Edit) -> None:
             plan.skip.append(row)
         case Add():
             key = (row, edit.position)
-            plan.add[key] = plan.add[key] + edit.vector if key in plan.add else edit.vector
+            before = plan.add.get(key)
+            plan.add[key] = edit.vector if before is None else before + edit.vector.to(before.device)
         case ReplaceRow():
             _refuse_second(plan, row, edit)
             plan.replace.append((row, edit.position, edit.value))

@@ -1,11 +1,11 @@
 """What comes before the first edit is as in the clean run: it is taken from there, and not run once for every row."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from transformers import DynamicCache
 
-from prolepsis.plan import Plan
+from prolepsis.edits import BlockEdge, Edit, FreezePattern, Row, Skip
 
 if TYPE_CHECKING:
     import torch
@@ -18,20 +18,48 @@ KeysAndValues = tuple["torch.Tensor", "torch.Tensor"]
 
 CACHES = ("past_key_values", "past_key_value", "layer_past")
 """What layers call the cache of keys and values they are given."""
+TOKENS_OF_A_CALL = 128
+"""Tokens whose run through a layer takes longer than calling it once more."""
 _KEPT = "keys and values"
 
 
-def first_position(plan: Plan, read: "Read", n_tokens: int) -> int:
-    """The position from which ``plan`` is run on, 0 for all of them.
+def first_positions(rows: Sequence[Row], read: "Read", n_tokens: int) -> list[int]:
+    """Per row of edits the first position that has to be run: the first one that is edited or read.
 
-    That is the first one that is edited or read, if what lies before it is worth sparing: one row is run for its keys
-    and values. What is read inside a layer at every position is read from whole runs.
+    That is 0 for all where something is read inside a layer at every position.
     """
     if read.resid_mid or read.values or read.z:
-        return 0
+        return [0] * len(rows)
     asked = [*read.logits, *(query for _, query in read.patterns)]
-    first = min(plan.first, n_tokens - 1, *(position % n_tokens for position in asked))
-    return first if plan.n_rows * first > n_tokens else 0
+    latest = min((n_tokens - 1, *(position % n_tokens for position in asked)))
+    return [min((latest, *map(_first_edited, row))) for row in rows]
+
+
+def _first_edited(edit: Edit) -> int:
+    """Skipped layers and frozen patterns are edited at every position."""
+    if isinstance(edit, Skip | FreezePattern):
+        return 0
+    return edit.query if isinstance(edit, BlockEdge) else edit.position
+
+
+def worth_sparing(first: int, n_rows: int, n_tokens: int) -> int:
+    """The position from which a batch is run on whose rows have to be run from ``first`` on: that one, or 0.
+
+    What lies before it is run in one row for its keys and values, so there has to be more of it in all rows.
+    """
+    return first if n_rows * first > n_tokens else 0
+
+
+def grouped(firsts: Sequence[int], rows: range) -> list[range]:
+    """``rows`` in the batches that are worth running apart, where row r, in this order, is run from ``firsts[r]`` on.
+
+    A batch is run from the first position of its first row on; tokens are spared where later rows begin anew.
+    """
+    spared = {cut: (rows.stop - cut) * (firsts[cut] - firsts[rows.start]) for cut in rows}
+    cut = max(rows, key=spared.__getitem__)
+    if spared[cut] <= TOKENS_OF_A_CALL:
+        return [rows]
+    return [*grouped(firsts, range(rows.start, cut)), *grouped(firsts, range(cut, rows.stop))]
 
 
 def call_from(

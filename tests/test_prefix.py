@@ -12,8 +12,7 @@ from prolepsis.engine import INSIDE, clean_run
 from prolepsis.experiments.commitment import hidden_run
 from prolepsis.hooks import Read
 from prolepsis.names import Head
-from prolepsis.plan import plan_rows
-from prolepsis.prefix import first_position
+from prolepsis.prefix import TOKENS_OF_A_CALL, first_positions, grouped, worth_sparing
 from prolepsis.subject import Subject
 from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
 
@@ -90,7 +89,7 @@ def test_only_what_is_worth_sparing_is_spared() -> None:
     late: Row = [Add(1, 5, rows_like(subject, 0, 1)[0])]
 
     def first(rows: list[Row], read: Read = Read()) -> int:  # noqa: B008
-        return first_position(plan_rows(subject, rows, TOKENS), read, TOKENS)
+        return worth_sparing(min(first_positions(rows, read, TOKENS)), len(rows), TOKENS)
 
     assert first([late]) == 0
     assert first([late, late]) == 5
@@ -100,3 +99,43 @@ def test_only_what_is_worth_sparing_is_spared() -> None:
     assert first([late, late], Read(resid_mid=(2,))) == 0
     assert first([late, [Skip((1,))]]) == 0
     assert first([[], []]) == first([[], []], Read(logits=())) == 6
+
+
+@given(
+    firsts=st.lists(st.integers(0, 40), min_size=1, max_size=300).map(sorted),
+    start=st.integers(0, 5),
+)
+def test_rows_are_run_apart_where_that_spares_more_than_it_costs(firsts: list[int], start: int) -> None:
+    """Groups follow on each other and hold all rows; each pays for its call, and none is worth a further cut."""
+    rows = range(min(start, len(firsts) - 1), len(firsts))
+    groups = grouped(firsts, rows)
+    assert [row for group in groups for row in group] == list(rows)
+
+    def skipped(parts: list[range]) -> int:
+        return sum(len(part) * firsts[part.start] for part in parts)
+
+    assert skipped(groups) - skipped([rows]) >= (len(groups) - 1) * TOKENS_OF_A_CALL
+    for group in groups:
+        for cut in group[1:]:
+            parts = [range(group.start, cut), range(cut, group.stop)]
+            assert skipped(parts) - skipped([group]) <= TOKENS_OF_A_CALL
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_sweep_is_run_in_groups_and_comes_back_in_order(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However rows are grouped, each is read where it was given, as by itself, and beside its own clean row."""
+    subject = tiny_subject(family)
+    clean = clean_run(subject, tiny_tokens(3, TOKENS))
+    vectors = rows_like(subject, 2, 4 * TOKENS)
+    rows: list[Row] = [[Add(1, 5 * n % TOKENS, vector)] for n, vector in enumerate(vectors)]
+    read = Read(logits=(-1,), resid_post=(subject.n_layers - 1,), patterns=((Head(1, 0), TOKENS - 1),))
+    monkeypatch.setattr("prolepsis.prefix.TOKENS_OF_A_CALL", 8)
+    assert len(grouped(sorted(first_positions(rows, read, TOKENS)), range(len(rows)))) > 2
+    out, unedited = clean.edit(rows, read), clean.unedited(rows, read)
+    for number, row in enumerate(rows):
+        alone = clean.edit([row], read)
+        assert torch.allclose(out.last_logits[number], alone.last_logits[0], rtol=0, atol=1e-10)
+        assert torch.allclose(out.patterns[Head(1, 0), TOKENS - 1][number], alone.patterns[Head(1, 0), TOKENS - 1][0])
+        edited = row[0].position
+        before, beside = (one.resid_post[subject.n_layers - 1][number, :edited] for one in (out, unedited))
+        assert torch.equal(before, beside)
