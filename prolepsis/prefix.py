@@ -1,6 +1,7 @@
-"""What comes before the first edit is as in the clean run: it is taken from there, and not run once for every row."""
+"""What comes before the first edit is as in a run without it: it is taken from there, not run once for every row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from transformers import DynamicCache
@@ -20,7 +21,7 @@ CACHES = ("past_key_values", "past_key_value", "layer_past")
 """What layers call the cache of keys and values they are given."""
 TOKENS_OF_A_CALL = 128
 """Tokens whose run through a layer takes longer than calling it once more."""
-_KEPT = "keys and values"
+_KEPT, _TUPLES = "keys and values", "layers return tuples"
 
 
 def first_positions(rows: Sequence[Row], read: "Read", n_tokens: int) -> list[int]:
@@ -92,6 +93,27 @@ def keys_and_values(clean: "CleanRun", layers: range) -> Mapping[int, KeysAndVal
             filled: Any = cache.layers[layer]
             kept[layer] = filled.keys, filled.values
     return kept
+
+
+@contextmanager
+def resumed(clean: "CleanRun", start: int, resid: "torch.Tensor | None") -> Iterator[None]:
+    """A model whose layers below ``start`` do nothing, so that this one reads ``resid`` [B, T, d]; as it was after.
+
+    From layer 0 on nothing is handed on, and ``resid`` may be None.
+    """
+    subject = clean.subject
+    if _TUPLES not in subject.memo:
+        output = subject.layer(0)(clean.resid[0][None], **clean.calls[0])
+        subject.memo[_TUPLES] = isinstance(output, tuple)
+    handed_on = (resid,) if subject.memo[_TUPLES] else resid
+    below = [subject.layer(layer) for layer in range(start)]
+    try:
+        for module in below:
+            module.forward = lambda *_, **__: handed_on
+        yield
+    finally:
+        for module in below:
+            del module.forward
 
 
 def _from(name: str, value: Any, first: int) -> Any:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from prolepsis import ledger
+from prolepsis.batching import AT_ONCE
 from prolepsis.controls import once
 from prolepsis.edits import Add, ReplaceHeadOutput
 from prolepsis.engine import clean_run
@@ -56,13 +57,16 @@ mediations = st.builds(mediation_of, st.sampled_from(FAMILIES), st.integers(0, 2
 @settings(deadline=None, max_examples=10)
 @given(one=mediations, data=st.data())
 def test_a_cached_prefix_gives_the_log_odds_of_whole_runs(one: Mediation, data: st.DataObject) -> None:
-    """Outputs put in at the last token alone give the log-odds of running all tokens under the same edits."""
-    heads = data.draw(st.lists(st.sampled_from(one.heads), unique=True))
-    outputs = {head: one.edited_z[head] + 1 for head in heads}
-    puts = [ReplaceHeadOutput(head, one.last, z) for head, z in outputs.items()]
+    """Outputs put in at the last token, from their first layer on, give the log-odds of running all under the edits."""
+    sets = data.draw(st.lists(st.lists(st.sampled_from(one.heads), unique=True), max_size=4))
+    outputs = [{head: one.edited_z[head] + 1 for head in heads} for heads in ([one.heads[-1]], *sets, [one.heads[0]])]
+    puts = [[ReplaceHeadOutput(head, one.last, z) for head, z in each.items()] for each in outputs]
+    at_once = data.draw(st.sampled_from([1, 1 << 30]))
     for edited, edit in ((True, one.edit), (False, [])):
-        whole = one.clean.edit([edit, [*edit, *puts]]).log_odds(one.token)
-        (found,) = log_odds([(one, [outputs])], edited=edited)
+        whole = one.clean.edit([edit, *([*edit, *each] for each in puts)]).log_odds(one.token)
+        one.clean.subject.memo[AT_ONCE] = at_once
+        (found,) = log_odds([(one, outputs)], edited=edited)
+        del one.clean.subject.memo[AT_ONCE]
         assert torch.allclose(torch.tensor(found, dtype=torch.float64), whole, atol=1e-9)
 
 

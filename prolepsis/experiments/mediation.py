@@ -10,6 +10,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from transformers import DynamicCache
@@ -21,6 +22,7 @@ from prolepsis.engine import CleanRun, Readings
 from prolepsis.hooks import Pass, Read, applied
 from prolepsis.names import Head
 from prolepsis.plan import plan_rows
+from prolepsis.prefix import resumed
 from prolepsis.reach import reach
 from prolepsis.selection import Z, supports
 from prolepsis.subject import Subject
@@ -108,8 +110,8 @@ class Mediation:
 def log_odds(asked: Sequence[tuple[Mediation, Sequence[Outputs]]], *, edited: bool) -> list[list[float]]:
     """Per mediation: log-odds of its token in nats without further ado, and with each of the outputs put in.
 
-    Outputs are put into the edited runs, or into the clean ones. They change nothing before the last position, so all
-    but the last token is run once per mediation and kept in a KV cache, prompts of equal length side by side.
+    Outputs are put into the edited runs, or into the clean ones. They change nothing before the last position and below
+    their layers, so these are run once per mediation, prompts of equal length side by side.
     """
     by_length: dict[int, list[int]] = {}
     for index, (one, _) in enumerate(asked):
@@ -121,39 +123,74 @@ def log_odds(asked: Sequence[tuple[Mediation, Sequence[Outputs]]], *, edited: bo
     return found
 
 
-@torch.no_grad()
-def _side_by_side(asked: Sequence[tuple[Mediation, Sequence[Outputs]]], *, edited: bool) -> list[list[float]]:
-    mediations = [one for one, _ in asked]
-    subject, last = mediations[0].clean.subject, mediations[0].last
-    backbone = subject.model.get_submodule(subject.family.layers.rpartition(".")[0])
-    tokens = torch.tensor([one.clean.tokens for one in mediations], device=subject.device)  # [P, T]
-    cache, before = DynamicCache(), [one.edit if edited else [] for one in mediations]
-    with applied(subject, Pass(plan_rows(subject, before, last + 1), tokens[:, :last])):
-        backbone(input_ids=tokens[:, :last], past_key_values=cache, use_cache=True)
-    rows = [
-        (index, [ReplaceHeadOutput(head, last, z) for head, z in outputs.items()])
-        for index, (_, sets) in enumerate(asked)
-        for outputs in ({}, *sets)
-    ]
-    owners = torch.tensor([index for index, _ in rows], device=subject.device)  # [B]
-    top = subject.n_layers - 1
+class _Prompts:
+    """Mediations on prompts of one length, with all but the last token run, and the last token run without ado.
 
-    def run(some: range) -> list[float]:
-        part = slice(some.start, some.stop)
-        own, kept = owners[part], copy.deepcopy(cache)
-        kept.batch_select_indices(own)
-        plan = plan_rows(subject, [edits for _, edits in rows[part]], last + 1)
-        state = Pass(plan, tokens[own], read=Read((), resid_post=(top,)), offset=last)
-        with applied(subject, state):
-            backbone(input_ids=tokens[own, last:], past_key_values=kept, use_cache=True)
-        logits = subject.unembed(state.resid_post[top])  # [B, 1, V]
+    ``plain`` are the log-odds that gives.
+    """
+
+    @torch.no_grad()
+    def __init__(self, mediations: Sequence[Mediation], *, edited: bool) -> None:
+        self.mediations, self.clean, self.last = mediations, mediations[0].clean, mediations[0].last
+        self.subject = self.clean.subject
+        self.tokens = torch.tensor([one.clean.tokens for one in mediations], device=self.subject.device)  # [P, T]
+        self.cache = DynamicCache()
+        edits = [one.edit if edited else [] for one in mediations]
+        self._run(Pass(plan_rows(self.subject, edits, self.last + 1), self.tokens[:, : self.last]), self.cache)
+        every, layers = range(len(mediations)), tuple(range(self.subject.n_layers))
+        whole = self._last_token(every, [[] for _ in every], 0, layers)
+        self.resid = whole.resid_post
+        """resid_post of the last token by layer, [P, 1, d]."""
+        self.plain = self._odds(every, whole)
+
+    @torch.no_grad()
+    def odds(self, owners: Sequence[int], rows: Sequence[Row], start: int) -> list[float]:
+        """Log-odds with edits of the last token in layers from ``start`` on, each of the mediation owning it."""
+        return self._odds(owners, self._last_token(owners, rows, start, (self.subject.n_layers - 1,)))
+
+    def _last_token(self, owners: Sequence[int], rows: Sequence[Row], start: int, read: tuple[int, ...]) -> Pass:
+        own = torch.tensor(owners, device=self.subject.device)  # [B]
+        plan = plan_rows(self.subject, rows, self.last + 1)
+        state = Pass(plan, self.tokens[own], read=Read((), read), offset=self.last)
+        cache = copy.copy(self.cache)
+        layers: list[Any] = [copy.copy(layer) for layer in cache.layers]
+        for layer in layers[start:]:
+            layer.batch_select_indices(own)
+        cache.layers = layers
+        with resumed(self.clean, start, self.resid[start - 1][own] if start else None):
+            self._run(state, cache)
+        return state
+
+    def _run(self, state: Pass, cache: DynamicCache) -> None:
+        backbone = self.subject.model.get_submodule(self.subject.family.layers.rpartition(".")[0])
+        with applied(self.subject, state):
+            backbone(input_ids=state.tokens[:, state.offset :], past_key_values=cache, use_cache=True)
+
+    def _odds(self, owners: Sequence[int], state: Pass) -> list[float]:
+        logits = self.subject.unembed(state.resid_post[self.subject.n_layers - 1])  # [B, 1, V]
+        own = torch.tensor(owners, device=logits.device)
         odds = logits.new_zeros(len(own), dtype=torch.float64)
-        for index in sorted(set(own.tolist())):
-            odds[own == index] = Readings(logits=logits[own == index]).log_odds(mediations[index].token)
+        for index in sorted(set(owners)):
+            odds[own == index] = Readings(logits=logits[own == index]).log_odds(self.mediations[index].token)
         return [float(one) for one in odds]
 
+
+def _side_by_side(asked: Sequence[tuple[Mediation, Sequence[Outputs]]], *, edited: bool) -> list[list[float]]:
+    prompts = _Prompts([one for one, _ in asked], edited=edited)
+    subject, last = prompts.subject, prompts.last
+    rows = [(index, outputs) for index, (_, sets) in enumerate(asked) for outputs in sets]
+    starts = [min((head.layer for head in outputs), default=subject.n_layers - 1) for _, outputs in rows]
+    # Rows that begin in about the same layer are run together, from that layer on.
+    order = sorted(range(len(rows)), key=starts.__getitem__)
+
+    def run(some: range) -> list[float]:
+        chosen = [rows[order[at]] for at in some]
+        edits = [[ReplaceHeadOutput(head, last, z) for head, z in outputs.items()] for _, outputs in chosen]
+        return prompts.odds([index for index, _ in chosen], edits, starts[order[some.start]])
+
     parts = in_batches(subject, len(rows), row_bytes(subject, last + 1, cached=True), run)
-    found: list[list[float]] = [[] for _ in asked]
-    for (index, _), odds in zip(rows, (one for part in parts for one in part), strict=True):
-        found[index].append(odds)
+    odds = dict(zip(order, (one for part in parts for one in part), strict=True))
+    found = [[one] for one in prompts.plain]
+    for row, (index, _) in enumerate(rows):
+        found[index].append(odds[row])
     return found
