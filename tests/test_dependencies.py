@@ -133,16 +133,25 @@ def test_a_package_is_as_new_as_its_version_whoever_built_it(
 
 
 @pytest.mark.parametrize(
-    ("category", "failed"), [("FutureWarning", 0), ("DeprecationWarning", 0), ("RuntimeWarning", 1)]
+    ("category", "module", "failed"),
+    [
+        ("FutureWarning", "claims.test_toy", 0),
+        ("DeprecationWarning", "numpy", 0),
+        ("UserWarning", "torch.cuda", 0),
+        ("UserWarning", "prolepsis.engine", 1),
+        ("RuntimeWarning", "numpy", 1),
+    ],
 )
-def test_what_packages_say_of_versions_to_come_fails_no_claim(
-    category: str, failed: int, project: ClaimsProject
+def test_what_packages_say_of_versions_and_machines_fails_no_claim(
+    category: str, module: str, failed: int, project: ClaimsProject
 ) -> None:
-    """Where warnings are errors, a deprecation is none, and whatever else is."""
+    """Where warnings are errors, a deprecation is none, nor what another package tells its user; whatever else is."""
     project.write("pytest.ini", (project.path / "pytest.ini").read_text() + "filterwarnings = error\n")
-    module = project.path / "claims" / "test_toy.py"
-    warned = f'import warnings\n    warnings.warn("renamed", {category})\n    word = wanted('
-    module.write_text(module.read_text().replace("word = wanted(", warned, 1))
+    toy = project.path / "claims" / "test_toy.py"
+    warned = (
+        f'import warnings\n    warnings.warn_explicit("old", {category}, "file", 1, "{module}")\n    word = wanted('
+    )
+    toy.write_text(toy.read_text().replace("word = wanted(", warned, 1))
     assert project.run("-k", "X01", subjects=("planner",)).parseoutcomes().get("failed", 0) == failed
 
 

@@ -149,7 +149,12 @@ def test_what_is_kept_follows_the_report(tmp_path: Path) -> None:
     stored(tmp_path, 1, value=22.0)
     (after,) = read_history(tmp_path).lines
     assert (before.cells[0].value, after.cells[0].value) == (1.0, 22.0)
-    for damage in (kept.unlink, lambda: kept.write_text(kept.read_text()[:50]), lambda: kept.write_text("{}")):
+    whole = kept.read_text()
+    for damaged in (whole[:50], "{}", whole.replace('"verdicts":"s"', '"verdicts":"?"'), whole.replace("22.0", "23.0")):
+        assert damaged != whole
+        kept.write_text(damaged)
+        assert read_history(tmp_path).lines[0].cells == after.cells
+    for damage in (kept.unlink, lambda: kept.write_bytes(b"\xff\xfe")):
         damage()
         assert read_history(tmp_path).lines[0].cells == after.cells
     as_read = path.stat()

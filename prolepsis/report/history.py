@@ -30,7 +30,7 @@ from prolepsis.watching import watched
 
 DIGESTS = ".history"
 """Where a folder of reports keeps what its history needs of each."""
-FORM = 1
+FORM = 2
 VERDICTS = {letter: verdict for verdict, letter in VERDICT_LETTERS.items()}
 COLUMNS = ("verdicts", "value", "low", "high")
 SUBJECT_FIELDS = ("id", "model", "revision", "transcoder", "transcoder_revision", "digest")
@@ -225,7 +225,7 @@ def _keep(folder: Path, stamp: Sequence[int], digest: Mapping[str, Any]) -> None
     with suppress(OSError):
         kept.parent.mkdir(exist_ok=True)
         text = json.dumps({"form": FORM, "of": stamp, **digest}, ensure_ascii=False, separators=(",", ":"))
-        write_atomically(kept, text)
+        write_atomically(kept, f"{_checksum(text)}\n{text}")
 
 
 def _folders(root: Path) -> list[Path]:
@@ -241,9 +241,11 @@ def _folders(root: Path) -> list[Path]:
 def _digest_of(folder: Path) -> Mapping[str, Any]:
     """What the history needs of a run: as it was kept, else made from its report; raises UserError for a broken one."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        kept: Mapping[str, Any] = json.loads(_kept(folder).read_text(encoding="utf-8"))
-        if kept["form"] == FORM and kept["of"] == _stamp(folder):
-            return kept
+        checksum, _, text = _kept(folder).read_text(encoding="utf-8").partition("\n")
+        if checksum == _checksum(text):
+            kept: Mapping[str, Any] = json.loads(text)
+            if kept["form"] == FORM and kept["of"] == _stamp(folder):
+                return kept
     try:
         # Taken first: a run that is not over yet may write its report again at any moment.
         stamp = _stamp(folder)
@@ -258,6 +260,10 @@ def _digest_of(folder: Path) -> Mapping[str, Any]:
 
 def _kept(folder: Path) -> Path:
     return folder.parent / DIGESTS / f"{folder.name}.json"
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _stamp(folder: Path) -> list[int]:

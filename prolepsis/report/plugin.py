@@ -22,6 +22,16 @@ MARKERS = (
     "gpu: needs real weights, not necessarily CUDA",
     "slow: takes minutes",
 )
+SHOWN_WARNINGS = (
+    "DeprecationWarning",
+    "PendingDeprecationWarning",
+    "FutureWarning",
+    "UserWarning:(?!prolepsis|claims|fixtures|conftest|test_)",
+)
+"""What the caller's packages say of versions to come or of the machine is no fault of a measurement: it is shown.
+
+What our own modules warn of, and numbers that overflow anywhere, stay the errors that other warnings are.
+"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,9 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", str(threads(worker["workercount"], os.cpu_count() or 1)))
     if not reaches_claims(config):
         return
-    for category in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning"):
-        # What the caller's versions of packages tell their users of versions to come is no fault of a measurement.
-        config.addinivalue_line("filterwarnings", f"default::{category}")
+    for shown in SHOWN_WARNINGS:
+        config.addinivalue_line("filterwarnings", f"default::{shown}")
     try:
         run = ClaimsRun.of(config)
     except UserError as error:
