@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from prolepsis import batching
+from prolepsis.experiments import nearest_tokens
 
 NAME = "second"
 COPIES = frozenset({"aten::copy_", "aten::_to_copy"})
@@ -167,5 +168,6 @@ _LIBRARY = torch.library.Library("_", "IMPL")
 _LIBRARY.fallback(run, "PrivateUse1")
 _Makers().__enter__()
 torch.Generator = Generator  # type: ignore[misc]
+nearest_tokens.HALVES_ON |= {NAME}
 batching.TOKENS_PER_BATCH[NAME] = batching.TOKENS_PER_BATCH["cpu"]
 batching.MOST_BYTES[NAME] = batching.MOST_BYTES["cpu"]
