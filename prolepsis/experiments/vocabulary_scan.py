@@ -34,7 +34,8 @@ def top_tokens(subject: Subject) -> TopTokens:
 
 def shuffled_top_tokens(subject: Subject) -> TopTokens:
     """The same with the coordinates of every decoder row shuffled by themselves: what the rows' values alone give."""
-    return _scan(subject, torch.Generator().manual_seed(0))
+    # On the subject's device, as its twin is: a CPU would be at the numbers for longer than a GPU at all the rest.
+    return _scan(subject, torch.Generator(subject.device).manual_seed(0))
 
 
 @torch.no_grad()
@@ -56,8 +57,7 @@ def _shuffled(rows: Tensor, generator: torch.Generator | None) -> Tensor:
     """Every row [n, d] with its coordinates in an order of its own; as they are without a generator."""
     if generator is None:
         return rows
-    # Drawn on the CPU, so that the orders are the same on every device, and sorted where that is fast.
-    return rows.gather(1, torch.rand(rows.shape, generator=generator).to(rows.device).argsort(1))
+    return rows.gather(1, torch.rand(rows.shape, generator=generator, device=rows.device).argsort(1))
 
 
 @torch.no_grad()
