@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 from prolepsis import batching
 from prolepsis.experiments import nearest_tokens
@@ -163,7 +163,15 @@ class _Makers(TorchFunctionMode):
         return function(*arguments, **options)
 
 
-_setup_privateuseone_for_python_backend(NAME)
+class _Module(_DummyBackendModule):
+    """What is asked of ``torch.second``."""
+
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        """Rotations of older transformers leave out autocast, for which it has to be there."""
+        return [torch.float16, torch.bfloat16]
+
+
+_setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
 _LIBRARY = torch.library.Library("_", "IMPL")
 _LIBRARY.fallback(run, "PrivateUse1")
 _Makers().__enter__()
