@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from prolepsis import selfcheck
+from prolepsis.batching import TOKENS_PER_BATCH
 from prolepsis.errors import Untested, UserError
 from prolepsis.families import family_of
 from prolepsis.masks import mask_rule
@@ -43,7 +44,7 @@ def load_subject(reference: str, device: str = "cpu", dtype: torch.dtype = torch
 
 
 def check_device(device: str, option: str = "--claims-device") -> None:
-    """Raises Untested for a GPU that is not there, UserError for what is no device of this torch.
+    """Raises Untested for a GPU that is not there, UserError for what is no device of this torch or none claims run on.
 
     ``option`` is the one that names a device where this is asked.
     """
@@ -57,6 +58,8 @@ def check_device(device: str, option: str = "--claims-device") -> None:
                 f"{option} cpu does without, slowly"
             ) from None
         raise UserError(f"{option} {device} cannot be used: {why}") from None
+    if torch.device(device).type not in TOKENS_PER_BATCH:
+        raise UserError(f"{option} {device} cannot be used: claims run on {' or '.join(TOKENS_PER_BATCH)}")
 
 
 def _load(reference: str, device: str, dtype: torch.dtype) -> Subject:

@@ -15,8 +15,11 @@ import pytest
 from prolepsis import cli
 from prolepsis.cli import COMMANDS, EXPERIMENTS
 from prolepsis.commands.command import DIFFERENT, INTERRUPTED, OK, Command
+from prolepsis.commands.experiment import PACKAGES
 from prolepsis.commands.run import RUN
+from prolepsis.watching import shown_by
 from tests.published_subjects import PRESET
+from tests.seen import Seen
 
 PLANTED = ["--subject", "planted-llama-irrevocable"]
 FORMATS = {".svg": b"<?xml", ".png": b"\x89PNG", ".pdf": b"%PDF"}
@@ -208,6 +211,14 @@ def slowly(*arguments):
 Vocabulary.nearest = slowly
 sys.exit(cli.main(["scan", "--subject", "planted-llama-irrevocable", "--rows", "1"]))
 """
+
+
+def test_importing_packages_is_shown() -> None:
+    """The seconds before a subject is loaded are a loop of packages, of which the time left is known."""
+    seen = Seen()
+    with shown_by(seen):
+        assert cli.main(["lens", *PLANTED]) == OK
+    assert seen.loops[0] == ("packages imported", len(PACKAGES))
 
 
 def test_progress_is_shown_on_a_terminal_and_an_interruption_is_one_line() -> None:

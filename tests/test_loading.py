@@ -270,7 +270,9 @@ def test_bundled_organisms_are_small() -> None:
 
 
 def test_a_gpu_that_is_not_there_is_untested_and_no_device_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line each: what is missing and what does without it, or that there is no such device."""
+    """One line each: what is missing and what does without it, or that there is no such device, or none for claims."""
+    with pytest.raises(UserError, match="--claims-device meta cannot be used: claims run on cpu or cuda"):
+        load_subject("planner", "meta")
     monkeypatch.setattr(torch, "empty", _raises(AssertionError("Torch not compiled with CUDA enabled\nmore")))
     with pytest.raises(Untested, match=r"as cuda:1 \(Torch not compiled with CUDA enabled\); `prolepsis doctor`"):
         load_subject("planner", "cuda:1")

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from prolepsis.commands.bars import bars
 from prolepsis.commands.command import OK, Command, columns
 from prolepsis.errors import Untested, UserError
 from prolepsis.report.subjects import DTYPES, SubjectSource, known_subjects, open_subject, select_subjects
+from prolepsis.watching import watched
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 PLOTS = (".svg", ".png", ".pdf")
 PREFIX = "--claims-"
+PACKAGES = ("torch", "transformers", "scipy.stats")
+"""Those that take seconds to be imported, and that loading a subject would import unseen."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,11 @@ def source_of(chosen: argparse.Namespace) -> SubjectSource:
 
 def open_asked(chosen: argparse.Namespace, **changes: Any) -> "Subject":
     """Load the subject asked for, with the transcoder asked for; ``changes`` are to its source."""
+    source = replace(source_of(chosen), **changes)
+    for package in watched(PACKAGES, "packages imported"):
+        import_module(package)
     from prolepsis.transcoder import Transcoder
 
-    source = replace(source_of(chosen), **changes)
     if chosen.transcoder is None:
         return open_subject(source, chosen.device, chosen.dtype)
     subject = open_subject(replace(source, transcoder=None), chosen.device, chosen.dtype)
