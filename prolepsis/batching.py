@@ -14,7 +14,7 @@ Part = TypeVar("Part")
 
 # Rows are run in chunks of about this many tokens: larger ones leave the caches of a CPU, smaller ones starve a GPU.
 TOKENS_PER_BATCH = {"cpu": 512, "cuda": 16384}
-MOST_BYTES = {"cpu": 1 << 30, "cuda": 8 << 30}
+MOST_BYTES = {"cpu": 1 << 30, "cuda": 3 << 30}
 """What a batch may take beside the weights, however much is free: more makes nothing faster."""
 OF_FREE = 0.5
 """The part of a GPU's free memory that is planned with; results and fragments of earlier batches need the rest."""

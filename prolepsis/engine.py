@@ -73,13 +73,13 @@ class Readings:
 class CleanRun:
     """An unedited run of ``tokens``: the residual stream per layer and what the layers were called with.
 
-    ``resid`` [L + 1, T, d] holds resid_pre(0) and then resid_post of every layer; ``cache`` is what a layer calls the
-    cache it may be given beside its ``calls``.
+    ``kept`` [L + 1, T, d] holds resid_pre(0) and then resid_post of every layer, in main memory: hundreds of runs are
+    held at a time. ``cache`` is what a layer calls the cache it may be given beside its ``calls``.
     """
 
     subject: Subject
     tokens: tuple[int, ...]
-    resid: Tensor
+    kept: Tensor
     calls: tuple[dict[str, Any], ...]
     cache: str
     _patterns: dict[int, Tensor] = field(default_factory=dict)
@@ -103,9 +103,18 @@ class CleanRun:
         """A clean batch of the very shape :meth:`edit` runs ``rows`` in: what edits equal where they cannot reach."""
         return self._chunked(rows, read or Read(), keep_edits=False)
 
+    @property
+    def resid(self) -> Tensor:
+        """resid_pre(0) and then resid_post of every layer [L + 1, T, d], on the subject's device."""
+        return self.kept.to(self.subject.device)
+
+    def resid_pre(self, layer: int, first: int = 0) -> Tensor:
+        """resid_pre(``layer``) [T - first, d] from position ``first`` on."""
+        return self.kept[layer, first:].to(self.subject.device)
+
     def resid_post(self, layer: int) -> Tensor:
         """resid_post(``layer``) [T, d]."""
-        return self.resid[layer + 1]
+        return self.resid_pre(layer + 1)
 
     def patterns(self, layer: int) -> Tensor:
         """Attention patterns of all heads of ``layer``, [H, T, T]."""
@@ -118,7 +127,7 @@ class CleanRun:
 
     def held_by(self, plan: Plan) -> Clean:
         """What ``plan`` takes from this run; to be called before its hooks are on the model."""
-        return Clean(self.resid[1:], {at: self.patterns(at) for at, layer in plan.layers.items() if layer.freeze})
+        return Clean(self.kept[1:], {at: self.patterns(at) for at, layer in plan.layers.items() if layer.freeze})
 
     def _chunked(self, rows: Sequence[Row], read: Read, *, keep_edits: bool) -> Readings:
         """Run the rows in chunks that the device's memory holds, all from the same layer on.
@@ -164,7 +173,7 @@ class CleanRun:
         readings = self._below(read, start, n_rows)
         kept = keys_and_values(self, range(start, subject.n_layers)) if first else {}
         with applied(subject, state, own_masks):
-            resid = self.resid[start, first:].expand(n_rows, -1, -1)  # [B, T - first, d]
+            resid = self.resid_pre(start, first).expand(n_rows, -1, -1)  # [B, T - first, d]
             if start > 0:
                 resid = self._output(state, start - 1, resid)
             for layer in range(start, subject.n_layers):
@@ -238,7 +247,7 @@ def clean_run(subject: Subject, tokens: Sequence[int]) -> CleanRun:
                 hook.remove()
     resid = torch.cat([first[0], *(state.resid_post[layer] for layer in range(subject.n_layers))])
     (cache,) = caches
-    return CleanRun(subject, tuple(tokens), resid, tuple(calls), cache)
+    return CleanRun(subject, tuple(tokens), resid.cpu(), tuple(calls), cache)
 
 
 def _check_read(subject: Subject, read: Read, n_positions: int) -> None:

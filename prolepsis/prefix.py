@@ -89,7 +89,7 @@ def keys_and_values(clean: "CleanRun", layers: range) -> Mapping[int, KeysAndVal
     for layer in layers:
         if layer not in kept:
             cache = DynamicCache()
-            clean.subject.layer(layer)(clean.resid[layer][None], **clean.calls[layer], **{clean.cache: cache})
+            clean.subject.layer(layer)(clean.resid_pre(layer)[None], **clean.calls[layer], **{clean.cache: cache})
             filled: Any = cache.layers[layer]
             kept[layer] = filled.keys, filled.values
     return kept
@@ -103,7 +103,7 @@ def resumed(clean: "CleanRun", start: int, resid: "torch.Tensor | None") -> Iter
     """
     subject = clean.subject
     if _TUPLES not in subject.memo:
-        output = subject.layer(0)(clean.resid[0][None], **clean.calls[0])
+        output = subject.layer(0)(clean.resid_pre(0)[None], **clean.calls[0])
         subject.memo[_TUPLES] = isinstance(output, tuple)
     handed_on = (resid,) if subject.memo[_TUPLES] else resid
     below = [subject.layer(layer) for layer in range(start)]

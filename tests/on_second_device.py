@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prolepsis.engine import clean_run
 from prolepsis.loading import load_subject
 from tests.second_device import NAME
 
@@ -67,6 +68,16 @@ def test_it_computes_what_the_cpu_does(seed: int) -> None:
         return torch.cat([row.softmax(-1), torch.tensor([1.5, 2.5], device=device)])
 
     assert torch.equal(made(NAME).cpu(), made("cpu"))
+
+
+def test_clean_runs_wait_in_main_memory() -> None:
+    """What is held of hundreds of prompts takes no room on the device, and is there where it is used."""
+    tokens = range(3, 15)
+    here, there = (clean_run(load_subject("planner", device), tokens) for device in ("cpu", NAME))
+    assert there.kept.device.type == "cpu"
+    assert {one.device.type for one in (there.resid, there.resid_pre(2, 3), there.resid_post(1))} == {NAME}
+    assert torch.equal(there.resid_pre(2, 3).cpu(), here.resid[2, 3:])
+    assert torch.equal(there.resid_post(1).cpu(), here.resid[2])
 
 
 def test_a_subject_says_the_same() -> None:

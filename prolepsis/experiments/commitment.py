@@ -104,7 +104,7 @@ def hidden_run(clean: CleanRun, source: int) -> CleanRun:
         mask[..., source + 1 :, source] = torch.finfo(mask.dtype).min
         calls.append({**call, "attention_mask": mask})
     resid = torch.cat([clean.resid[:1], *(seen[layer] for layer in layers)])
-    return replace(clean, resid=resid, calls=tuple(calls), _patterns={})
+    return replace(clean, kept=resid.cpu(), calls=tuple(calls), _patterns={})
 
 
 def with_features(subject: Subject) -> tuple[Prepared, ...]:

@@ -8,7 +8,7 @@ values (only *where the head looks* is undone), or of the edited pattern and the
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -75,12 +75,12 @@ class Mediation:
     @cached_property
     def clean_z(self) -> Outputs:
         """The outputs of the clean run."""
-        return {head: self._reads.z[head][0, self.last] for head in self.heads}
+        return {head: self._reads.z[head][0] for head in self.heads}
 
     @cached_property
     def edited_z(self) -> Outputs:
         """The outputs of the edited run."""
-        return {head: self._reads.z[head][1, self.last] for head in self.heads}
+        return {head: self._reads.z[head][1] for head in self.heads}
 
     @cached_property
     def clean_pattern(self) -> Outputs:
@@ -102,9 +102,10 @@ class Mediation:
 
     @cached_property
     def _reads(self) -> Readings:
-        """What is read inside the heads: row 0 of the clean run, row 1 of the edited one."""
+        """What is read inside the heads, z at the last position: row 0 of the clean run, row 1 of the edited one."""
         patterns = tuple((head, self.last) for head in self.heads)
-        return self.clean.edit([[], self.edit], Read((), patterns=patterns, values=self.heads, z=self.heads))
+        read = self.clean.edit([[], self.edit], Read((), patterns=patterns, values=self.heads, z=self.heads))
+        return replace(read, z={head: z[:, self.last].clone() for head, z in read.z.items()})
 
 
 def log_odds(asked: Sequence[tuple[Mediation, Sequence[Outputs]]], *, edited: bool) -> list[list[float]]:
