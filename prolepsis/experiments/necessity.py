@@ -83,7 +83,7 @@ def _mean_of_others(subject: Subject, pair: Pair, layer: int) -> torch.Tensor:
 def rows_of_groups(subject: Subject) -> dict[str, dict[int, torch.Tensor]]:
     """Template id → layer → resid_post of the template with the first word of each group, [groups, T, d].
 
-    Raises UserError when these prompts differ in length.
+    They are held in main memory, being hundreds. Raises UserError when these prompts differ in length.
     """
     task, found = task_of(subject), {}
     layers = tuple(range(max(1, subject.n_layers - 1)))
@@ -94,7 +94,7 @@ def rows_of_groups(subject: Subject) -> dict[str, dict[int, torch.Tensor]]:
                 f"{subject.id}: prompts of template {template.id!r} differ in length; choose words of one token each"
             )
         batches = [state.resid_post for state in passes(subject, prompts, Read(logits=(), resid_post=layers))]
-        found[template.id] = {layer: torch.cat([batch[layer] for batch in batches]) for layer in layers}
+        found[template.id] = {layer: torch.cat([batch[layer] for batch in batches]).cpu() for layer in layers}
     return found
 
 
