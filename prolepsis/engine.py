@@ -241,7 +241,7 @@ def clean_run(subject: Subject, tokens: Sequence[int]) -> CleanRun:
             subject.layer(i).register_forward_pre_hook(keep_call, with_kwargs=True) for i in range(subject.n_layers)
         ]
         try:
-            subject.model.get_submodule(subject.family.layers.rpartition(".")[0])(input_ids=batch, use_cache=False)
+            subject.backbone(input_ids=batch, use_cache=False)
         finally:
             for hook in kept:
                 hook.remove()
@@ -265,9 +265,10 @@ def _check_read(subject: Subject, read: Read, n_positions: int) -> None:
 def _joined(parts: list[Readings], order: Sequence[int]) -> Readings:
     """One batch out of its chunks, whose rows stand in ``order``."""
     places = sorted(range(len(order)), key=order.__getitem__)
+    in_order = places == list(range(len(order)))
 
     def in_place(rows: Tensor) -> Tensor:
-        return rows if places == list(range(len(order))) else rows[places]
+        return rows if in_order else rows[places]
 
     def joined(name: str) -> dict[Any, Tensor]:
         return {

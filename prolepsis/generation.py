@@ -197,7 +197,7 @@ def _before_last(subject: Subject, prompts: Sequence[Sequence[int]]) -> tuple[Te
     owners = torch.tensor([distinct.index(tuple(prompt)) for prompt in prompts], device=subject.device)
     if each.shape[1] > 1:
         with applied(subject, Pass(Plan(len(each), {}), each[:, :-1])):
-            _backbone(subject)(input_ids=each[:, :-1], past_key_values=cache, use_cache=True)
+            subject.backbone(input_ids=each[:, :-1], past_key_values=cache, use_cache=True)
         cache.batch_select_indices(owners)
     return each[owners], cache
 
@@ -205,13 +205,8 @@ def _before_last(subject: Subject, prompts: Sequence[Sequence[int]]) -> tuple[Te
 def _next_logits(subject: Subject, state: Pass, cache: DynamicCache) -> Tensor:
     """Run the tokens that are not in the cache yet; the logits [B, V] after the last one."""
     with applied(subject, state):
-        _backbone(subject)(input_ids=state.tokens[:, state.offset :], past_key_values=cache, use_cache=True)
+        subject.backbone(input_ids=state.tokens[:, state.offset :], past_key_values=cache, use_cache=True)
     return subject.unembed(state.resid_post[subject.n_layers - 1][:, -1])
-
-
-def _backbone(subject: Subject) -> torch.nn.Module:
-    module: torch.nn.Module = subject.model.get_submodule(subject.family.layers.rpartition(".")[0])
-    return module
 
 
 def _drawn(logits: Tensor, temperature: float, chances: Tensor) -> list[list[int]]:

@@ -16,14 +16,13 @@ Tensor = torch.Tensor
 @torch.no_grad()
 def passes(subject: Subject, prompts: Sequence[Sequence[int]], read: Read) -> list[Pass]:
     """What ``read`` asks for inside the layers, batch by batch; ``prompts`` are token ids of one length T."""
-    backbone = subject.model.get_submodule(subject.family.layers.rpartition(".")[0])
     tokens = torch.tensor([list(prompt) for prompt in prompts], device=subject.device)
 
     def run(rows: range) -> Pass:
         batch = tokens[rows.start : rows.stop]
         state = Pass(Plan(len(batch), {}), batch, read=read)
         with applied(subject, state, own_masks=subject.mask_rule is not None):
-            backbone(input_ids=batch, use_cache=False)
+            subject.backbone(input_ids=batch, use_cache=False)
         return state
 
     n_tokens, n_streams = tokens.shape[1], len(read.resid_post) + len(read.resid_mid)

@@ -152,6 +152,11 @@ class Subject:
             digest.update(self.pairs.digest.encode())
         return digest.hexdigest()[:16]
 
+    @property
+    def backbone(self) -> Any:
+        """The transformers module that runs all layers, without the unembedding."""
+        return self.model.get_submodule(self.family.layers.rpartition(".")[0])
+
     def layer(self, layer: int) -> Any:
         """The transformers module of layer ``layer``."""
         return self.model.get_submodule(self.family.layers)[layer]

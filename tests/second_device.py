@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import library as operators
 from torch.overrides import TorchFunctionMode
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
@@ -172,8 +173,8 @@ class _Module(_DummyBackendModule):
 
 
 _setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
-_LIBRARY = torch.library.Library("_", "IMPL")
-_LIBRARY.fallback(run, "PrivateUse1")
+_OPERATORS = operators.Library("_", "IMPL")
+_OPERATORS.fallback(run, "PrivateUse1")
 _Makers().__enter__()
 torch.Generator = Generator  # type: ignore[misc]
 nearest_tokens.HALVES_ON |= {NAME}

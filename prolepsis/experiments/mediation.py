@@ -163,9 +163,8 @@ class _Prompts:
         return state
 
     def _run(self, state: Pass, cache: DynamicCache) -> None:
-        backbone = self.subject.model.get_submodule(self.subject.family.layers.rpartition(".")[0])
         with applied(self.subject, state):
-            backbone(input_ids=state.tokens[:, state.offset :], past_key_values=cache, use_cache=True)
+            self.subject.backbone(input_ids=state.tokens[:, state.offset :], past_key_values=cache, use_cache=True)
 
     def _odds(self, owners: Sequence[int], state: Pass) -> list[float]:
         logits = self.subject.unembed(state.resid_post[self.subject.n_layers - 1])  # [B, 1, V]
