@@ -2,19 +2,22 @@
 
 import math
 import re
+from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prolepsis.report.figures import KINDS, draw_figures, remove_figures
-from prolepsis.report.figures.chart import Scale, Series, bars, curves, figure, label
+from prolepsis.report.figures import KINDS, draw_figures, panel, remove_figures
+from prolepsis.report.figures.chart import HEIGHT, LEFT, MOST_DECADES, RIGHT, WIDTH, Plot, Series, bars, curves, figure
 from prolepsis.report.figures.kind import Kind
+from prolepsis.report.figures.scale import Scale, label
 from tests.figure_samples import sample
 
 SVG = "{http://www.w3.org/2000/svg}"
+Point = tuple[int, int]
 NUMBERS = st.floats(-1e6, 1e6).map(lambda x: round(x, 6) + 0.0)
 
 
@@ -30,7 +33,7 @@ def test_every_kind_is_drawn_with_words_beside_it(kind: Kind) -> None:
     assert "some-subject" in (root.findtext(f"{SVG}title") or "")
     assert len(root.findtext(f"{SVG}desc") or "") > 40
     assert not re.search(r"\bnan\b|\binf\b|None", svg)
-    assert any("quiet" in (node.get("class") or "") for node in root.iter(f"{SVG}text"))
+    assert any("quiet" in (node.get("class") or "") for node in root.iter())
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -67,15 +70,87 @@ def test_a_linear_axis_holds_its_values_and_zero_in_order(values: list[float]) -
     assert all(scale.low - 1e-9 * abs(scale.low) <= tick <= scale.high + 1e-9 * abs(scale.high) for tick in ticks)
 
 
-@given(st.lists(st.floats(1e-30, 1e6), min_size=1, max_size=8))
-def test_a_logarithmic_axis_is_of_whole_decades(values: list[float]) -> None:
-    """Equal ratios are equal lengths, and what is not positive stands at the low end."""
-    scale = Scale.decades(values)
-    assert all(math.isclose(math.log10(end), round(math.log10(end)), abs_tol=1e-9) for end in (scale.low, scale.high))
-    assert scale.place(max(values)) > 0
-    steps = [scale.place(scale.low * 10**k) for k in range(2)]
-    assert steps[1] - steps[0] == pytest.approx(1 / math.log10(scale.high / scale.low))
-    assert scale.place(0.0) == scale.place(-1.0) == 0.0
+def elements(plot: Plot, role: str) -> list[list[Point]]:
+    """The lines of each path that has this class, as corners in px."""
+    root = ElementTree.fromstring(figure("title", "words", plot))
+    paths = [node.get("d", "") for node in root.iter(f"{SVG}path") if role in node.get("class", "").split()]
+    return [line for path in paths for line in corners(path)]
+
+
+def corners(path: str) -> list[list[Point]]:
+    """The lines of an SVG path, each as its corners."""
+    lines: list[list[Point]] = []
+    for step, numbers in re.findall(r"([Mlhv])([-\d ]*)", path):
+        moves = [int(number) for number in numbers.split()]
+        along = {"h": [(moves[0], 0)], "v": [(0, moves[0])]}.get(step, zip(moves[::2], moves[1::2], strict=False))
+        for x, y in along:
+            left, top = (0, 0) if step == "M" else lines[-1][-1]
+            lines += [[]] if step == "M" else []
+            lines[-1].append((left + x, top + y))
+    return lines
+
+
+def plotted(values: list[float | None], *, log: bool) -> list[list[Point]]:
+    """The curve through values at places 0, 1, 2 and so on, less its legend."""
+    return elements(curves([Series("", values)], y_label="y", x_label="x", log=log), "curve")
+
+
+@given(st.lists(NUMBERS, min_size=2, max_size=12))
+def test_a_curve_goes_through_its_values(values: list[float]) -> None:
+    """Each corner stands at its place from left to right, and from bottom to top in proportion to its value."""
+    (line,) = plotted(list(values), log=False)
+    scale = Scale.linear(values)
+    for i, ((x, y), value) in enumerate(zip(line, values, strict=True)):
+        assert abs(x - (LEFT + (WIDTH - LEFT - RIGHT) * i / (len(values) - 1))) <= 1
+        assert abs(line[0][1] - y - HEIGHT * (scale.place(value) - scale.place(values[0]))) <= 1.5
+
+
+@given(st.lists(st.floats(1e-9, 1e6), min_size=2, max_size=12))
+def test_on_a_logarithmic_axis_equal_ratios_are_equal_lengths(values: list[float]) -> None:
+    """A curve stands as high above its start as the logarithm says, up to the lowest decade that is shown."""
+    top = math.ceil(math.log10(max(values)))
+    low = max(min(math.floor(math.log10(min(values))), top - 1), top - MOST_DECADES)
+    (line,) = plotted(list(values), log=True)
+    heights = [max(math.log10(value), low) for value in values]
+    for (_, y), height in zip(line, heights, strict=True):
+        assert abs(line[0][1] - y - HEIGHT * (height - heights[0]) / (top - low)) <= 1.5
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_what_has_no_value_leaves_a_gap(log: bool) -> None:
+    """A curve is not drawn through a place without a value, nor through what a logarithmic axis has no place for."""
+    found = plotted([1.0, 2.0, None, 4.0, 5.0, -1.0, 2.0, 3.0], log=log)
+    assert [len(line) for line in found] == ([2, 2, 2] if log else [2, 5])
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=6))
+def test_a_bar_is_as_long_as_its_value(values: list[float]) -> None:
+    """Bars start at zero, follow each other downwards, and their lengths are in proportion to the values."""
+    names, scale = [str(i) for i in range(len(values))], Scale.linear(values)
+    plot = bars(names, [Series("", values)], x_label="x")
+    ((zero, _), _), boxes = elements(plot, "zero")[0], elements(plot, "bar")
+    spans = [(min(x for x, _ in box), max(x for x, _ in box), min(y for _, y in box)) for box in boxes]
+    wide = WIDTH - RIGHT - min(150.0, 6.4 * max(map(len, names)) + 8)
+    assert [top for *_, top in spans] == sorted(top for *_, top in spans)
+    for (left, right, _), value in zip(spans, values, strict=True):
+        length = wide * (scale.place(value) - scale.place(0))
+        assert abs(zero - (left if value > 0 else right)) <= 1
+        assert abs(right - left - abs(length)) <= 1.5
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.permutations(KINDS))
+def test_no_figure_depends_on_those_before_it(kinds: list[Kind]) -> None:
+    """Axes are the same ones for all figures, and yet each figure is the same in whatever order they are drawn."""
+    for kind in kinds:
+        assert kind.draw("a", sample(kind.name)) == alone(kind)
+
+
+@cache
+def alone(kind: Kind) -> str:
+    """A figure of this kind on axes that nothing was drawn on before."""
+    panel.axes_of.cache_clear()
+    return kind.draw("a", sample(kind.name))
 
 
 @given(NUMBERS)
@@ -94,8 +169,8 @@ def test_nothing_is_drawn_outside_of_a_figure(values: list[float | None], log: b
     plots = curves(series, y_label="y", x_label="x", x_names=names, log=log), bars(names, series, x_label="x")
     root = ElementTree.fromstring(figure("title", "words", *plots))
     width = float(root.get("width", 0))
-    starts = [start for node in root.iter(f"{SVG}path") for start in re.findall(r"M(-?\d+) (-?\d+)", node.get("d", ""))]
-    assert all(-2 <= int(x) <= width for x, _ in starts)
+    found = [point for node in root.iter(f"{SVG}path") for line in corners(node.get("d", "")) for point in line]
+    assert all(-2 <= x <= width for x, _ in found)
     for node in root.iter(f"{SVG}text"):
         assert 0 <= float(node.get("x", -1)) <= width
 
@@ -105,7 +180,7 @@ def test_two_series_of_one_plot_look_different() -> None:
     root = ElementTree.fromstring(
         figure("t", "w", curves([Series("up", [0, 1]), Series("down", [1, 0])], y_label="y", x_label="x"))
     )
-    groups = [node.get("class") for node in root.iter(f"{SVG}g") if (node.get("class") or "").startswith("c")]
-    assert groups == ["c0", "c1", "c0", "c1"]
+    found = [node.get("class") for node in root.iter(f"{SVG}path") if "curve" in (node.get("class") or "")]
+    assert found == ["curve c0", "curve c1", "curve c0", "curve c1"]
     words = ["".join(node.itertext()) for node in root.iter(f"{SVG}text")]
     assert {"up", "down"} <= set(words)

@@ -12,7 +12,7 @@ from prolepsis.errors import UserError
 from prolepsis.ledger import LEDGER
 
 PROJECT = LEDGER.parent.parent / "pyproject.toml"
-SPARED = frozenset({"hypothesis", "matplotlib", "pronouncing", "pytest-xdist", "shtab"})
+SPARED = frozenset({"hypothesis", "pronouncing", "pytest-xdist", "shtab"})
 """Dependencies that no claims run needs to start: without a rhyme dictionary claims that ask for it are untested."""
 
 

@@ -165,9 +165,6 @@ class Reporting:
         """Store what was recorded, and pin it where that was asked for."""
         assert self.run.folder is not None
         self._take_in_journals(self.run.folder)
-        for record in self.records.values():
-            row = record["row"]
-            row["figures"] = draw_figures(self.run.folder, row["subject"], record["measurement"])
         complete = not (exitstatus in STOPPED or self.crashed or self.raised) and self.planned <= set(self.records)
         self._write(complete=complete, final=True)
         storage.point_latest(self.run.folder)
@@ -190,11 +187,13 @@ class Reporting:
                 self._keep(" ".join(key), record)
 
     def _keep(self, name: str, record: dict[str, Any]) -> None:
-        """Take a record into the report, and store its measurement."""
+        """Take a record into the report, store its measurement and draw it."""
         assert self.run.folder is not None
         self.records[name] = record
+        row = record["row"]
+        row["figures"] = draw_figures(self.run.folder, row["subject"], record["measurement"])
         if record["measurement"] is not None:
-            path = self.run.folder / "measurements" / f"{record['row']['measurement']}.json"
+            path = self.run.folder / "measurements" / f"{row['measurement']}.json"
             storage.write_json(path, record["measurement"])
 
     def _write(self, *, complete: bool, final: bool = False) -> None:

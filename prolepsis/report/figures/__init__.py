@@ -47,7 +47,7 @@ def draw_figures(folder: Path, subject: str, measurement: Mapping[str, Any] | No
     for kind in KINDS:
         if kind.shows(measurement):
             name = f"{kind.name.replace(' ', '-')}-{subject.replace('/', '_')}"
-            paths.append(_stored(folder, name, kind.draw(subject, measurement)))
+            paths.append(_stored(folder, name, kind.svg(subject, measurement)))
     return paths
 
 

@@ -80,6 +80,11 @@ def draw_doses(subject: str, measurement: Measurement) -> str:
     )
 
 
-SWEEP = Kind("correction sweep", ("outcomes",), draw_sweep)
-PUBLISHED_SWEEP = Kind("published correction sweep", ("with the commitment", "without the commitment"), draw_published)
-DOSES = Kind("dose of evidence", ("curves", "everywhere"), draw_doses)
+SWEEP = Kind("correction sweep", ("outcomes",), draw_sweep, parameters=("steps",))
+PUBLISHED_SWEEP = Kind(
+    "published correction sweep",
+    ("with the commitment", "without the commitment"),
+    draw_published,
+    parameters=("strengths",),
+)
+DOSES = Kind("dose of evidence", ("curves", "everywhere"), draw_doses, parameters=("doses",))

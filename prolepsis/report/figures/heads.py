@@ -49,5 +49,5 @@ def draw_parts(subject: str, measurement: Measurement) -> str:
     )
 
 
-TOP_HEADS = Kind("top heads", ("mean |Δattention|", "lost by each head"), draw_top_heads)
+TOP_HEADS = Kind("top heads", ("mean |Δattention|", "lost by each head"), draw_top_heads, beside=("carriers",))
 PARTS = Kind("truth table of the edit", ("total |Δattention| by arm", "log-odds of the injected word"), draw_parts)

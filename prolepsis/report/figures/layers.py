@@ -128,7 +128,13 @@ ATTENTION_GRADIENT = Kind(
     ("total shift by block", "layers above", "total shift per layer above"),
     draw_attention_gradient,
 )
-CHANGE_GRADIENT = Kind("block gradient of predictions", ("fact tokens changed, by block",), draw_change_gradient)
+CHANGE_GRADIENT = Kind(
+    "block gradient of predictions",
+    ("fact tokens changed, by block",),
+    draw_change_gradient,
+    beside=("template tokens changed, the last left out", "last token changed"),
+    parameters=("blocks",),
+)
 DEPTH_LADDER = Kind("depth ladder", ("rungs",), draw_depth_ladder)
 SKIPPED_LOSSES = Kind("layer skipping", ("rhyme", "rest", "rhyme, interval"), draw_skipped_losses)
 SKIPPED_RHYMES = Kind("rhymes without layers", ("couplets that rhyme",), draw_skipped_rhymes)

@@ -57,4 +57,4 @@ def _peaks(series: Sequence[Series], names: Sequence[str]) -> str:
 
 
 POSITION_SWEEP = Kind("position sweep", ("by position",), draw_mean)
-PUBLISHED_SWEEP = Kind("published position sweep", ("P by position",), draw_published)
+PUBLISHED_SWEEP = Kind("published position sweep", ("P by position",), draw_published, beside=("P without an edit",))

@@ -1,10 +1,13 @@
 """The state map as a heat map: where the plan is, layer by layer."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from prolepsis.report.figures.chart import LETTER, LINE, WIDTH, Plot, figure, text
+from prolepsis.report.figures.chart import LETTER, LINE, WIDTH, Plot, box, drawn, figure, text
 from prolepsis.report.figures.kind import Kind, Measurement
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Detail = Mapping[str, Any]
 
@@ -13,14 +16,14 @@ LEAST_SCALE = 1.0
 """The colour scale ends at this many nats at least, so that noise never looks like an effect."""
 DEEPEST = 0.45
 """Opacity of the deepest colour, at which text on it is still read with ease."""
+BELOW = ("row interchanged, and number of pairs; crossed out:", "the wiring keeps it from the answer")
 
 
 def draw(subject: str, measurement: Measurement) -> str:
     """The map with its numbers, and in words where the plan is at each layer and where it changes hands."""
     state_map = measurement["detail"]["state map"]
     title, description = describe(subject, state_map)
-    body = _cells(state_map)
-    return figure(title, description, body, width=max(WIDTH, LEFT + CELL * len(state_map["roles"]) + 8))
+    return figure(title, description, _map(state_map), width=max(WIDTH, LEFT + CELL * len(state_map["roles"]) + 8))
 
 
 def describe(subject: str, state_map: Detail) -> tuple[str, str]:
@@ -35,40 +38,44 @@ def describe(subject: str, state_map: Detail) -> tuple[str, str]:
     return title, f"{words} Hand-offs: {'; '.join(moves) or 'none'}."
 
 
-def _cells(state_map: Detail) -> Plot:
+def _map(state_map: Detail) -> Plot:
     """Token roles from left to right, layers from bottom to top; what the wiring forbids is crossed out."""
-    layers, nats = state_map["layers"], state_map["nats"]
+    roles, layers = state_map["roles"], state_map["layers"]
+    wide, high = len(roles), len(layers)
+
+    def draw(axes: "Axes") -> None:
+        axes.set_xlim(0, wide)
+        axes.set_ylim(0, high)
+        axes.set_xticks([])
+        axes.set_yticks([y + 0.5 for y in range(high)], map(_layer_name, layers))
+        _draw_cells(axes, state_map["nats"])
+        for x, (role, pairs) in enumerate(zip(roles, state_map["pairs"], strict=True)):
+            words = role.split(" ") if LETTER * len(role) > CELL else [role]
+            for line, word in enumerate([*words, str(pairs)]):
+                axes.text(x + 0.5, (-13 - 12 * line) / ROW, word, ha="center")
+        for line, words in enumerate(BELOW):
+            axes.text(-LEFT / CELL, (-58 - LINE * line) / ROW, words, gid="quiet")
+
+    top = text(0, LINE - 4, "interchange effect (nats), by layer and token", "quiet")
+    width, height = LEFT + CELL * wide + 8, LINE + ROW * high + 58 + LINE + 6
+    return Plot(top + drawn(width, height, (LEFT, LINE, CELL * wide, ROW * high), draw, "map"), height)
+
+
+def _draw_cells(axes: "Axes", nats: Sequence[Sequence[float | None]]) -> None:
+    """The coloured cells with their numbers, the largest of each layer framed."""
     largest = max(LEAST_SCALE, *(abs(cell) for row in nats for cell in row if cell is not None))
-    bottom = LINE + ROW * len(layers)
-    parts = [text(0, LINE - 4, "interchange effect (nats), by layer and token", "quiet")]
-    for place, (layer, row) in enumerate(zip(layers, nats, strict=True)):
-        y = bottom - ROW * (place + 1)
-        parts.append(text(LEFT - 6, y + 17, _layer_name(layer), "end"))
-        parts.append(f'<g class="middle">{"".join(_row(row, y, largest))}</g>')
-    for x, (role, pairs) in enumerate(zip(state_map["roles"], state_map["pairs"], strict=True)):
-        middle = LEFT + CELL * (x + 0.5)
-        words = role.split(" ") if LETTER * len(role) > CELL else [role]
-        parts += [text(middle, bottom + 13 + 12 * i, word, "middle") for i, word in enumerate([*words, str(pairs)])]
-    parts.append(text(0, bottom + 58, "row interchanged, and number of pairs; crossed out:", "quiet"))
-    parts.append(text(0, bottom + 58 + LINE, "the wiring keeps it from the answer", "quiet"))
-    return Plot("".join(parts), bottom + 58 + LINE + 6)
-
-
-def _row(row: Sequence[float | None], y: float, largest: float) -> Iterator[str]:
-    """The coloured cells of a layer with their numbers, the largest framed."""
-    strongest = max(cell for cell in row if cell is not None)
-    for x, cell in enumerate(row):
-        left = LEFT + CELL * x
-        if cell is None:
-            yield f'<path class="cut" d="M{left} {y + ROW}l{CELL} -{ROW}M{left} {y}h{CELL}v{ROW}h-{CELL}z"/>'
-            continue
-        if depth := round(DEEPEST * abs(cell) / largest, 2):
-            box = f'd="M{left} {y}h{CELL}v{ROW}h-{CELL}z"'
-            yield f'<path class="cell c{int(cell > 0)}" fill-opacity="{depth:g}" {box}/>'
-        # Adding 0 makes a rounded -0 a 0.
-        yield text(left + CELL / 2, y + 17, f"{round(cell, 1) + 0:.1f}")
-        if cell == strongest >= LEAST_SCALE:
-            yield f'<path class="frame" d="M{left + 1} {y + 1}h{CELL - 2}v{ROW - 2}h-{CELL - 2}z"/>'
+    for y, row in enumerate(nats):
+        strongest = max(cell for cell in row if cell is not None)
+        for x, cell in enumerate(row):
+            if cell is None:
+                axes.plot([x, x + 1, x + 1, x, x, x + 1], [y, y, y + 1, y + 1, y, y + 1], gid="cut")
+                continue
+            if depth := round(DEEPEST * abs(cell) / largest, 2):
+                box(axes, (x, y, 1, 1), alpha=depth, gid=f"cell c{int(cell > 0)}")
+            # Adding 0 makes a rounded -0 a 0.
+            axes.text(x + 0.5, y + 9 / ROW, f"{round(cell, 1) + 0:.1f}", ha="center")
+            if cell == strongest >= LEAST_SCALE:
+                box(axes, (x + 1 / CELL, y + 1 / ROW, 1 - 2 / CELL, 1 - 2 / ROW), gid="frame")
 
 
 def _layer_name(layer: int) -> str:

@@ -59,6 +59,6 @@ def draw_attention(subject: str, measurement: Measurement) -> str:
     )
 
 
-DOSES = Kind("strength sweep", ("by dose",), draw_doses)
-METHODS = Kind("steering methods", ("methods",), draw_methods)
+DOSES = Kind("strength sweep", ("by dose",), draw_doses, parameters=("doses",))
+METHODS = Kind("steering methods", ("methods",), draw_methods, parameters=("strengths",))
 ATTENTION = Kind("attention by strength", ("total |Δattention| by strength", "strengths"), draw_attention)

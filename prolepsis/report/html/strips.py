@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prolepsis.claim import Claim
-from prolepsis.report.figures.chart import Scale, label
+from prolepsis.report.figures.scale import Scale, label
 
 Row = Mapping[str, Any]
 
