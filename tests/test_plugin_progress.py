@@ -61,18 +61,22 @@ def test_progress_is_shown_to_people_only(project: ClaimsProject) -> None:
 
 
 def test_of_a_spread_run_its_claims_are_counted(project: ClaimsProject) -> None:
-    """Over workers a line beneath pytest's says how far the run is; it is gone before pytest goes on."""
+    """Lines beneath pytest's say how far the run is, and what each worker does; they are gone before pytest goes on."""
     with_a_loop(project)
-    arguments = ("--claims-subject=planner", "--claims-subject=improviser", "--claims-fresh", "-n2")
+    arguments = ("--claims-subject=planner", "--claims-subject=planted-llama-latch", "--claims-fresh", "-n2")
     command = [sys.executable, "-m", "pytest", "claims", *arguments]
     piped = subprocess.run(command, cwd=project.path, capture_output=True, check=True)
     assert not re.search(r"[\r\x1b]", piped.stdout.decode() + piped.stderr.decode())
     text = on_terminal(project, *arguments)
-    assert "claims 0/6\x1b[A" in text
-    assert re.search(r"claims 1/6, 0:0\d:\d\d left\x1b\[A", text)
-    # Whatever comes after a line, another one or pytest's own words, erases it.
-    for beneath in re.split(r"claims \d/6[^\x1b]*\x1b\[A\r(?:\x1b\[\d+C)?", text)[1:]:
+    assert "claims 0/6\x1b[1A" in text
+    assert re.search(r"claims 1/6, 0:0\d:\d\d left[\r\x1b]", text)
+    loops = re.findall(r"\n(gw[01]): toy on [\w-]+ … \| layers [1-4]/5, 0:00:0\d left[\r\x1b]", text)
+    assert set(loops) == {"gw0", "gw1"}
+    # Whatever comes after such lines, others or pytest's own words, erases them.
+    lines = r"claims \d/6[^\x1b]*?((?:\r+\ngw[^\x1b\r]*)*)\x1b\[(\d)A\r(?:\x1b\[\d+C)?"
+    for beneath in re.split(lines, text)[3::3]:
         assert re.match(r"(\r+\n)?\x1b\[J", beneath), beneath
+    assert all(int(up) == 1 + workers.count("gw") for workers, up in re.findall(lines, text))
     assert "6 passed" in text
 
 

@@ -69,5 +69,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUN] = run
     config.pluginmanager.register(Recording(run), "claims-recording")
     if worker is None:
-        config.pluginmanager.register(Reporting(run, config), "claims-reporting")
+        # Of two outermost hooks the one that was registered last comes first: figures are drawn while lines stand.
         config.pluginmanager.register(Spread(config), "claims-spread")
+        config.pluginmanager.register(Reporting(run, config), "claims-reporting")

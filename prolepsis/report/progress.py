@@ -2,12 +2,13 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from prolepsis.report.state import DOING_INPUT
 from prolepsis.report.table import fit
 from prolepsis.watching import Pace
 
@@ -15,6 +16,8 @@ PAUSE = 0.1
 """Seconds between two states of loops that are shown."""
 LEAST_TEXT = 12
 """Columns of a text that is still worth its room."""
+NOTHING = "", ""
+"""What a worker says it is doing between two claims."""
 
 
 class Progress:
@@ -27,10 +30,14 @@ class Progress:
         self.claims = Pace(claims)
         self._text, self._loop, self._drawn = "", "", 0.0
         reporter = config.pluginmanager.getplugin("terminalreporter")
+        worker = getattr(config, "workerinput", None)
         # Only pytest's own reporter knows the true terminal: standard output is captured while a test runs.
-        # A worker's reporter writes to nobody.
-        self._reporter = None if hasattr(config, "workerinput") else reporter
+        # A worker's reporter writes to nobody; who hands out the tests shows what workers do.
+        self._reporter = None if worker is not None else reporter
         self._terminal = reporter if reporter is not None and reporter.isatty else None
+        self._told: Callable[[tuple[str, str]], None] | None = None
+        if worker is not None and DOING_INPUT in worker:
+            self._told = worker[DOING_INPUT].send
         self._capture = config.pluginmanager.getplugin("capturemanager")
         self._shown = False
 
@@ -52,6 +59,9 @@ class Progress:
             self._loop = ""
 
     def _draw(self) -> None:
+        if self._told is not None:
+            self._told((self._text, self._loop))
+            self._drawn = time.monotonic()
         if self._terminal is None:
             return
         with self.uncaptured():
@@ -65,6 +75,8 @@ class Progress:
 
     def clear(self) -> None:
         """Take the line away again."""
+        if self._told is not None:
+            self._told(NOTHING)
         if self._terminal is not None and self._shown:
             with self.uncaptured():
                 self._terminal.rewrite("", erase=True)
@@ -97,5 +109,6 @@ def line(text: str, loop: str, claims: str, width: int) -> str:
     numbers = " | ".join(part for part in (loop, claims) if part)
     if loop and len(numbers) > width - LEAST_TEXT:
         numbers = loop
-    room = width - len(numbers) - len(" | ")
-    return f"{text if len(text) <= room else fit(text, room)} | {numbers}" if room > LEAST_TEXT else numbers[:width]
+    behind = f" | {numbers}" if numbers else ""
+    room = width - len(behind)
+    return f"{text if len(text) <= room else fit(text, room)}{behind}" if room > LEAST_TEXT else numbers[:width]

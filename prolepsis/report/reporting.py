@@ -96,10 +96,15 @@ class Reporting:
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
         return by_subject(config, log)
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take in what a test recorded; a failure without a verdict of its own is an error."""
-        if report.nodeid not in self.planned:
-            return
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None]:
+        """Take in what a test recorded, before room is made for what pytest says of it."""
+        if report.nodeid in self.planned:
+            self._take_in(report)
+        yield
+
+    def _take_in(self, report: pytest.TestReport) -> None:
+        """Keep what a test recorded; a failure without a verdict of its own is an error."""
         # The reports of a test's phases repeat its properties: the last ones are the longest list.
         record = recorded(report.user_properties)
         if record is not None and self.records.get(report.nodeid) != record:

@@ -19,7 +19,8 @@ from prolepsis.report.subjects import SubjectSource, is_asked
 if TYPE_CHECKING:
     from prolepsis.report.measuring import Outcome
 
-FOLDER_INPUT, SEAT_INPUT = "claims_run_folder", "claims_seat"
+FOLDER_INPUT, SEAT_INPUT, DOING_INPUT = "claims_run_folder", "claims_seat", "claims_doing"
+"""What a worker is given: the run's folder, its number on its machine, and where it says what it is doing, if asked."""
 RECORD = "claims-record"
 
 

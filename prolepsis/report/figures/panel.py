@@ -26,7 +26,6 @@ DESCENT = 2
 DOTS = 72
 """Per inch, so that matplotlib's points are px."""
 ANCHORS = {"center": "middle", "right": "end"}
-
 GRIDS = ("curves", "log")
 """Kinds of axes with a line across at each tick."""
 
@@ -46,7 +45,7 @@ def draw_panel(width: float, height: float, inside: Box, draw: Callable[[Axes], 
     figure.set_size_inches(width / DOTS, height / DOTS)
     axes.set_position((left / width, 1 - (top + high) / height, wide / width, high / height))
     # Tokens are drawn as they are: a dollar sign would begin a formula.
-    with mpl.rc_context({"text.parse_math": False}):
+    with mpl.rc_context({"text.parse_math": False, "text.usetex": False}):
         draw(axes)
         renderer = Renderer(width, height)
         figure.draw(renderer)
