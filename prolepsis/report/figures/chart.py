@@ -82,7 +82,6 @@ def curves(
         axes.set_ylim(ys.low, ys.high)
         named = _thinned(x_names, places) if x_names is not None else [(x, label(x)) for x in xs.ticks()]
         axes.set_xticks([x for x, _ in named], [name for _, name in named])
-        axes.set_xlabel(x_label, gid="quiet")
         axes.set_yticks(y_ticks, map(label, y_ticks))
         for tick, line in zip(y_ticks, axes.get_ygridlines(), strict=True):
             line.set_gid("zero" if tick == 0 else "axis")
@@ -98,7 +97,8 @@ def curves(
 
     height = top + HEIGHT + 2 * LINE + 6
     body = drawn(WIDTH, height, (LEFT, top, WIDTH - LEFT - RIGHT, HEIGHT), draw, "log" if log else "curves")
-    return Plot(text(0, LINE - 4, y_label, "quiet") + moved(LINE, names.body) + body, height)
+    beneath = text((LEFT + WIDTH - RIGHT) / 2, height - 6, x_label, "quiet middle")
+    return Plot(text(0, LINE - 4, y_label, "quiet") + moved(LINE, names.body) + body + beneath, height)
 
 
 def bars(names: Sequence[str], series: Sequence[Series], *, x_label: str) -> Plot:
@@ -113,7 +113,6 @@ def bars(names: Sequence[str], series: Sequence[Series], *, x_label: str) -> Plo
         axes.set_xlim(xs.low, xs.high)
         axes.set_ylim(pitch * len(names), 0)
         axes.set_xticks(xs.ticks(), map(label, xs.ticks()))
-        axes.set_xlabel(x_label, gid="quiet")
         axes.set_yticks([pitch * (i + 0.5) - 2 for i in range(len(names))], names)
         axes.axvline(0, gid="zero")
         for colour, one in enumerate(series):
@@ -127,7 +126,8 @@ def bars(names: Sequence[str], series: Sequence[Series], *, x_label: str) -> Plo
 
     inner = pitch * len(names)
     height = top + inner + 2 * LINE + 6
-    return Plot(legend.body + drawn(WIDTH, height, (left, top, WIDTH - left - RIGHT, inner), draw, "bars"), height)
+    body = drawn(WIDTH, height, (left, top, WIDTH - left - RIGHT, inner), draw, "bars")
+    return Plot(legend.body + body + text((left + WIDTH - RIGHT) / 2, height - 6, x_label, "quiet middle"), height)
 
 
 def drawn(width: float, height: float, inside: "Box", draw: "Callable[[Axes], None]", kind: str) -> str:

@@ -60,6 +60,9 @@ def axes_of(kind: str) -> tuple[Figure, Axes]:
     axes.minorticks_off()
     axes.tick_params(left=False, bottom=False, labelsize=SMALL_PRINT)
     axes.grid(visible=kind in GRIDS, axis="y")
+    for axis in (axes.xaxis, axes.yaxis):
+        # Labels of axes are beside the panel; looking for room for none takes a third of the time.
+        axis.set_label_coords(0, 0)
     return figure, axes
 
 
