@@ -27,11 +27,13 @@ from prolepsis.doctor.machine import Machine, host_memory, look_at
 from prolepsis.doctor.work import LOADING, Rates, Work
 from prolepsis.edits import Add
 from prolepsis.engine import clean_run
+from prolepsis.experiments import nearest_tokens
 from prolepsis.experiments.vocabulary_scan import top_tokens
 from prolepsis.generation import generate
 from prolepsis.model_size import ModelSize
 from prolepsis.report.subjects import SubjectSource
 from prolepsis.twins import untrained_in_place
+from tests.live_bytes import LiveBytes
 from tests.published_subjects import FEATURES, published_subject
 from tests.tiny import rows_like, tiny_subject
 
@@ -125,6 +127,23 @@ def test_the_papers_subjects_are_counted_and_stay_below_sixteen_gigabytes() -> N
         assert sizes.documented
         for work in works_of(subject).values():
             assert sizes.weight_bytes < peak_bytes(sizes, work, GPU) < 16e9 or work == Work()
+
+
+@pytest.mark.parametrize("halves", [False, True])
+@pytest.mark.parametrize(("n_vocab", "d_model"), [(20000, 64), (3000, 512)])
+def test_looking_for_nearest_tokens_takes_no_more_memory_than_is_planned(
+    halves: bool, n_vocab: int, d_model: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tensors alive at once while a scan looks stay below the closed form, and above half of it."""
+    monkeypatch.setattr(nearest_tokens, "HALVES_ON", {"cpu"} if halves else set())
+    for module in (nearest_tokens, expect):
+        monkeypatch.setattr(module, "ROWS_AT_ONCE", 1000)
+    monkeypatch.setattr(expect, "COSINES_AT_ONCE", 1 << 20)
+    rows, directions = (torch.randn(n, d_model) for n in (n_vocab, expect.COSINES_AT_ONCE // n_vocab))
+    with LiveBytes() as live:
+        nearest_tokens.Vocabulary.of(rows).nearest(directions)
+    planned = expect.looking_bytes(ModelSize(1, d_model, 1, 1, 4, 8, n_vocab), halves=halves)
+    assert planned / 2 <= live.peak <= planned
 
 
 def test_a_batch_takes_what_is_free_and_no_more_than_makes_anything_faster() -> None:

@@ -1,5 +1,7 @@
 """The nearest tokens of a direction: those of sorting all cosines, also where most are looked at in float16 alone."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given
@@ -17,11 +19,13 @@ def drawn(seed: int, *shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def in_halves(unembedding: torch.Tensor) -> Vocabulary:
-    """The vocabulary as a GPU holds it."""
+@pytest.fixture(scope="module", autouse=True)
+def as_on_a_gpu() -> Iterator[None]:
+    """Vocabularies are held as a GPU holds them, and none of these small ones is a single block."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nearest_tokens, "HALVES_ON", {"cpu"})
-        return Vocabulary.of(unembedding)
+        patch.setattr(nearest_tokens, "ROWS_AT_ONCE", 97)
+        yield
 
 
 @given(n=st.integers(1, 4), size=st.integers(1, 3000), k=st.integers(1, 20), seed=st.integers(0, 2**32 - 1))
@@ -39,7 +43,7 @@ def test_no_cosine_in_float16_is_further_astray(n: int, size: int, width: int, s
     """Cosines of unit rows in float16 are off by less than half of what is allowed for."""
     rows, directions = drawn(seed, size, width), normalize(drawn(seed + 1, n, width), dim=-1)
     exact = directions.double() @ normalize(rows.double(), dim=-1).T
-    assert ((directions.half() @ in_halves(rows).units.T).double() - exact).abs().max() < ASTRAY / 2
+    assert ((directions.half() @ Vocabulary.of(rows).units.T).double() - exact).abs().max() < ASTRAY / 2
 
 
 @given(
@@ -56,7 +60,7 @@ def test_looking_in_float16_first_changes_nothing(
     rows = (drawn(seed, 1, 24) + spread * drawn(seed + 1, size, 24)).to(dtype)
     directions = drawn(seed + 2, 5, 24)
     directions[0] = rows[size // 2]
-    cosines, tokens = in_halves(rows).nearest(directions, k)
+    cosines, tokens = Vocabulary.of(rows).nearest(directions, k)
     exact = normalize(directions.double(), dim=-1) @ normalize(rows.double(), dim=-1).T  # [n, V]
     torch.testing.assert_close(cosines.double(), exact.sort(-1, descending=True).values[:, :k], rtol=0, atol=1e-6)
     torch.testing.assert_close(exact.gather(1, tokens), cosines.double(), rtol=0, atol=1e-6)
@@ -71,6 +75,6 @@ def test_tokens_as_near_as_float16_can_tell_are_all_computed_again(k: int) -> No
     crowd -= (crowd @ apart / 64)[:, None] * apart
     directions = crowd[::LEFT_OVER] + 2 * (k - 1) * apart
     vocabulary = torch.cat([crowd, apart[None]])
-    _, tokens = in_halves(vocabulary).nearest(directions, k)
+    _, tokens = Vocabulary.of(vocabulary).nearest(directions, k)
     exact = normalize(directions.double(), dim=-1) @ normalize(vocabulary.double(), dim=-1).T
     assert torch.equal(tokens, exact.topk(k).indices)

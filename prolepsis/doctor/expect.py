@@ -10,7 +10,7 @@ from prolepsis.batching import MOST_BYTES, OF_FREE, TOKENS_PER_BATCH
 from prolepsis.doctor.machine import Machine, rates_of
 from prolepsis.doctor.work import LOADING, Work, total
 from prolepsis.engine import DOUBLES_AT_ONCE
-from prolepsis.experiments.nearest_tokens import HALVES_ON
+from prolepsis.experiments.nearest_tokens import BLOCK, HALVES_ON, ROWS_AT_ONCE, computed_again
 from prolepsis.experiments.vocabulary_scan import COSINES_AT_ONCE
 from prolepsis.model_size import ModelSize
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 COUNTED = Path(__file__).with_name("counted.json")
 ANY = Work(layer_tokens=1, keys=32, logits=1, encoded=1, scans=1)
 """Some of everything, on prompts of 32 tokens: what decides the peak, whichever families are asked."""
-UNIT_WIDTH = 4
-"""Bytes a number of the vocabulary's unit rows takes."""
 DOUBLE_COPIES = 3
 """A row of logits in float64, the row without one token, and the exponentials of that one."""
 
@@ -102,10 +100,19 @@ def peak_bytes(sizes: Sizes, work: Work, machine: Machine) -> int:
     batch = max(min(plan, TOKENS_PER_BATCH[device] // n_tokens * row), row) if work.layer_tokens else 0
     doubles = DOUBLE_COPIES * 8 * DOUBLES_AT_ONCE if work.logits else 0
     features = 4 * sizes.n_features * model.d_model
-    # Unit rows in float32, made from rows in float32, and in float16 where these are looked at first.
-    copies = 4 + 4 * (width != UNIT_WIDTH) + 2 * (device in HALVES_ON)
-    scan = copies * model.unembedding_weights + features + 4 * COSINES_AT_ONCE if work.scans else 0
+    scan = features + looking_bytes(model, halves=device in HALVES_ON) if work.scans else 0
     return sizes.weight_bytes + max(batch + doubles, scan, features if work.encoded else 0)
+
+
+def looking_bytes(model: ModelSize, *, halves: bool) -> int:
+    """What looking for nearest tokens takes: unit rows, a block of them in the making, and cosines.
+
+    Of the cosines that are computed again blocks are sorted, by places of eight bytes, and rows are brought to length.
+    """
+    units = (2 if halves else 4) * (model.unembedding_weights + COSINES_AT_ONCE)
+    block = 8 * ROWS_AT_ONCE * model.d_model
+    again = COSINES_AT_ONCE // model.n_vocab * computed_again(1) * max(8 * model.d_model, 24 * BLOCK) if halves else 0
+    return units + max(block, again)
 
 
 def sizes_of(subject: str, folder: Path | None, transcoder: Path | None, dtype: str) -> Sizes | None:

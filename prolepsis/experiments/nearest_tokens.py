@@ -1,5 +1,6 @@
 """The tokens a direction points at most: its largest cosines with every row of a vocabulary, exactly."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +18,15 @@ ASTRAY = 2**-8
 Rounding both factors and the result takes 2**-10 + 2**-11, whatever the width, and summing in float32 d * 2**-24 at
 most; this is twice as much for d up to 6 000.
 """
+ROWS_AT_ONCE = 1 << 13
+"""Rows of a vocabulary that are brought to unit length at a time."""
 LEFT_OVER = 64
 """Cosines beyond eight times those asked for that are computed again."""
+
+
+def computed_again(k: int) -> int:
+    """How many cosines of a direction are computed in float32 where the ``k`` largest in float16 are not trusted."""
+    return 8 * k + LEFT_OVER
 
 
 @dataclass(frozen=True)
@@ -34,8 +42,11 @@ class Vocabulary:
     @classmethod
     def of(cls, unembedding: Tensor) -> "Vocabulary":
         """The vocabulary whose words an unembedding [V, d] writes."""
-        units = normalize(unembedding.float(), dim=-1)
-        return cls(unembedding, units.half() if unembedding.device.type in HALVES_ON else units)
+        dtype = torch.float16 if unembedding.device.type in HALVES_ON else torch.float32
+        units = torch.empty_like(unembedding, dtype=dtype)
+        for kept, made in zip(torch.split(units, ROWS_AT_ONCE), _unit_rows(unembedding), strict=True):
+            kept.copy_(made)
+        return cls(unembedding, units)
 
     def nearest(self, directions: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
         """Per row of ``directions`` [n, d] its ``k`` largest cosines with a token, and those tokens.
@@ -44,7 +55,8 @@ class Vocabulary:
         """
         directions = normalize(directions.to(self.rows.device).float(), dim=-1)
         if self.units.dtype == torch.float32:
-            return _sorted(directions, self.units, k)
+            cosines = directions @ self.units.T  # [n, V]
+            return cosines.max(-1, keepdim=True) if k == 1 else largest(cosines, k)
         return self._refined(directions, k)
 
     def _refined(self, directions: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -52,19 +64,21 @@ class Vocabulary:
 
         No token whose cosine there is smaller than the k-th by more than both may be off is among the k nearest.
         """
-        near, places = largest(directions.half() @ self.units.T, min(len(self.rows), 8 * k + LEFT_OVER))
+        near, places = largest(directions.half() @ self.units.T, min(len(self.rows), computed_again(k)))
         missed = near[:, -1].float() >= near[:, k - 1].float() - 2 * ASTRAY
         cosines = torch.bmm(normalize(self.rows[places].float(), dim=-1), directions[..., None])[..., 0]
         found, order = cosines.topk(k, dim=-1)
         tokens = places.gather(1, order)
         if near.shape[1] < len(self.rows) and missed.any():
-            found[missed], tokens[missed] = _sorted(directions[missed], normalize(self.rows.float(), dim=-1), k)
+            cosines = torch.cat([directions[missed] @ units.T for units in _unit_rows(self.rows)], dim=1)
+            found[missed], tokens[missed] = largest(cosines, k)
         return found, tokens
 
 
-def _sorted(directions: Tensor, units: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    cosines = directions @ units.T  # [n, V]
-    return cosines.max(-1, keepdim=True) if k == 1 else largest(cosines, k)
+def _unit_rows(rows: Tensor) -> Iterator[Tensor]:
+    """The rows at unit length in float32, a block of them after the other."""
+    for block in torch.split(rows, ROWS_AT_ONCE):
+        yield normalize(block.float(), dim=-1)
 
 
 def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
