@@ -100,19 +100,20 @@ def peak_bytes(sizes: Sizes, work: Work, machine: Machine) -> int:
     batch = max(min(plan, TOKENS_PER_BATCH[device] // n_tokens * row), row) if work.layer_tokens else 0
     doubles = DOUBLE_COPIES * 8 * DOUBLES_AT_ONCE if work.logits else 0
     features = 4 * sizes.n_features * model.d_model
-    scan = features + looking_bytes(model, halves=device in HALVES_ON) if work.scans else 0
+    scan = features + looking_bytes(model, sizes.n_features, halves=device in HALVES_ON) if work.scans else 0
     return sizes.weight_bytes + max(batch + doubles, scan, features if work.encoded else 0)
 
 
-def looking_bytes(model: ModelSize, *, halves: bool) -> int:
-    """What looking for nearest tokens takes: unit rows, a block of them in the making, and cosines.
+def looking_bytes(model: ModelSize, n_features: int, *, halves: bool) -> int:
+    """What looking for the nearest tokens of features takes: unit rows, a block of them in the making, and cosines.
 
     Of the cosines that are computed again blocks are sorted, by places of eight bytes, and rows are brought to length.
     """
-    units = (2 if halves else 4) * (model.unembedding_weights + COSINES_AT_ONCE)
-    block = 8 * ROWS_AT_ONCE * model.d_model
-    again = COSINES_AT_ONCE // model.n_vocab * computed_again(1) * max(8 * model.d_model, 24 * BLOCK) if halves else 0
-    return units + max(block, again)
+    directions = min(n_features, max(1, COSINES_AT_ONCE // model.n_vocab))
+    units = (2 if halves else 4) * (model.unembedding_weights + directions * model.n_vocab)
+    block = 8 * min(ROWS_AT_ONCE, model.n_vocab) * model.d_model
+    near = directions * min(model.n_vocab, computed_again(1))
+    return units + max(block, near * max(8 * model.d_model, 24 * BLOCK) if halves else 0)
 
 
 def sizes_of(subject: str, folder: Path | None, transcoder: Path | None, dtype: str) -> Sizes | None:
