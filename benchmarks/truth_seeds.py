@@ -14,7 +14,7 @@ from pathlib import Path
 from prolepsis import ledger
 from prolepsis.commands.bars import bars
 from prolepsis.errors import UserError
-from prolepsis.experiments import families
+from prolepsis.experiments import measuring
 from prolepsis.judge import judge_family
 from prolepsis.loading import kept_subject
 from prolepsis.organisms import LADDERS, SUITES, TRAINED
@@ -87,7 +87,7 @@ def _verdicts(folder: Path) -> dict[Asked, tuple[str, str]]:
     found = {}
     for family in dict.fromkeys(claim.family for claim in claims):
         of_family = [claim for claim in claims if claim.family == family]
-        verdicts = judge_family(of_family, families.measure(of_family, subject))
+        verdicts = judge_family(of_family, measuring.measure(of_family, subject))
         found |= {Asked(*key, folder.name): (str(v.verdict), v.reason) for key, v in verdicts.items()}
     return found
 

@@ -20,6 +20,7 @@ from prolepsis.reach import reach
 from prolepsis.selection import Logits, Pattern, Readout, ResidMid, ResidPost, Token, Z, supports
 from prolepsis.subject import Subject
 from prolepsis.twins import IN_PLACE, twin_of, untrained_in_place
+from prolepsis.unfinished import Unfinished, name_of, named
 
 Tensor = torch.Tensor
 Result = TypeVar("Result")
@@ -69,20 +70,6 @@ def twin_arms(subject: Subject, asked: Mapping[str, Callable[[Subject], Values]]
     return arms
 
 
-class Unfinished(Exception):
-    """A measurement that lacks the arms of the untrained twin made in place, which is made once for many of them."""
-
-    def __init__(self, made: Measurement, asked: Mapping[str, Callable[[Subject], Values]]) -> None:
-        super().__init__(f"{made.experiment} lacks {', '.join(asked)}")
-        self.made, self.asked = made, asked
-
-    def finished(self, subject: Subject) -> Measurement:
-        """The measurement with these arms."""
-        start = time.perf_counter()
-        arms = {**self.made.arms, **twin_arms(subject, self.asked)}
-        return replace(self.made, arms=arms, seconds=self.made.seconds + time.perf_counter() - start)
-
-
 def but_the_twin(subject: Subject, experiment: Callable[[Subject], Measurement]) -> Measurement:
     """The measurement of an experiment; raises Unfinished with it where a twin made in place is to be asked too."""
     subject.memo[_LAST] = {}
@@ -91,8 +78,15 @@ def but_the_twin(subject: Subject, experiment: Callable[[Subject], Measurement])
     finally:
         asked = subject.memo.pop(_LAST)
     if asked:
-        raise Unfinished(made, asked)
+        raise Unfinished(made, {arm: name_of(measure) for arm, measure in asked.items()})
     return made
+
+
+def finished(subject: Subject, begun: Unfinished) -> Measurement:
+    """The measurement with the arms it lacks."""
+    start = time.perf_counter()
+    arms = {**begun.made.arms, **twin_arms(subject, {arm: named(name) for arm, name in begun.asked.items()})}
+    return replace(begun.made, arms=arms, seconds=begun.made.seconds + time.perf_counter() - start)
 
 
 def _measured_once(

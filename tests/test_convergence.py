@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from prolepsis import ledger
 from prolepsis.controls import once
-from prolepsis.experiments import families
+from prolepsis.experiments import measuring
 from prolepsis.experiments.contraction import contraction, kinked_dose_curve
 from prolepsis.experiments.convergence import (
     LEAST_LENGTH,
@@ -117,5 +117,5 @@ def test_where_prompts_do_not_differ_nothing_can_be_told(name: str) -> None:
 def test_verdicts_on_subjects_with_known_answers(name: str, verdicts: list[str]) -> None:
     """The published statistic cannot tell an absorber from a carrier; what is asked can."""
     claims = ledger.rows(family="attractor", tier="organism")
-    found = judge_family(claims, families.measure(claims, subject_of(f"planted-llama-{name}")))
+    found = judge_family(claims, measuring.measure(claims, subject_of(f"planted-llama-{name}")))
     assert [found[claim.key].verdict for claim in claims] == verdicts

@@ -18,7 +18,7 @@ from prolepsis import ledger
 from prolepsis.counterfactual import FIELDS, Counterfactuals, FactRow, distinct, find, read_rows
 from prolepsis.engine import clean_run
 from prolepsis.errors import HarnessFault, Untested, UserError
-from prolepsis.experiments import counterfactual_pairs, families
+from prolepsis.experiments import counterfactual_pairs, families, measuring
 from prolepsis.experiments.counterfactual_pairs import _pairs, _told_apart, screened
 from prolepsis.experiments.fact_pairs import FactRuns, fact_pairs
 from prolepsis.experiments.facts_asked import facts_of
@@ -271,7 +271,7 @@ def test_the_experiments_on_facts_run_on_a_data_set(tmp_path: Path) -> None:
     """Every claim on facts is measured and judged on the pairs of the file, with those left aside that are doubtful."""
     subject = replace(asked(planner(), tmp_path, rows_of(planner())[:34]), twin=IN_PLACE, same_behaviour=None)
     claims = [claim for claim in ledger.rows(family="q5", tier="gpu") if not claim.untested]
-    measured = families.measure(claims, subject)
+    measured = measuring.measure(claims, subject)
     assert set(judge_family(claims, measured)) == {claim.key for claim in claims}
     ids = {pair.id for pair in facts_of(subject)}
     for found in measured.values():

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prolepsis.errors import Untested
-from prolepsis.experiments import elicitation, families
+from prolepsis.experiments import elicitation, measuring
 from prolepsis.experiments.elicitation import (
     Asked,
     appended_tag,
@@ -129,5 +129,5 @@ def test_one_of_twenty_seven_prompts_shows_nothing() -> None:
 def test_asked_verdicts_on_subjects_with_known_answers(name: str, verdict: str) -> None:
     """Line 1 elicits the rhyme where there is a circuit for it, and nowhere else."""
     claims = [claim for claim in rows(family="elicitation", tier="organism") if claim.variant == "asked"]
-    verdicts = judge_family(claims, families.measure(claims, subject_of(name)))
+    verdicts = judge_family(claims, measuring.measure(claims, subject_of(name)))
     assert {found.verdict for found in verdicts.values()} == {verdict}

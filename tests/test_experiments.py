@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prolepsis import ledger
 from prolepsis.controls import matched_random, once, unembedding_direction
 from prolepsis.errors import Untested
-from prolepsis.experiments import families
+from prolepsis.experiments import measuring
 from prolepsis.experiments.interchange import find_sites, interchange, off_target_kl
 from prolepsis.experiments.necessity import rows_of_groups
 from prolepsis.experiments.position_sweep import gain, localises, strength_unit, sweeps
@@ -213,6 +213,6 @@ def test_the_unembedding_direction_raises_its_word_most() -> None:
 def test_asked_verdicts_on_subjects_with_known_answers(variant: str, verdict: str) -> None:
     """What is asked is supported where a plan was planted and contradicted where none was, judged as in a real run."""
     claims = ledger.rows(family="q2", tier="organism")
-    verdicts = judge_family(claims, families.measure(claims, subject_of(variant)))
+    verdicts = judge_family(claims, measuring.measure(claims, subject_of(variant)))
     asked = {claim: found.verdict for (claim, which), found in verdicts.items() if which == "asked"}
     assert asked == dict.fromkeys(("X01", "X02", "X03", "X04"), verdict)

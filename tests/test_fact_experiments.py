@@ -8,7 +8,7 @@ import torch
 
 from prolepsis import ledger
 from prolepsis.controls import once
-from prolepsis.experiments import families
+from prolepsis.experiments import measuring
 from prolepsis.experiments.fact_interchange import Curves, fact_hand_off, fact_held, interchanges, subject_rows
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns, fact_pairs
 from prolepsis.experiments.fact_routing import Routing, dominant, n_listed, routings
@@ -142,7 +142,7 @@ def test_a_half_has_no_part_in_its_own_heads() -> None:
 def test_verdicts_on_subjects_with_known_answers(name: str, asked: dict[str, str]) -> None:
     """The fact is held and handed over where the barrier makes it so; what is published is forced."""
     claims = ledger.rows(family="q5", tier="organism")
-    verdicts = judge_family(claims, families.measure(claims, subject_of(name)))
+    verdicts = judge_family(claims, measuring.measure(claims, subject_of(name)))
     assert {claim: found.verdict for (claim, which), found in verdicts.items() if which == "asked"} == asked
     assert verdicts["E08", "published"].verdict == "vacuous"
     assert verdicts["E10", "published"].verdict == "vacuous"
@@ -193,4 +193,4 @@ def test_instructions_and_subjects_of_different_length_are_measured_too(monkeypa
         assert places.fact == tuple(range(1, 1 + len(fact)))
         assert set(sources(runs, pair).values()) <= set(range(len(runs.clean(pair.donor).tokens)))
     claims = [claim for claim in ledger.rows(family="q5", tier="gpu") if not claim.untested]
-    assert set(judge_family(claims, families.measure(claims, subject))) == {claim.key for claim in claims}
+    assert set(judge_family(claims, measuring.measure(claims, subject))) == {claim.key for claim in claims}

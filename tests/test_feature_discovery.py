@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from prolepsis.domains import domain_hits
 from prolepsis.engine import clean_run
-from prolepsis.experiments import families
+from prolepsis.experiments import measuring
 from prolepsis.experiments.feature_discovery import by_chance, dedicated_features, rhyme_clusters
 from prolepsis.experiments.rhyme_responses import matched, rhyme_responses, shared_ending
 from prolepsis.experiments.vocabulary_scan import (
@@ -218,5 +218,5 @@ def test_matched_words_are_spelled_alike_and_taken_once() -> None:
 def test_asked_verdicts_on_subjects_with_known_answers(variant: str, verdict: str) -> None:
     """Features stand for rhymes where they plan on them, say nothing where nothing moves them, and not by chance."""
     claims = rows(family="rhyme responses", tier="organism")
-    verdicts = judge_family(claims, families.measure(claims, subject_of(variant)))
+    verdicts = judge_family(claims, measuring.measure(claims, subject_of(variant)))
     assert {found.verdict for found in verdicts.values()} == {verdict}

@@ -15,7 +15,7 @@ from prolepsis.batching import AT_ONCE
 from prolepsis.controls import once
 from prolepsis.edits import Add, ReplaceHeadOutput
 from prolepsis.engine import clean_run
-from prolepsis.experiments import families
+from prolepsis.experiments import measuring
 from prolepsis.experiments.attention_ranking import area_under_curve, attention_ranking
 from prolepsis.experiments.carriers import find_carriers
 from prolepsis.experiments.head_effects import head_outputs, shares
@@ -279,6 +279,6 @@ def test_lists_of_few_heads_say_nothing() -> None:
 def test_asked_verdicts_on_subjects_with_known_answers(variant: str, pattern: str, values: str) -> None:
     """Judged one by one: heads carry in either subject, by their patterns in one and by their values in the other."""
     claims = [claim for claim in ledger.rows(family="q3", variant="asked", tier="organism") if claim.suite == "routing"]
-    measured = families.measure(claims, subject_of(variant))
+    measured = measuring.measure(claims, subject_of(variant))
     found = {claim.id: judge(claim, measured[claim.key]).verdict for claim in claims}
     assert found == {"X10": "supported", "X11": "supported", "X12": pattern, "X13": values, "X14": pattern}

@@ -21,7 +21,7 @@ from transformers import GptOssForCausalLM, LlamaForCausalLM, PreTrainedTokenize
 
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested, UserError
-from prolepsis.experiments import families, interchange
+from prolepsis.experiments import interchange, measuring
 from prolepsis.hooks import Read
 from prolepsis.ledger import load
 from prolepsis.loading import load_folder, load_subject
@@ -292,7 +292,7 @@ def test_an_experiment_out_of_memory_leaves_its_claim_untested(monkeypatch: pyte
     rows = load(Path(__file__).parent.parent / "claims" / "ledger.toml")
     subject, claims = tiny_subject("llama"), [row for row in rows if row.experiment in ("layer_count", "interchange")]
     monkeypatch.setattr(interchange, "interchange", _raises(torch.OutOfMemoryError()))
-    measured = families.measure(claims, subject)
+    measured = measuring.measure(claims, subject)
     kinds = {claim.experiment: type(measured[claim.key]) for claim in claims}
     assert kinds == {"layer_count": Measurement, "interchange": Untested}
 

@@ -15,7 +15,7 @@ from prolepsis.controls import once
 from prolepsis.edits import Skip
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested
-from prolepsis.experiments import depth_ladder, families, feature_census, layer_skipping, logit_lens
+from prolepsis.experiments import depth_ladder, feature_census, layer_skipping, logit_lens, measuring
 from prolepsis.experiments.depth_ladder import Rung, depth_gain, ladder_prompts, reaches, receptive_field_error
 from prolepsis.experiments.layer_skipping import EARLY, LAST, LATE, PAPER_DEPTH, WHOLE, blocks, scaled
 from prolepsis.experiments.rhyme_pairs import Runs, rhyme_pairs, task_of
@@ -334,7 +334,7 @@ def test_a_subject_on_no_ladder_is_untested() -> None:
 def test_verdicts_on_subjects_with_known_answers(name: str, expected: dict[str, str]) -> None:
     """Depth matters where a window hides the word, not where attention is free; layers where they were planted."""
     claims = [claim for claim in ledger.rows(family="q4", tier="organism") if claim.id in expected]
-    verdicts = judge_family(claims, families.measure(claims, subject_of(name)))
+    verdicts = judge_family(claims, measuring.measure(claims, subject_of(name)))
     assert {claim: found.verdict for (claim, _), found in verdicts.items()} == expected
 
 

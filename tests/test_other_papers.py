@@ -6,7 +6,7 @@ import pytest
 
 from prolepsis import ledger
 from prolepsis.errors import Untested
-from prolepsis.experiments import families
+from prolepsis.experiments import families, measuring
 from prolepsis.judge import judge
 from prolepsis.report.subjects import SubjectSource, open_subject
 from prolepsis.subject import Subject
@@ -48,7 +48,7 @@ def test_every_row_is_asked_for_or_says_why_not() -> None:
 def test_a_model_without_a_transcoder_is_asked_what_needs_none(subject: Subject) -> None:
     """Without a transcoder a claim that needs one is untested, and says what to get; others are measured."""
     bare = dataclasses.replace(subject, transcoder=None)
-    measured = families.measure([ROWS["Y01"], ROWS["Y03"]], bare)
+    measured = measuring.measure([ROWS["Y01"], ROWS["Y03"]], bare)
     missing = measured[ROWS["Y01"].key]
     assert isinstance(missing, Untested)
     assert "it has no transcoder; give one" in str(missing)

@@ -1,4 +1,5 @@
 import weakref
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,8 +9,9 @@ import pytest
 from prolepsis import ledger
 from prolepsis.errors import HarnessFault, Untested
 from prolepsis.ledger import Claim
-from prolepsis.report.measuring import Measuring
+from prolepsis.report.measuring import Measuring, Together
 from prolepsis.report.subjects import SubjectSource
+from prolepsis.twins import IN_PLACE
 from tests.claims_project import ROW
 
 PLANNER, IMPROVISER = (SubjectSource(id=name, tier="organism") for name in ("planner", "improviser"))
@@ -88,6 +90,28 @@ def test_a_row_that_nothing_can_execute_is_untested_for_its_own_reason(tmp_path:
     assert [found.verdict for found in reasons] == ["untested", "untested"]
     assert [found.reason for found in reasons] == ["was not measured" if loads else "no weights", "not published"]
     assert asked == (["X01"] if loads else [])
+
+
+@pytest.mark.parametrize("twin", [IN_PLACE, "planner-untrained", None])
+def test_families_are_measured_together_where_their_twin_is_made_of_the_subject(
+    claims: tuple[Claim, Claim], twin: str | None
+) -> None:
+    """All that the run asks of it with the first, once; a family that raised does so when it is asked for."""
+    asked = {claim.family: [claim] for claim in claims}
+    measured: list[list[str]] = []
+
+    def measure(families: Mapping[str, Sequence[Claim]], _: Any) -> dict[str, Any]:
+        measured.append(list(families))
+        return {family: ZeroDivisionError("a bug") if family == "other" else {} for family in families}
+
+    together = Together(measure, {"planner": asked}.__getitem__)
+    subject: Any = Subject(id="planner", twin=twin)
+    assert together([], subject) == {}
+    for _ in range(2):
+        assert together(asked["toy"], subject) == {}
+        with pytest.raises(ZeroDivisionError, match="a bug"):
+            together(asked["other"], subject)
+    assert measured == ([["toy", "other"]] if twin == IN_PLACE else [["toy"], ["other"]] * 2)
 
 
 def test_a_fault_is_raised_in_every_test_it_concerns(claims: tuple[Claim, Claim]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from prolepsis import ledger
 from prolepsis.controls import once
-from prolepsis.experiments import families
+from prolepsis.experiments import measuring
 from prolepsis.experiments.dose_paths import Path, Use, best_use, budgets, gains, reference_use
 from prolepsis.experiments.rhyme_pairs import Runs
 from prolepsis.experiments.steering import lumped_kl, steer, transcoder_steering
@@ -126,5 +126,5 @@ def test_verdicts_on_subjects_with_known_answers(variant: str, needed: str, suff
     """A transcoder is needed for an XOR, not for a direction; where no row holds a plan the question cannot be put."""
     claims = {claim.id: claim for claim in ledger.rows(family="q1", variant="asked", tier="organism")}
     asked = [claims["X60"], claims["X61"]]
-    measured = families.measure(asked, subject_of(variant))
+    measured = measuring.measure(asked, subject_of(variant))
     assert [judge(claim, measured[claim.key]).verdict for claim in asked] == [needed, suffices]

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -12,12 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from prolepsis import checkpoint, twins
+from prolepsis import checkpoint
 from prolepsis.controls import control_arms, once
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested
-from prolepsis.experiments import families
-from prolepsis.measurement import Measurement
 from prolepsis.subject import Subject
 from prolepsis.twins import IN_PLACE, untrained_in_place
 from tests.live_bytes import LiveBytes
@@ -30,11 +26,6 @@ model_families = st.sampled_from(FAMILIES)
 def largest_logit(subject: Subject) -> dict[str, float]:
     """The largest next-token logit of one prompt."""
     return {"prompt": float(clean_run(subject, tiny_tokens(1, 6)).edit([[]]).last_logits.max())}
-
-
-def least_logit(subject: Subject) -> dict[str, float]:
-    """The least next-token logit of one prompt."""
-    return {"prompt": float(clean_run(subject, tiny_tokens(1, 6)).edit([[]]).last_logits.min())}
 
 
 def weights(subject: Subject) -> dict[str, torch.Tensor]:
@@ -159,47 +150,6 @@ def test_what_is_known_of_the_twin_is_not_measured_again() -> None:
     changed = weights(subject)
     assert control_arms(subject, largest_logit, {"untrained twin": IN_PLACE}) == arms
     assert all(torch.equal(found, changed[name]) for name, found in weights(subject).items())
-
-
-def test_the_twin_comes_last_and_once_for_all_that_is_asked_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measured family by family, each experiment runs once, and the arms are those of an experiment run by itself."""
-    drawn, run = [], []
-
-    def first(subject: Subject) -> Measurement:
-        run.append("first")
-        return one_item("first", control_arms(subject, largest_logit, {"untrained twin": subject.twin}))
-
-    def second(subject: Subject) -> Measurement:
-        run.append("second")
-        return one_item("second", control_arms(subject, least_logit, {"untrained twin": subject.twin}))
-
-    def plain(_: Subject) -> Measurement:
-        run.append("plain")
-        return one_item("plain", {})
-
-    monkeypatch.setattr(families, "experiment", {"first": first, "second": second, "plain": plain}.__getitem__)
-    draw = twins._draw
-    monkeypatch.setattr(twins, "_draw", lambda *given: (drawn.append(1), draw(*given)))
-    claims: Any = [
-        SimpleNamespace(id=str(number), key=(str(number), "asked"), experiment=name)
-        for number, name in enumerate(["first", "plain", "second", "first"])
-    ]
-    subject = replace(tiny_subject("llama", 5), twin=IN_PLACE)
-    trained = weights(subject)
-    measured = families.measure(claims, subject)
-    assert (run, drawn) == (["first", "plain", "second"], [1])
-    assert all(torch.equal(found, trained[name]) for name, found in weights(subject).items())
-    with untrained_in_place(subject) as twin:
-        expected = {"first": largest_logit(twin), "second": least_logit(twin)}
-    for claim in claims:
-        arms = {"untrained twin": expected[claim.experiment]} if claim.experiment in expected else {}
-        assert measured[claim.key].arms == arms  # type: ignore[union-attr]
-    assert first(subject).arms == {"untrained twin": expected["first"]}
-
-
-def one_item(name: str, arms: dict[str, Any]) -> Measurement:
-    """A measurement of one value."""
-    return Measurement(name, "s", "nats", "one-way", {}, {"prompt": 0.0}, {"prompt": ("a",)}, arms)
 
 
 def stored_subject(family: str, folder: Path, stored: torch.dtype, shard: str, held: torch.dtype) -> Subject:

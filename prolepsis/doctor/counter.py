@@ -1,12 +1,13 @@
-"""A pytest plugin that counts what each family of claims does, family by family as they are first asked for.
+"""A pytest plugin that counts what each family of claims does.
 
     python -m pytest claims --claims-subject planner -p prolepsis.doctor.counter --work FILE
 
 Batches are as large as on a GPU. A family that shares something with an earlier one does not count it again. The file
-is written whenever a family is done, and of a run that is interrupted it holds those that were.
+is written whenever a family is done, and of a run that is interrupted it holds what was done.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from prolepsis.doctor.work import LOADING, Work
-from prolepsis.report.recording import case_of
 from prolepsis.report.storage import write_json
 
 if TYPE_CHECKING:
@@ -30,36 +30,22 @@ class Counter:
         self.works: dict[str, Work] = {}
         self.now = Work()
 
-    def under(self, name: str) -> Work:
-        """Count under ``name`` from now on; returns what was counted into before."""
+    @contextmanager
+    def under(self, name: str) -> Iterator[None]:
+        """Count what is done inside under ``name``, and under no other."""
         before, self.now = self.now, self.works.setdefault(name, Work())
-        return before
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None]:
-        case = case_of(item)
-        if case is not None and case.claim.family not in self.works:
-            self._write()
-        if case is not None:
-            self.under(case.claim.family)
-        return (yield)
-
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
-        if exitstatus != pytest.ExitCode.INTERRUPTED:
-            self._write()
-
-    def _write(self) -> None:
-        write_json(self.path, {name: asdict(work) for name, work in self.works.items()})
+        try:
+            yield
+        finally:
+            self.now = before
+            write_json(self.path, {name: asdict(work) for name, work in self.works.items()})
 
     def loading(self, load: Callable[..., Any]) -> Callable[..., Any]:
-        """Count what ``load`` does under a name of its own, though a family's first test asks for it."""
+        """Count what ``load`` does under a name of its own."""
 
         def loaded(*given: Any) -> Any:
-            before = self.under(LOADING)
-            try:
+            with self.under(LOADING):
                 return load(*given)
-            finally:
-                self.now = before
 
         return loaded
 
@@ -98,13 +84,14 @@ class Counter:
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Have everything that is counted pass by here, in batches of a GPU's size."""
         from prolepsis import batching, loading, twins
-        from prolepsis.experiments import vocabulary_scan
+        from prolepsis.experiments import measuring, vocabulary_scan
         from prolepsis.report.measuring import Measuring
         from prolepsis.subject import Subject
         from prolepsis.transcoder import Transcoder
 
         patch.setitem(batching.TOKENS_PER_BATCH, "cpu", batching.TOKENS_PER_BATCH["cuda"])
         patch.setitem(batching.MOST_BYTES, "cpu", batching.MOST_BYTES["cuda"])
+        patch.setattr(measuring, "done_for", self.under)
         patch.setattr(Measuring, "_subject", self.loading(Measuring._subject))
         load = loading.load_subject
         patch.setattr(loading, "load_subject", lambda *given: self.watch(load(*given)))

@@ -7,6 +7,7 @@ from pathlib import Path
 from prolepsis.doctor.expect import ANY, Expected, Sizes, expectations, peak_bytes, sizes_of, works_of
 from prolepsis.doctor.machine import Machine
 from prolepsis.doctor.work import LOADING
+from prolepsis.experiments.measuring import TWIN
 from prolepsis.hub import Part, RemoteFile, Room, in_words, plan
 from prolepsis.ledger import Claim
 from prolepsis.report.subjects import SubjectSource, is_asked
@@ -85,7 +86,7 @@ def _folder(part: Part | None) -> Path | None:
 
 
 def _expected(subject: str, families: Collection[str], sizes: Sizes, machine: Machine) -> list[Expected]:
-    works = {name: work for name, work in works_of(subject).items() if name in {LOADING, *families}}
+    works = {name: work for name, work in works_of(subject).items() if name in {LOADING, TWIN, *families}}
     return expectations(sizes, works, machine) if machine.lacking is None else []
 
 

@@ -1,20 +1,15 @@
-"""Which experiment measures which claim, on one subject at a time (imports no torch itself)."""
+"""Which experiment measures which claim (imports no torch itself)."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from prolepsis.errors import Untested
-from prolepsis.ledger import Claim
 from prolepsis.measurement import Measurement
 
 if TYPE_CHECKING:
     from prolepsis.subject import Subject
 
 Experiment = Callable[["Subject"], Measurement]
-Once = Callable[["Subject", str, Callable[[], Measurement]], Measurement]
-"""Given subject, experiment and how to measure it: the measurement, made or known already."""
 
 MODULES = {
     "layer_count": "architecture",
@@ -149,59 +144,3 @@ def experiment(name: str) -> Experiment:
     """The experiment the ledger calls ``name``; raises KeyError for one that is not here."""
     found: Experiment = getattr(import_module(f"prolepsis.experiments.{MODULES[name]}"), name)
     return found
-
-
-def always(_subject: "Subject", _experiment: str, measure: Callable[[], Measurement]) -> Measurement:
-    """Make every measurement anew."""
-    return measure()
-
-
-def measure(
-    claims: Sequence[Claim], subject: "Subject", progress: Callable[[str], None] = lambda _: None, once: Once = always
-) -> dict[tuple[str, str], Measurement | Untested]:
-    """Measure ``claims`` on ``subject``; (claim id, variant) → measurement, or what is missing to make it.
-
-    ``progress`` is told what is being measured, and ``once`` may know a measurement already. An untrained twin that is
-    made of the subject itself comes last, once for all that is asked of it.
-    """
-    from prolepsis.controls import Unfinished
-    from prolepsis.twins import untrained_in_place
-
-    measured: dict[tuple[str, str], Measurement | Untested] = {}
-    unfinished: dict[str, Unfinished] = {}
-    for number, claim in enumerate(claims, 1):
-        name = claim.experiment
-        if name not in unfinished:
-            progress(f"{subject.id}: {claim.id} {name.replace('_', ' ')}, {number} of {len(claims)}")
-            try:
-                measured[claim.key] = _made(subject, name, partial(_all_but_the_twin, subject, name), once)
-            except Unfinished as one:
-                unfinished[name] = one
-    if unfinished:
-        with untrained_in_place(subject):
-            for number, (name, begun) in enumerate(unfinished.items(), 1):
-                progress(f"{subject.id}, untrained: {name.replace('_', ' ')}, {number} of {len(unfinished)}")
-                made = _made(subject, name, partial(begun.finished, subject), once)
-                measured |= {claim.key: made for claim in claims if claim.experiment == name}
-    return measured
-
-
-def _all_but_the_twin(subject: "Subject", name: str) -> Measurement:
-    from prolepsis.controls import but_the_twin
-
-    return but_the_twin(subject, experiment(name))
-
-
-def _made(subject: "Subject", name: str, measure: Callable[[], Measurement], once: Once) -> Measurement | Untested:
-    """What an experiment measures, or what is missing for it."""
-    from torch import OutOfMemoryError
-
-    try:
-        return once(subject, name, measure)
-    except Untested as missing:
-        return missing
-    except OutOfMemoryError:
-        return Untested(
-            f"{subject.id}: {subject.device} has no memory for it; free some, or use --claims-dtype bfloat16 or "
-            "--claims-device cpu; `prolepsis doctor` says what it takes"
-        )

@@ -25,12 +25,13 @@ def show(rehearsed: Rehearsed) -> None:
         f"{shape.n_vocab} tokens{', thresholds' if rehearsed.thresholds else ''}; on {rehearsed.device}",
         title_justify="left",
     )
-    for name in ("family", "rows", "untested", "seconds", "host GiB", "GPU GiB"):
+    for name in ("family", "rows", "untested", "seconds", "host GiB", "GPU GiB", "kept GiB"):
         grid.add_column(name, justify="left" if name == "family" else "right")
     grid.add_row("loading", "", "", *_taken(rehearsed.loading))
     for family in rehearsed.families:
         untested = family.verdicts.get("untested", 0)
         grid.add_row(family.name, str(sum(family.verdicts.values())), str(untested), *_taken(family.taken))
+    grid.add_row("twin made and undone", "", "", *_taken(rehearsed.twin))
     console.print(grid)
     console.print(
         f"written in {rehearsed.writing_seconds:.0f} s, {rehearsed.disk_bytes / GIB:.2f} GiB on the disk; verdicts: "
@@ -47,8 +48,8 @@ def write_figures(path: Path, rehearsals: Iterable[Rehearsed]) -> None:
     write_json(path, {"machine": _machine(), "rehearsals": [_plain(one) for one in rehearsals]})
 
 
-def _taken(taken: Taken) -> tuple[str, str, str]:
-    return f"{taken.seconds:.1f}", _gib(taken.host_bytes), _gib(taken.gpu_bytes)
+def _taken(taken: Taken) -> tuple[str, str, str, str]:
+    return f"{taken.seconds:.1f}", _gib(taken.host_bytes), _gib(taken.gpu_bytes), _gib(taken.gpu_kept_bytes)
 
 
 def _gib(size: int | None) -> str:

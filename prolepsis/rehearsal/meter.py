@@ -2,36 +2,38 @@
 
     python -m pytest claims --claims-subject planner -p prolepsis.rehearsal.meter --meter FILE
 
-A family is measured in the test that asks for it first, so what its tests take together is what the family takes.
+A twin that is made in place, after all else, has a name of its own.
 """
 
 import json
 import re
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
 
+from prolepsis.experiments import measuring
 from prolepsis.rehearsal import metered
-from prolepsis.report.recording import case_of
 from prolepsis.report.storage import write_json
 
 
 @dataclass
 class Taken:
-    """Seconds, and the largest number of bytes the process held in main memory and of tensors on the GPU."""
+    """Seconds, the most bytes the process held in main memory and of tensors on the GPU, and those it holds on to."""
 
     seconds: float = 0.0
     host_bytes: int | None = None
     gpu_bytes: int | None = None
+    gpu_kept_bytes: int | None = None
 
     def add(self, other: "Taken") -> None:
         """Take in a further stretch of the same family."""
         self.seconds += other.seconds
+        self.gpu_kept_bytes = other.gpu_kept_bytes
         self.host_bytes = _larger(self.host_bytes, other.host_bytes)
         self.gpu_bytes = _larger(self.gpu_bytes, other.gpu_bytes)
 
@@ -54,18 +56,11 @@ class Meter:
             yield
         finally:
             seconds = time.perf_counter() - start
-            self.taken.setdefault(name, Taken()).add(Taken(seconds - self.inner, _host_peak(), _gpu_peak()))
+            taken = Taken(seconds - self.inner, _host_peak(), _gpu_peak(), gpu_kept())
+            self.taken.setdefault(name, Taken()).add(taken)
             self.inner = outer + seconds
             # What surrounds this has peaks of its own from here on.
             _reset_peaks()
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None]:
-        case = case_of(item)
-        if case is None:
-            return (yield)
-        with self.measuring(case.claim.family):
-            return (yield)
 
     def pytest_runtest_logfinish(self) -> None:
         """Write what is known so far, so that a run that is cut short tells it too."""
@@ -79,13 +74,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Measure where a file is named to write to."""
-    if config.option.meter:
-        config.pluginmanager.register(Meter(config.invocation_params.dir / config.option.meter), metered.METER)
-        config.pluginmanager.register(metered, metered.__name__)
+    if not config.option.meter:
+        return
+    meter, patch = Meter(config.invocation_params.dir / config.option.meter), pytest.MonkeyPatch()
+    patch.setattr(measuring, "done_for", meter.measuring)
+    config.add_cleanup(patch.undo)
+    config.pluginmanager.register(meter, metered.METER)
+    config.pluginmanager.register(metered, metered.__name__)
 
 
 def read_meter(path: Path) -> dict[str, Taken]:
-    """Family, or :data:`~prolepsis.rehearsal.metered.LOADING`, → what it took."""
+    """Family, loading, or the twin → what it took."""
     return {name: Taken(**taken) for name, taken in json.loads(path.read_text()).items()}
 
 
@@ -115,3 +114,11 @@ def _gpu_peak() -> int | None:
     if torch is None or not torch.cuda.is_initialized():
         return None
     return int(torch.cuda.max_memory_allocated())
+
+
+def gpu_kept() -> int | None:
+    """Bytes of tensors on the GPU, the weights among them; None where there is none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    return int(torch.cuda.memory_allocated())

@@ -13,6 +13,7 @@ from typing import Any
 
 from prolepsis import ledger
 from prolepsis.errors import UserError
+from prolepsis.experiments.measuring import TWIN
 from prolepsis.rehearsal.meter import Taken, read_meter
 from prolepsis.rehearsal.metered import LOADING
 from prolepsis.rehearsal.presets import preset_table, published_layers, scaled_table, write_preset
@@ -43,8 +44,8 @@ class Family:
 class Rehearsed:
     """One preset's rehearsal.
 
-    ``loading`` is what loading took, ``untested`` the reasons of untested rows with the rows they stopped, ``faults``
-    what must not be, a line each.
+    ``loading`` and ``twin`` are what these took, ``untested`` the reasons of untested rows with the rows they stopped,
+    ``faults`` what must not be, a line each.
     """
 
     shape: Shape
@@ -53,6 +54,7 @@ class Rehearsed:
     writing_seconds: float
     disk_bytes: int
     loading: Taken
+    twin: Taken
     families: tuple[Family, ...]
     untested: Mapping[str, tuple[str, ...]]
     faults: tuple[str, ...]
@@ -96,6 +98,7 @@ def rehearse(shape: Shape, folder: Path, device: str, *, thresholds: bool, optio
         writing_seconds=written,
         disk_bytes=sum(path.stat().st_blocks * 512 for path in (folder / "hub").rglob("*") if not path.is_symlink()),
         loading=taken.pop(LOADING, Taken()),
+        twin=taken.pop(TWIN, Taken()),
         families=tuple(_families(report["claims"], taken)),
         untested=_untested(report["claims"]),
         faults=tuple(_faults(report, log)),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prolepsis import archive, audit
 from prolepsis.errors import Untested
+from prolepsis.experiments.measuring import Found
 from prolepsis.measurement import Measurement
 from prolepsis.report.rows import subject_row
 from prolepsis.report.subjects import SubjectSource
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from prolepsis.subject import Subject
 
 LoadSubject = Callable[[SubjectSource], "Subject"]
+MeasureFamilies = Callable[[Mapping[str, Sequence["Claim"]], "Subject"], Mapping[str, Found | Exception]]
 MeasureFamily = Callable[[Sequence["Claim"], "Subject"], Mapping["ClaimKey", Measurement | Untested]]
 
 
@@ -38,6 +40,33 @@ class Failure:
 
     def again(self) -> Exception:
         return self.error.with_traceback(self.traceback)
+
+
+class Together:
+    """Measures a family of claims on a subject; ``asked`` gives all families that a run asks of it.
+
+    Where its untrained twin is made of the subject itself all of them are measured when the first is asked for, so that
+    the twin comes after all else.
+    """
+
+    def __init__(self, measure: MeasureFamilies, asked: Callable[[str], Mapping[str, Sequence["Claim"]]]) -> None:
+        self._measure, self._asked = measure, asked
+        self._held: dict[tuple[str, str], Found | Exception] = {}
+
+    def __call__(self, claims: Sequence["Claim"], subject: "Subject") -> Found:
+        """What was measured; raises what measuring this family raised."""
+        from prolepsis.twins import IN_PLACE
+
+        if not claims:
+            return {}
+        family = claims[0].family
+        if (subject.id, family) not in self._held:
+            together = self._asked(subject.id) if subject.twin == IN_PLACE else {family: claims}
+            self._held = {(subject.id, name): found for name, found in self._measure(together, subject).items()}
+        found = self._held[subject.id, family]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
 
 class Measuring:

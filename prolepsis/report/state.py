@@ -73,10 +73,14 @@ class ClaimsRun:
         """Every row judged together with ``case``: those of its family that its subject is asked."""
         return [row for row in self.claims if row.family == case.claim.family and is_asked(row, case.source)]
 
+    def executable(self, case: Case) -> list[Claim]:
+        """Those of its family that something can measure."""
+        return [row for row in self.family(case) if not row.untested]
+
     def experiments(self, cases: Iterable[Case]) -> set[str]:
         """What is measured to meet ``cases``: the experiments of every row of their families that can be run."""
-        rows = [row for family in {case.claim.family: case for case in cases}.values() for row in self.family(family)]
-        return {row.experiment for row in rows if not row.untested}
+        families = {case.claim.family: case for case in cases}
+        return {row.experiment for case in families.values() for row in self.executable(case)}
 
     def record(self, item: pytest.Item, case: Case, outcome: "Outcome") -> None:
         """Keep the outcome of ``case`` with its test, and write it down at once."""

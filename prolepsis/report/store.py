@@ -11,16 +11,22 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import prolepsis
 from prolepsis.atomic import write_atomically
+from prolepsis.experiments.measuring import Known
 from prolepsis.measurement import Measurement
+from prolepsis.unfinished import Unfinished
 
 if TYPE_CHECKING:
     from prolepsis.report.state import Case
     from prolepsis.subject import Subject
 
+Stored = TypeVar("Stored", Measurement, Unfinished)
+
+BEGUN = ".begun"
+"""Ends the name of a measurement that is not finished."""
 STORE = ".measurements"
 """Where a folder of reports keeps its measurements."""
 SCREENS = ".screens"
@@ -29,10 +35,11 @@ TAKEN_OVER, DAMAGED = "claims-taken-over", "claims-damaged"
 ORGANISMS = Path(prolepsis.__file__).parent.parent / "fixtures" / "organisms"
 
 
-class Store:
+class Store(Known):
     """Measurements in ``folder``, made under the same ``conditions``; with ``fresh`` they are made anew and replaced.
 
-    ``taken_over`` counts those that were found, ``damaged`` names the files that had to be dropped.
+    One that still lacks what a twin is asked is kept as well, until it is finished. ``taken_over`` counts those that
+    were found whole, ``damaged`` names the files that had to be dropped.
     """
 
     def __init__(self, folder: Path, conditions: str, *, fresh: bool = False) -> None:
@@ -43,23 +50,36 @@ class Store:
 
     def measured(self, subject: "Subject", experiment: str, measure: Callable[[], Measurement]) -> Measurement:
         """The measurement of ``experiment`` on ``subject``: as it was stored, else made by ``measure`` and stored."""
-        path = self._folder / f"{_digest(json.dumps([*_identity(subject), experiment]))}.json"
-        found = None if self._fresh else self._read(path)
-        if found is not None:
+        path = self._path(subject, experiment)
+        if not self._fresh and (found := self._read(path, Measurement.from_json)) is not None:
             self.taken_over.add((subject.id, experiment))
             return found
-        made = measure()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = made.to_json()
-        write_atomically(path, f"{_digest(text)}\n{text}\n")
+        if not self._fresh and (begun := self._read(path.with_suffix(BEGUN), Unfinished.from_json)) is not None:
+            raise begun
+        try:
+            made = measure()
+        except Unfinished as begun:
+            _write(path.with_suffix(BEGUN), begun.to_json())
+            raise
+        _write(path, made.to_json())
         return made
 
-    def _read(self, path: Path) -> Measurement | None:
-        """The measurement in a file, None where there is none; a file that is not as it was written is dropped."""
+    def finished(self, subject: "Subject", experiment: str, finish: Callable[[], Measurement]) -> Measurement:
+        """The measurement of ``experiment`` on ``subject`` as ``finish`` makes it, stored."""
+        made, path = finish(), self._path(subject, experiment)
+        _write(path, made.to_json())
+        path.with_suffix(BEGUN).unlink(missing_ok=True)
+        return made
+
+    def _path(self, subject: "Subject", experiment: str) -> Path:
+        return self._folder / f"{_digest(json.dumps([*_identity(subject), experiment]))}.json"
+
+    def _read(self, path: Path, parse: Callable[[str], Stored]) -> Stored | None:
+        """What is in a file, None where there is none; a file that is not as it was written is dropped."""
         try:
             digest, text, _ = path.read_text(encoding="utf-8").split("\n")
             if digest == _digest(text):
-                return Measurement.from_json(text)
+                return parse(text)
         except FileNotFoundError:
             return None
         except ValueError:
@@ -67,6 +87,11 @@ class Store:
         path.unlink(missing_ok=True)
         self.damaged.append(f"{path} was damaged and is measured again")
         return None
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, f"{_digest(text)}\n{text}\n")
 
 
 def notes_on(store: Store, case: "Case") -> list[tuple[str, str]]:

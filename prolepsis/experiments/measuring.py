@@ -1,0 +1,172 @@
+"""Measures the claims that one subject is asked, family by family (imports no torch itself)."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from prolepsis.errors import Untested
+from prolepsis.experiments.families import experiment
+from prolepsis.hub.needs import reads_pairs
+from prolepsis.ledger import Claim
+from prolepsis.measurement import Measurement
+from prolepsis.unfinished import Unfinished
+
+if TYPE_CHECKING:
+    from prolepsis.subject import Subject
+
+Found = dict[tuple[str, str], Measurement | Untested]
+"""(claim id, variant) → measurement, or what is missing to make it."""
+TWIN = "twin"
+"""What making an untrained twin in place and undoing it is called among the names of families."""
+
+
+class Known:
+    """What is known of measurements already: nothing. A store of them takes its place."""
+
+    def measured(self, _subject: "Subject", _experiment: str, measure: Callable[[], Measurement]) -> Measurement:
+        """The measurement of an experiment; raises :class:`Unfinished` with it where it lacks the arms of a twin."""
+        return measure()
+
+    def finished(self, _subject: "Subject", _experiment: str, finish: Callable[[], Measurement]) -> Measurement:
+        """The same measurement with these arms."""
+        return finish()
+
+
+@contextmanager
+def done_for(_family: str) -> Iterator[None]:
+    """What is done inside is done for a family of claims, or is the :data:`TWIN`; what counts it takes this place."""
+    yield
+
+
+def measure(claims: Sequence[Claim], subject: "Subject") -> Found:
+    """Measure ``claims`` on ``subject``; (claim id, variant) → measurement, or what is missing to make it."""
+    (found,) = measure_families({"": claims}, subject).values()
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def measure_families(
+    claims: Mapping[str, Sequence[Claim]],
+    subject: "Subject",
+    progress: Callable[[str], None] = lambda _: None,
+    known: Known | None = None,
+) -> dict[str, Found | Exception]:
+    """Measure ``claims`` by their families; family → its measurements, or the exception that measuring it raised.
+
+    ``progress`` is told what is being measured. An untrained twin that is made of the subject itself comes last, once
+    for all that is asked of it.
+    """
+    return _Measuring(claims, subject, progress, known or Known()).families()
+
+
+class _Measuring:
+    """One subject's families, first as far as they go without its twin."""
+
+    def __init__(
+        self,
+        claims: Mapping[str, Sequence[Claim]],
+        subject: "Subject",
+        progress: Callable[[str], None],
+        known: Known,
+    ) -> None:
+        self.claims, self.subject, self.progress, self.known = claims, subject, progress, known
+        self.begun: dict[str, Unfinished] = {}
+        self.done = 0
+
+    def families(self) -> dict[str, Found | Exception]:
+        found = {family: _caught(partial(self._begin, family)) for family in self.claims}
+        if not self.begun:
+            return found
+        self._prepare()
+        with done_for(TWIN), _untrained(self.subject):
+            for family, measured in found.items():
+                if not isinstance(measured, Exception):
+                    found[family] = _caught(partial(self._finish, family, measured))
+        return found
+
+    def _begin(self, family: str) -> Found:
+        """Measure a family's claims; those that lack the twin's arms are left to be finished."""
+        measured: Found = {}
+        total = sum(map(len, self.claims.values()))
+        with done_for(family):
+            for claim in self.claims[family]:
+                self.done += 1
+                name = claim.experiment
+                if name in self.begun:
+                    continue
+                self.progress(f"{self.subject.id}: {claim.id} {name.replace('_', ' ')}, {self.done} of {total}")
+                try:
+                    measured[claim.key] = self._made(name, self.known.measured, partial(_begin, self.subject, name))
+                except Unfinished as begun:
+                    self.begun[name] = begun
+        return measured
+
+    def _prepare(self) -> None:
+        """What is known of an earlier run was not prepared in this one: pairs are screened on the trained subject."""
+        if self.subject.pairs is not None and reads_pairs(self.begun):
+            from prolepsis.experiments.counterfactual_pairs import screened
+
+            screened(self.subject)
+
+    def _finish(self, family: str, measured: Found) -> Found:
+        """Complete a family's measurements by what its subject's twin is asked."""
+        made: dict[str, Measurement | Untested] = {}
+        with done_for(family):
+            for claim in self.claims[family]:
+                name = claim.experiment
+                if name not in self.begun:
+                    continue
+                if name not in made:
+                    self.progress(f"{self.subject.id}, untrained: {claim.id} {name.replace('_', ' ')}")
+                    made[name] = self._made(
+                        name, self.known.finished, partial(_finished, self.subject, self.begun[name])
+                    )
+                measured[claim.key] = made[name]
+        return measured
+
+    def _made(
+        self,
+        name: str,
+        known: Callable[["Subject", str, Callable[[], Measurement]], Measurement],
+        measure: Callable[[], Measurement],
+    ) -> Measurement | Untested:
+        """What an experiment measures, or what is missing for it."""
+        from torch import OutOfMemoryError
+
+        try:
+            return known(self.subject, name, measure)
+        except Untested as missing:
+            return missing
+        except OutOfMemoryError:
+            return Untested(
+                f"{self.subject.id}: {self.subject.device} has no memory for it; free some, or use --claims-dtype "
+                "bfloat16 or --claims-device cpu; `prolepsis doctor` says what it takes"
+            )
+
+
+def _caught(measure: Callable[[], Found]) -> Found | Exception:
+    """What is found, or the exception instead: other families are measured all the same."""
+    try:
+        return measure()
+    except Exception as error:
+        return error
+
+
+def _begin(subject: "Subject", name: str) -> Measurement:
+    from prolepsis.controls import but_the_twin
+
+    return but_the_twin(subject, experiment(name))
+
+
+def _finished(subject: "Subject", begun: Unfinished) -> Measurement:
+    from prolepsis.controls import finished
+
+    return finished(subject, begun)
+
+
+def _untrained(subject: "Subject") -> AbstractContextManager[object]:
+    from prolepsis.twins import untrained_in_place
+
+    return untrained_in_place(subject)
