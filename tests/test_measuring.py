@@ -74,7 +74,9 @@ class Experiments:
 
         return run
 
-    def measured(self, subject: Subject, known: Known | None = None) -> dict[str, Any]:
+    def measured(
+        self, subject: Subject, known: Known | None = None, families: Mapping[str, tuple[str, ...]] = CLAIMS
+    ) -> dict[str, Any]:
         """Family → what was measured; the log begins anew."""
         self.log.clear()
         claims: Any = {
@@ -82,7 +84,7 @@ class Experiments:
                 SimpleNamespace(id=f"{family}{i}", key=(f"{family}{i}", "asked"), experiment=name)
                 for i, name in enumerate(names)
             ]
-            for family, names in CLAIMS.items()
+            for family, names in families.items()
         }
         return measure_families(claims, subject, known=known)
 
@@ -138,6 +140,16 @@ def test_what_an_experiment_raises_is_its_families_alone(experiments: Experiment
     left = {family: of for family, of in found.items() if family not in failed}
     expected = expected_arms(subject)
     assert arms_of(left) == {claim: arms for claim, arms in expected.items() if claim[:-1] not in failed}
+
+
+def test_a_twin_that_cannot_be_made_fails_what_asks_it(experiments: Experiments) -> None:
+    """Families that need none are measured."""
+    experiments.raising["drawing"] = ZeroDivisionError("no twin")
+    found = experiments.measured(subject_with_twin(), families={"without": ("plain",), **CLAIMS})
+    assert {family: type(of) for family, of in found.items()} == {
+        "without": dict,
+        **dict.fromkeys(CLAIMS, ZeroDivisionError),
+    }
 
 
 @pytest.mark.parametrize("missing", [Untested("3 GiB"), torch.OutOfMemoryError()])

@@ -76,15 +76,24 @@ class _Measuring:
         self.done = 0
 
     def families(self) -> dict[str, Found | Exception]:
+        """Measure all families; those that lack something of the twin with it."""
         found = {family: _caught(partial(self._begin, family)) for family in self.claims}
-        if not self.begun:
+        begun = {family: of for family, of in found.items() if self._lacks(family) and not isinstance(of, Exception)}
+        if not begun:
             return found
-        self._prepare()
-        with done_for(TWIN), _untrained(self.subject):
-            for family, measured in found.items():
-                if not isinstance(measured, Exception):
+        try:
+            self._prepare()
+            with done_for(TWIN), _untrained(self.subject):
+                for family, measured in begun.items():
                     found[family] = _caught(partial(self._finish, family, measured))
+        except Exception as error:
+            # A twin that cannot be made or undone is no fault of families that need none.
+            found |= dict.fromkeys(begun, error)
         return found
+
+    def _lacks(self, family: str) -> bool:
+        """Whether something of a family is left for the twin."""
+        return any(claim.experiment in self.begun for claim in self.claims[family])
 
     def _begin(self, family: str) -> Found:
         """Measure a family's claims; those that lack the twin's arms are left to be finished."""
@@ -138,7 +147,8 @@ class _Measuring:
         try:
             return known(self.subject, name, measure)
         except Untested as missing:
-            return missing
+            # Its traceback would hold on to all that the experiment had in memory.
+            return missing.with_traceback(None)
         except OutOfMemoryError:
             return Untested(
                 f"{self.subject.id}: {self.subject.device} has no memory for it; free some, or use --claims-dtype "
