@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from prolepsis.engine import clean_run
 from prolepsis.loading import load_subject
+from tests.kept_on_a_device import kept
 from tests.second_device import NAME
 
 HERE = torch.arange(24.0).view(2, 3, 4)
@@ -44,6 +45,17 @@ def test_it_is_no_array() -> None:
     """A tensor on the device has to be moved before numpy takes it."""
     with pytest.raises(TypeError, match=r"Use Tensor.cpu"):
         HERE.to(NAME).numpy()
+
+
+def test_what_is_kept_there_is_counted_once() -> None:
+    """Views and copies by reference add nothing to what a tensor takes, and nothing is left of one that is gone."""
+    before = kept()
+    there = torch.ones(1000, device=NAME)
+    view = there[:10]
+    assert kept() - before == there.numel() * 4
+    assert view.sum() == 10
+    del there, view
+    assert kept() == before
 
 
 @pytest.mark.parametrize("index", INDICES, ids=repr)
