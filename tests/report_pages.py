@@ -39,7 +39,7 @@ CLAIMS = (
     ),
     make_claim(id="X01", controls=ALL, kind="exclusivity", disputes=(Side("Is there a plan?", "yes"),)),
     make_claim(id="X02", kind="absence", family="q4", disputes=(Side("Is there a plan?", "no"),), statement=DEPTH),
-    make_claim(id="X03", kind="equality", family="q4"),
+    make_claim(id="X03", kind="equality", family="q4", published=(PRINTED,), tolerance=1.0),
     make_claim(id="Z01", variant="published", kind="arithmetic", family="arithmetic", tiers=("arithmetic",)),
 )
 B01, X01, X02, X03, Z01 = CLAIMS
@@ -58,6 +58,7 @@ def measured() -> list[tuple[Claim, SubjectSource, Measurement | Untested]]:
         (X02, PLANNER, good(value=0.0, null=5.0)),
         (X02, ODD, make_measurement(spread(0.0, size=4), {"null": spread(5.0, size=4)})),
         (X03, PLANNER, good(value=1.0, null=7.0)),
+        (X03, REAL, good(value=1.0, null=7.0)),
         (Z01, PAPER, replace(paper, detail={"disagreements": ["4 of 9 is not 50 %"]})),
     ]
 

@@ -11,7 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prolepsis.report.figures import KINDS, draw_figures, panel, remove_figures
-from prolepsis.report.figures.chart import HEIGHT, LEFT, MOST_DECADES, RIGHT, WIDTH, Plot, Series, bars, curves, figure
+from prolepsis.report.figures.chart import (
+    HEIGHT,
+    LEFT,
+    MOST_DECADES,
+    RIGHT,
+    WIDTH,
+    Plot,
+    Series,
+    bars,
+    curves,
+    figure,
+    forest,
+)
 from prolepsis.report.figures.kind import Kind
 from prolepsis.report.figures.scale import Scale, label
 from tests.figure_samples import sample
@@ -136,6 +148,26 @@ def test_a_bar_is_as_long_as_its_value(values: list[float]) -> None:
         length = wide * (scale.place(value) - scale.place(0))
         assert abs(zero - (left if value > 0 else right)) <= 1
         assert abs(right - left - abs(length)) <= 1.5
+
+
+@given(st.lists(st.tuples(NUMBERS, st.floats(1e-3, 1e5)), min_size=1, max_size=6))
+def test_a_mark_of_a_forest_stands_at_its_value_inside_its_interval(found: list[tuple[float, float]]) -> None:
+    """Marks follow each other downwards, each at its place on the axis, and an interval reaches from end to end."""
+    values, bounds = [value for value, _ in found], [(value - half, value + half) for value, half in found]
+    plot = forest(["a"] * len(found), [Series("", values, bounds)], x_label="x")
+    scale = Scale.linear([end for pair in bounds for end in pair])
+    ((zero, _), _), marks, spans = elements(plot, "zero")[0], elements(plot, "mark"), elements(plot, "span")
+    left = 6.4 + 8
+
+    def place(value: float) -> float:
+        return left + (WIDTH - RIGHT - left) * scale.place(value)
+
+    assert abs(zero - place(0)) <= 1
+    assert [mark[0][1] for mark in marks] == sorted(mark[0][1] for mark in marks)
+    for mark, span, value, (low, high) in zip(marks, spans, values, bounds, strict=True):
+        assert abs(min(x for x, _ in mark) + 3 - place(value)) <= 1.5
+        assert abs(span[0][0] - place(low)) <= 1
+        assert abs(span[-1][0] - place(high)) <= 1
 
 
 @settings(deadline=None, max_examples=20)

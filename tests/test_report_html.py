@@ -5,6 +5,7 @@ import tomllib
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from prolepsis.report.figures.chart import style_sheet
 from prolepsis.report.figures.state_map import DEEPEST
 from prolepsis.report.html import HERE, MEANINGS, html
 from prolepsis.report.html.anchors import row_anchor
+from prolepsis.report.html.forests import forests
 from prolepsis.report.html.reversal import what_would_change
 from prolepsis.report.html.strips import Strips
 from prolepsis.report.rows import claim_row
@@ -118,12 +120,29 @@ def test_each_figure_is_shown_once_and_has_words(text: str) -> None:
     """Every drawing is in the page once, with a title and a description; strips beside their numbers need none."""
     pictures = re.findall(r"<svg\b[^>]*>.*?</svg>", text, re.DOTALL)
     figures = [svg for svg in pictures if "aria-hidden" not in svg]
-    assert len(figures) == len(KINDS) + 1
+    assert len(figures) == len(KINDS) + 2
     for svg in figures:
         assert re.search(r"<title>[^<]+</title><desc>[^<]{20,}</desc>", svg)
     titles = [re.findall(r"<title>(.*?)</title>", svg)[0] for svg in figures]
     assert len(titles) == len(set(titles))
     assert len(re.findall(r">state map</a>", text)) == 2
+
+
+def test_a_forest_is_of_what_is_printed_and_was_measured_on_the_papers_models(tmp_path: Path) -> None:
+    """A line for each printed value in the unit of its claim, a figure for each subject and unit; no organisms."""
+    rows = stored_run(tmp_path)["claims"]
+    (svg,) = forests(rows)
+    root = ElementTree.fromstring(svg)
+    assert root.findtext("{*}title") == "Published and measured: some-model, nats"
+    assert "X03 asked: 5.2, 1" in (root.findtext("{*}desc") or "")
+    (real,) = (row for row in rows if row["subject"] == "some-model" and row["measured"])
+    printed = [{**real["published"][0], "value": value} for value in (5.2, 6.0)]
+    other = {**real, "published": printed, "measured": {**real["measured"], "unit": "proportion", "value": 0.5}}
+    assert len(forests([real, other])) == 1
+    assert len(forests([real, {**other, "published": [{**printed[0], "value": 0.25}]}])) == 2
+    (both,) = forests([{**real, "published": printed}])
+    assert "X03 asked: 5.2, 1; X03 asked: 6, 1" in both
+    assert forests([{**row, "tier": "organism"} for row in rows]) == []
 
 
 def test_a_figure_whose_file_is_gone_is_left_out(tmp_path: Path) -> None:

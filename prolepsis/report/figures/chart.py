@@ -130,6 +130,34 @@ def bars(names: Sequence[str], series: Sequence[Series], *, x_label: str) -> Plo
     return Plot(legend.body + body + text((left + WIDTH - RIGHT) / 2, height - 6, x_label, "quiet middle"), height)
 
 
+def forest(names: Sequence[str], series: Sequence[Series], *, x_label: str) -> Plot:
+    """Marks and their intervals on one axis: a line for each of ``names``, and in it a lane for each series."""
+    xs = Scale.linear([value for one in series for value in one.extent()])
+    left = min(150.0, LETTER * max(map(len, names)) + 8)
+    legend = _legend([one.name for one in series])
+    lane = 9
+    top, pitch = legend.height + 4, lane * len(series) + 5
+
+    def draw(axes: "Axes") -> None:
+        axes.set_xlim(xs.low, xs.high)
+        axes.set_ylim(pitch * len(names), 0)
+        axes.set_xticks(xs.ticks(), map(label, xs.ticks()))
+        axes.set_yticks([pitch * (i + 0.5) - 2 for i in range(len(names))], names)
+        axes.axvline(0, gid="zero")
+        for colour, one in enumerate(series):
+            lanes = [pitch * i + lane * (colour + 0.5) - 1 for i in range(len(names))]
+            spans = [(y, *b) for y, b in zip(lanes, one.bounds, strict=False) if b is not None]
+            if spans:
+                axes.hlines(*zip(*spans, strict=True), gid=f"span c{colour % COLOURS}")
+            values = [math.nan if value is None else value for value in one.values]
+            axes.plot(values, lanes, "s", markersize=6, gid=f"mark c{colour % COLOURS}")
+
+    inner = pitch * len(names)
+    height = top + inner + 2 * LINE + 6
+    body = drawn(WIDTH, height, (left, top, WIDTH - left - RIGHT, inner), draw, "bars")
+    return Plot(legend.body + body + text((left + WIDTH - RIGHT) / 2, height - 6, x_label, "quiet middle"), height)
+
+
 def drawn(width: float, height: float, inside: "Box", draw: "Callable[[Axes], None]", kind: str) -> str:
     """The SVG of what ``draw`` puts on axes of a ``kind``, which lie ``inside`` a panel of this size in px."""
     # Matplotlib takes longer to be imported than a run without figures takes to be reported.

@@ -8,6 +8,7 @@ from typing import Any
 from prolepsis.claim import Claim
 from prolepsis.report.figures.chart import style, style_sheet
 from prolepsis.report.html.disagreements import disagreements
+from prolepsis.report.html.forests import forests
 from prolepsis.report.html.known_answers import known_answers
 from prolepsis.report.html.matrix import LETTERS, matrices
 from prolepsis.report.html.sections import families
@@ -46,6 +47,7 @@ def html(report: Mapping[str, Any], claims: Sequence[Claim], folder: Path) -> st
         letters=LETTERS,
         matrices=matrices(rows, claims),
         families=families(report, claims, {path: Markup(svg) for path, svg in drawn.items() if svg is not None}),  # noqa: S704 — our own SVG
+        forests=[Markup(_compact(svg)) for svg in forests(rows)],  # noqa: S704 — our own SVG
         known=known_answers(rows, claims),
         disagreements=disagreements(rows, claims),
         subjects=list(dict.fromkeys(row["subject"] for row in rows)),
@@ -57,12 +59,14 @@ def html(report: Mapping[str, Any], claims: Sequence[Claim], folder: Path) -> st
 
 
 def _inline(path: Path) -> str | None:
-    """A figure as a page takes it in, None where its file is gone.
-
-    The page has the style sheet already, and HTML needs neither the namespace nor quotes around a plain word.
-    """
+    """A figure as a page takes it in, None where its file is gone."""
     try:
-        svg = path.read_text(encoding="utf-8").replace(style(), "").replace(' xmlns="http://www.w3.org/2000/svg"', "")
+        return _compact(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return re.sub(r'="([\w.-]+)"(?=[ >])', r"=\1", svg)
+
+
+def _compact(svg: str) -> str:
+    """The page has the style sheet already, and HTML needs neither the namespace nor quotes around a plain word."""
+    bare = svg.replace(style(), "").replace(' xmlns="http://www.w3.org/2000/svg"', "")
+    return re.sub(r'="([\w.-]+)"(?=[ >])', r"=\1", bare)

@@ -24,6 +24,12 @@ BOUNDED = {
 """Units a printed number must fit to be in the unit of the claim; some claims print a ratio or a count instead."""
 
 
+def in_unit(published: Sequence[Mapping[str, Any]], unit: str) -> list[Mapping[str, Any]]:
+    """The printed values that can be in the unit of the claim."""
+    low, high = BOUNDED.get(unit, (float("-inf"), float("inf")))
+    return [entry for entry in published if isinstance(entry["value"], int | float) and low <= entry["value"] <= high]
+
+
 class Strips:
     """Draws strips for the ``rows`` of one claim on one axis; ``claim`` is its row of the ledger, if any."""
 
@@ -31,12 +37,7 @@ class Strips:
         self.claim = claim
         self.drawn = any(row["measured"] is not None for row in rows)
         unit = next((row["measured"]["unit"] for row in rows if row["measured"] is not None), "")
-        low, high = BOUNDED.get(unit, (float("-inf"), float("inf")))
-        self.published = [
-            entry
-            for entry in rows[0]["published"]
-            if isinstance(entry["value"], int | float) and low <= entry["value"] <= high
-        ]
+        self.published = in_unit(rows[0]["published"], unit)
         self.unit = unit
         self.scale = self._scale(rows)
 
