@@ -103,10 +103,39 @@ def curves(
 
 def bars(names: Sequence[str], series: Sequence[Series], *, x_label: str) -> Plot:
     """Horizontal bars: a group of them for each of ``names``, one per series, with the intervals where known."""
+    thick = 9 if len(series) > 1 else 11
+
+    def draw(axes: "Axes", one: Series, lanes: Sequence[float], colour: str) -> None:
+        for y, value in zip(lanes, one.values, strict=True):
+            if value is not None:
+                box(axes, (0, y - thick / 2 + 1, value, thick - 2), gid=f"bar {colour}")
+        _spans(axes, one, lanes, "whisker")
+
+    return _lanes(names, series, x_label, thick, draw)
+
+
+def forest(names: Sequence[str], series: Sequence[Series], *, x_label: str) -> Plot:
+    """Marks and their intervals on one axis: a line for each of ``names``, and in it a lane for each series."""
+
+    def draw(axes: "Axes", one: Series, lanes: Sequence[float], colour: str) -> None:
+        _spans(axes, one, lanes, f"span {colour}")
+        values = [math.nan if value is None else value for value in one.values]
+        axes.plot(values, lanes, "s", markersize=6, gid=f"mark {colour}")
+
+    return _lanes(names, series, x_label, 9, draw)
+
+
+def _lanes(
+    names: Sequence[str],
+    series: Sequence[Series],
+    x_label: str,
+    thick: int,
+    draw_one: "Callable[[Axes, Series, Sequence[float], str], None]",
+) -> Plot:
+    """A line for each of ``names`` on one axis; ``draw_one`` is given each series, its lanes in them and its colour."""
     xs = Scale.linear([value for one in series for value in one.extent()])
     left = min(150.0, LETTER * max(map(len, names)) + 8)
     legend = _legend([one.name for one in series])
-    thick = 9 if len(series) > 1 else 11
     top, pitch = legend.height + 4, thick * len(series) + 5
 
     def draw(axes: "Axes") -> None:
@@ -117,12 +146,7 @@ def bars(names: Sequence[str], series: Sequence[Series], *, x_label: str) -> Plo
         axes.axvline(0, gid="zero")
         for colour, one in enumerate(series):
             lanes = [pitch * i + thick * (colour + 0.5) - 1 for i in range(len(names))]
-            known = [(y, value) for y, value in zip(lanes, one.values, strict=True) if value is not None]
-            for y, value in known:
-                box(axes, (0, y - thick / 2 + 1, value, thick - 2), gid=f"bar c{colour % COLOURS}")
-            spans = [(y, *b) for y, b in zip(lanes, one.bounds, strict=False) if b is not None]
-            if spans:
-                axes.hlines(*zip(*spans, strict=True), gid="whisker")
+            draw_one(axes, one, lanes, f"c{colour % COLOURS}")
 
     inner = pitch * len(names)
     height = top + inner + 2 * LINE + 6
@@ -130,32 +154,11 @@ def bars(names: Sequence[str], series: Sequence[Series], *, x_label: str) -> Plo
     return Plot(legend.body + body + text((left + WIDTH - RIGHT) / 2, height - 6, x_label, "quiet middle"), height)
 
 
-def forest(names: Sequence[str], series: Sequence[Series], *, x_label: str) -> Plot:
-    """Marks and their intervals on one axis: a line for each of ``names``, and in it a lane for each series."""
-    xs = Scale.linear([value for one in series for value in one.extent()])
-    left = min(150.0, LETTER * max(map(len, names)) + 8)
-    legend = _legend([one.name for one in series])
-    lane = 9
-    top, pitch = legend.height + 4, lane * len(series) + 5
-
-    def draw(axes: "Axes") -> None:
-        axes.set_xlim(xs.low, xs.high)
-        axes.set_ylim(pitch * len(names), 0)
-        axes.set_xticks(xs.ticks(), map(label, xs.ticks()))
-        axes.set_yticks([pitch * (i + 0.5) - 2 for i in range(len(names))], names)
-        axes.axvline(0, gid="zero")
-        for colour, one in enumerate(series):
-            lanes = [pitch * i + lane * (colour + 0.5) - 1 for i in range(len(names))]
-            spans = [(y, *b) for y, b in zip(lanes, one.bounds, strict=False) if b is not None]
-            if spans:
-                axes.hlines(*zip(*spans, strict=True), gid=f"span c{colour % COLOURS}")
-            values = [math.nan if value is None else value for value in one.values]
-            axes.plot(values, lanes, "s", markersize=6, gid=f"mark c{colour % COLOURS}")
-
-    inner = pitch * len(names)
-    height = top + inner + 2 * LINE + 6
-    body = drawn(WIDTH, height, (left, top, WIDTH - left - RIGHT, inner), draw, "bars")
-    return Plot(legend.body + body + text((left + WIDTH - RIGHT) / 2, height - 6, x_label, "quiet middle"), height)
+def _spans(axes: "Axes", one: Series, lanes: Sequence[float], role: str) -> None:
+    """The intervals of a series, as far as they are known."""
+    spans = [(y, *b) for y, b in zip(lanes, one.bounds, strict=False) if b is not None]
+    if spans:
+        axes.hlines(*zip(*spans, strict=True), gid=role)
 
 
 def drawn(width: float, height: float, inside: "Box", draw: "Callable[[Axes], None]", kind: str) -> str:

@@ -17,12 +17,10 @@ OF_THE_PAPER = ("gpu", "archive")
 
 def forests(rows: Sequence[Row]) -> list[str]:
     """A figure for each subject and unit in which both are known, in the order of the rows; SVG."""
-    drawn = {(row["subject"], row["measured"]["unit"]): None for row in rows if _shown(row)}
-    return [
-        _draw(subject, unit, [row for row in rows if _shown(row) and (row["subject"], row["measured"]["unit"]) == key])
-        for key in drawn
-        for subject, unit in [key]
-    ]
+    together: dict[tuple[str, str], list[Row]] = {}
+    for row in filter(_shown, rows):
+        together.setdefault((row["subject"], row["measured"]["unit"]), []).append(row)
+    return [_draw(subject, unit, of_unit) for (subject, unit), of_unit in together.items()]
 
 
 def _shown(row: Row) -> bool:
