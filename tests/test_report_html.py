@@ -128,7 +128,7 @@ def test_each_figure_is_shown_once_and_has_words(text: str) -> None:
     assert len(re.findall(r">state map</a>", text)) == 2
 
 
-def test_a_forest_is_of_what_is_printed_and_was_measured_on_the_papers_models(tmp_path: Path) -> None:
+def test_a_forest_is_of_what_is_printed_and_was_measured_on_real_models(tmp_path: Path) -> None:
     """A line for each printed value in the unit of its claim, a figure for each subject and unit; no organisms."""
     rows = stored_run(tmp_path)["claims"]
     (svg,) = forests(rows)

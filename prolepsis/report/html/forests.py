@@ -1,4 +1,4 @@
-"""Forest plots: what the paper prints beside what was measured on its models, in one picture for each unit."""
+"""Forest plots: what the paper prints beside what was measured on real models, in one picture for each unit."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,8 +11,8 @@ Row = Mapping[str, Any]
 
 Mark = tuple[float | None, tuple[float, float] | None]
 """A value and its interval."""
-OF_THE_PAPER = ("gpu", "archive")
-"""Tiers whose subjects a printed figure can be about."""
+REAL = ("gpu", "archive")
+"""Tiers of real models, which alone a printed figure can be held against."""
 
 
 def forests(rows: Sequence[Row]) -> list[str]:
@@ -25,7 +25,7 @@ def forests(rows: Sequence[Row]) -> list[str]:
 
 def _shown(row: Row) -> bool:
     measured = row["measured"]
-    return row["tier"] in OF_THE_PAPER and measured is not None and bool(in_unit(row["published"], measured["unit"]))
+    return row["tier"] in REAL and measured is not None and bool(in_unit(row["published"], measured["unit"]))
 
 
 def _draw(subject: str, unit: str, rows: Sequence[Row]) -> str:
