@@ -13,14 +13,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from transformers import DynamicCache
 
 from prolepsis.batching import TOKENS_PER_BATCH, halving, row_bytes
-from prolepsis.edits import Row
+from prolepsis.edits import BlockEdge, Row
 from prolepsis.errors import UserError
 from prolepsis.hooks import Clean, Pass, Read, applied, edit_output, rows_of
 from prolepsis.names import Head
 from prolepsis.plan import Plan, plan_rows
-from prolepsis.prefix import CACHES, call_from, first_positions, grouped, keys_and_values, worth_sparing
+from prolepsis.prefix import CACHES, KeysAndValues, call_from, first_positions, grouped, keys_and_values, worth_sparing
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 
@@ -73,13 +74,15 @@ class Readings:
 class CleanRun:
     """An unedited run of ``tokens``: the residual stream per layer and what the layers were called with.
 
-    ``kept`` [L + 1, T, d] holds resid_pre(0) and then resid_post of every layer, in main memory: hundreds of runs are
-    held at a time. ``cache`` is what a layer calls the cache it may be given beside its ``calls``.
+    ``kept`` [L + 1, T, d] holds resid_pre(0) and then resid_post of every layer, ``keys_and_values`` those of every
+    layer, in main memory: hundreds of runs are held at a time. ``cache`` is what a layer calls the cache it may be
+    given beside its ``calls``.
     """
 
     subject: Subject
     tokens: tuple[int, ...]
     kept: Tensor
+    keys_and_values: tuple[KeysAndValues, ...]
     calls: tuple[dict[str, Any], ...]
     cache: str
     _patterns: dict[int, Tensor] = field(default_factory=dict)
@@ -95,7 +98,7 @@ class CleanRun:
     def edit(self, rows: Sequence[Row], read: Read | None = None) -> Readings:
         """Run the tokens once per row with that row's edits.
 
-        Layers below the first edited one are not recomputed, nor tokens before the first edited one of many rows.
+        Layers below the first edited one are not recomputed, nor tokens before the first edited one of several rows.
         """
         return self._chunked(rows, read or Read(), keep_edits=True)
 
@@ -147,10 +150,7 @@ class CleanRun:
             plans = [plan_rows(self.subject, [rows[order[at]] for at in group], n_tokens) for group in groups]
             start = min((plan.start for plan in plans if plan.start is not None), default=layers)
             made = [
-                (
-                    plan if keep_edits else Plan(plan.n_rows, {}),
-                    worth_sparing(firsts[group.start], len(group), n_tokens),
-                )
+                (plan if keep_edits else Plan(plan.n_rows, {}), worth_sparing(firsts[group.start], len(group)))
                 for plan, group in zip(plans, groups, strict=True)
             ]
             parts = [self._run(plan, read, start, first) for plan, first in watched(made, "batches of edits")]
@@ -163,20 +163,22 @@ class CleanRun:
 
     @torch.no_grad()
     def _run(self, plan: Plan, read: Read, start: int, first: int = 0) -> Readings:
-        """Run layers from ``start`` and positions from ``first`` on under ``plan``.
+        """Run layers from ``start`` and positions from ``first`` on under ``plan``, up to the last layer that is read.
 
         What is read below and before these comes from the clean run.
         """
         subject, n_rows = self.subject, plan.n_rows
+        last = subject.n_layers - 1 if read.logits else max([*read.inside, *read.resid_post], default=0)
+        layers = range(start, last + 1)
         state = Pass(plan, rows_of(self.tokens, n_rows, subject.device), self.held_by(plan), read, offset=first)
         own_masks = any(layer.block for layer in plan.layers.values())
         readings = self._below(read, start, n_rows)
-        kept = keys_and_values(self, range(start, subject.n_layers)) if first else {}
+        kept = keys_and_values(self, layers) if first else {}
         with applied(subject, state, own_masks):
             resid = self.resid_pre(start, first).expand(n_rows, -1, -1)  # [B, T - first, d]
             if start > 0:
                 resid = self._output(state, start - 1, resid)
-            for layer in range(start, subject.n_layers):
+            for layer in layers:
                 output = subject.layer(layer)(resid, **call_from(self, layer, first, n_rows, kept))
                 resid = output[0] if isinstance(output, tuple) else output
         for layer, rows in state.resid_post.items():
@@ -212,8 +214,11 @@ class CleanRun:
 
 
 @torch.no_grad()
-def clean_run(subject: Subject, tokens: Sequence[int]) -> CleanRun:
-    """Run ``tokens`` once, unedited; raises UserError for tokens the model does not have or take that many of."""
+def clean_run(subject: Subject, tokens: Sequence[int], blocked: Sequence[BlockEdge] = ()) -> CleanRun:
+    """Run ``tokens`` once, unedited but for edges that are ``blocked`` in this run and all its edits.
+
+    Raises UserError for tokens the model does not have or take that many of.
+    """
     if not tokens:
         raise UserError(f"{subject.id}: the prompt is empty")
     limit = int(subject.config.max_position_embeddings)
@@ -225,10 +230,12 @@ def clean_run(subject: Subject, tokens: Sequence[int]) -> CleanRun:
     if unknown:
         raise UserError(f"{subject.id}: token {unknown[0]} is not among tokens 0 to {subject.n_vocab - 1}")
     batch = rows_of(tokens, 1, subject.device)
-    state = Pass(Plan(1, {}), batch, read=Read(logits=(), resid_post=tuple(range(subject.n_layers))))
+    plan = plan_rows(subject, [blocked], len(tokens))
+    state = Pass(plan, batch, read=Read(logits=(), resid_post=tuple(range(subject.n_layers))))
     calls: list[dict[str, Any]] = []
     first: list[Tensor] = []
-    caches: set[str] = set()
+    # A cache of the model's own making may crop layers with a window.
+    cache, caches = DynamicCache(), set[str]()
 
     def keep_call(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         first.append(args[0] if args else kwargs["hidden_states"])
@@ -236,18 +243,20 @@ def clean_run(subject: Subject, tokens: Sequence[int]) -> CleanRun:
         dropped = ("hidden_states", *CACHES, "use_cache")
         calls.append({name: value for name, value in kwargs.items() if name not in dropped})
 
-    with applied(subject, state, own_masks=subject.mask_rule is not None):
+    with applied(subject, state, own_masks=bool(blocked) or subject.mask_rule is not None):
         kept = [
             subject.layer(i).register_forward_pre_hook(keep_call, with_kwargs=True) for i in range(subject.n_layers)
         ]
         try:
-            subject.backbone(input_ids=batch, use_cache=False)
+            subject.backbone(input_ids=batch, past_key_values=cache, use_cache=True)
         finally:
             for hook in kept:
                 hook.remove()
     resid = torch.cat([first[0], *(state.resid_post[layer] for layer in range(subject.n_layers))])
-    (cache,) = caches
-    return CleanRun(subject, tuple(tokens), resid.cpu(), tuple(calls), cache)
+    (name,) = caches
+    filled: list[Any] = cache.layers
+    both = tuple((layer.keys.cpu(), layer.values.cpu()) for layer in filled)
+    return CleanRun(subject, tuple(tokens), resid.cpu(), both, tuple(calls), name)
 
 
 def _check_read(subject: Subject, read: Read, n_positions: int) -> None:

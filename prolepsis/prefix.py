@@ -43,12 +43,12 @@ def _first_edited(edit: Edit) -> int:
     return edit.query if isinstance(edit, BlockEdge) else edit.position
 
 
-def worth_sparing(first: int, n_rows: int, n_tokens: int) -> int:
+def worth_sparing(first: int, n_rows: int) -> int:
     """The position from which a batch is run on whose rows have to be run from ``first`` on: that one, or 0.
 
-    What lies before it is run in one row for its keys and values, so there has to be more of it in all rows.
+    A row by itself is run whole: so it has the shape of the clean run, and equals it bit for bit where it may.
     """
-    return first if n_rows * first > n_tokens else 0
+    return first if n_rows > 1 else 0
 
 
 def grouped(firsts: Sequence[int], rows: range) -> list[range]:
@@ -78,20 +78,15 @@ def call_from(
 
 
 def keys_and_values(clean: "CleanRun", layers: range) -> Mapping[int, KeysAndValues]:
-    """Layer → keys and values of the clean run; a subject keeps those of the run that asked last.
-
-    To be called before hooks are on the model, since the layers are run for them.
-    """
+    """Layer → keys and values of the clean run on its device; a subject keeps those of the run that asked last."""
     memo = clean.subject.memo
     if _KEPT not in memo or memo[_KEPT][0] is not clean:
         memo[_KEPT] = clean, {}
     kept: dict[int, KeysAndValues] = memo[_KEPT][1]
     for layer in layers:
         if layer not in kept:
-            cache = DynamicCache()
-            clean.subject.layer(layer)(clean.resid_pre(layer)[None], **clean.calls[layer], **{clean.cache: cache})
-            filled: Any = cache.layers[layer]
-            kept[layer] = filled.keys, filled.values
+            keys, values = clean.keys_and_values[layer]
+            kept[layer] = keys.to(clean.subject.device), values.to(clean.subject.device)
     return kept
 
 

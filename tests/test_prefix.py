@@ -1,5 +1,6 @@
 """What lies before the first edit is taken from the clean run, and nothing that is read tells the difference."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,6 +18,12 @@ from prolepsis.subject import Subject
 from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
 
 TOKENS = 7
+
+
+def hiding(subject: Subject, source: int) -> list[BlockEdge]:
+    """Every later token is kept from seeing the one at ``source``, in every head."""
+    heads = [Head(layer, head) for layer in range(subject.n_layers) for head in range(subject.n_heads)]
+    return [BlockEdge(head, query, source) for head in heads for query in range(source + 1, TOKENS)]
 
 
 def an_edit(subject: Subject, kind: str, layer: int, position: int, seed: int) -> Any:
@@ -84,18 +91,18 @@ def test_rows_beside_an_edit_stay_those_of_the_clean_batch(family: str) -> None:
 
 
 def test_only_what_is_worth_sparing_is_spared() -> None:
-    """From the first edited or read position on, where the rows before it are more than the one run for its keys."""
+    """Several rows are run from the first edited or read position on, and one is run whole."""
     subject = tiny_subject("llama")
     late: Row = [Add(1, 5, rows_like(subject, 0, 1)[0])]
 
     def first(rows: list[Row], read: Read = Read()) -> int:  # noqa: B008
-        return worth_sparing(min(first_positions(rows, read, TOKENS)), len(rows), TOKENS)
+        return worth_sparing(min(first_positions(rows, read, TOKENS)), len(rows))
 
     assert first([late]) == 0
     assert first([late, late]) == 5
     assert first([late, []]) == 5
     assert first([late, late], Read(logits=(4, -1))) == 4
-    assert first([late, late], Read(logits=(1,))) == 0
+    assert first([late, late], Read(logits=(1,))) == 1
     assert first([late, late], Read(resid_mid=(2,))) == 0
     assert first([late, [Skip((1,))]]) == 0
     assert first([[], []]) == first([[], []], Read(logits=())) == 6
@@ -139,3 +146,48 @@ def test_a_sweep_is_run_in_groups_and_comes_back_in_order(family: str, monkeypat
         edited = row[0].position
         before, beside = (one.resid_post[subject.n_layers - 1][number, :edited] for one in (out, unedited))
         assert torch.equal(before, beside)
+
+
+def layers_run(subject: Subject, run: Callable[[], object]) -> list[int]:
+    """The layers that are run while ``run`` is, in order."""
+    found: list[int] = []
+    hooks = [
+        subject.layer(layer).register_forward_pre_hook(lambda *_, layer=layer: found.append(layer))
+        for layer in range(subject.n_layers)
+    ]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_layer_is_run_for_what_is_known_or_not_read(family: str) -> None:
+    """A batch runs the layers from its first edit up to what it reads, once, and its first tokens in none of them."""
+    subject = tiny_subject(family)
+    clean, last = clean_run(subject, tiny_tokens(3, TOKENS)), subject.n_layers - 1
+    rows: list[Row] = [[Add(0, 5, row)] for row in rows_like(subject, 0, 2)]
+    assert layers_run(subject, lambda: clean.edit(rows)) == list(range(1, last + 1))
+    assert layers_run(subject, lambda: clean.edit(rows, Read(logits=(), resid_post=(1,)))) == [1]
+    assert layers_run(subject, lambda: clean.edit(rows, Read(logits=(), resid_post=(0,)))) == []
+    assert layers_run(subject, lambda: clean.edit(rows, Read(logits=(), patterns=((Head(0, 0), 5),)))) == [0]
+    assert layers_run(subject, lambda: clean.read(Read(logits=(), z=(Head(1, 0),)))) == [1]
+    assert layers_run(subject, lambda: clean.read(Read())) == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_edges_blocked_in_a_clean_run_stay_blocked_under_its_edits(family: str) -> None:
+    """Edits of a run in which nobody sees a token read as edits beside those blocked edges do."""
+    subject = tiny_subject(family)
+    tokens = tiny_tokens(3, TOKENS)
+    seen = clean_run(subject, tokens)
+    hidden, blocks = hidden_run(seen, 1), hiding(subject, 1)
+    rows: list[Row] = [[Add(0, 5, row)] for row in rows_like(subject, 0, 2)]
+    read = Read(resid_post=tuple(range(subject.n_layers)))
+    out, beside = hidden.edit(rows, read), seen.edit([[*blocks, *row] for row in rows], read)
+    assert torch.allclose(out.all_logits, beside.all_logits, rtol=0, atol=1e-10)
+    for layer in range(subject.n_layers):
+        assert torch.allclose(out.resid_post[layer], beside.resid_post[layer], rtol=0, atol=1e-10)
+    assert not torch.allclose(out.all_logits, seen.edit(rows, read).all_logits, rtol=0, atol=1e-3)

@@ -5,17 +5,16 @@ them at the reading position, the last token, is the commitment.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 
 from prolepsis.controls import once
 from prolepsis.edits import Add, BlockEdge, ReplaceRow, Row
-from prolepsis.engine import CleanRun
+from prolepsis.engine import CleanRun, clean_run
 from prolepsis.experiments.position_sweep import sweeps
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, first_turn, task_of
-from prolepsis.hooks import Read
 from prolepsis.names import Head
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.watching import watched
@@ -90,21 +89,13 @@ def hidden_runs(subject: Subject) -> dict[str, CleanRun]:
 
 def hidden_run(clean: CleanRun, source: int) -> CleanRun:
     """The run of the same tokens in which no later token sees the one at ``source``, in any layer."""
-    layers = tuple(range(clean.subject.n_layers))
     blocks = [
         BlockEdge(Head(layer, head), query, source)
-        for layer in layers
+        for layer in range(clean.subject.n_layers)
         for head in range(clean.subject.n_heads)
         for query in range(source + 1, len(clean.tokens))
     ]
-    seen = clean.edit([blocks], Read(logits=(), resid_post=layers)).resid_post
-    calls = []
-    for call in clean.calls:
-        mask = call["attention_mask"].clone()  # [1, 1, T, T]
-        mask[..., source + 1 :, source] = torch.finfo(mask.dtype).min
-        calls.append({**call, "attention_mask": mask})
-    resid = torch.cat([clean.resid[:1], *(seen[layer] for layer in layers)])
-    return replace(clean, kept=resid.cpu(), calls=tuple(calls), _patterns={})
+    return clean_run(clean.subject, clean.tokens, blocks)
 
 
 def with_features(subject: Subject) -> tuple[Prepared, ...]:
