@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from prolepsis.counterfactual import find
+from prolepsis.doctor.diagnosis import diagnose
 from prolepsis.errors import Untested, UserError
-from prolepsis.hub import gather
-from prolepsis.hub.data_sets import fetch_pairs
+from prolepsis.hub import RemoteFile, gather, plan
+from prolepsis.hub.data_sets import fetch_pairs, planned_pairs
 from tests.hub_server import Hub
 from tests.test_counterfactual import ROWS, write_jsonl
+from tests.test_doctor import CLAIMS, CPU
 from tests.test_hub_plan import SOURCE
 
 ASKED = replace(SOURCE, pairs="o/pairs")
@@ -34,8 +36,26 @@ def test_the_split_that_is_asked_comes_once(data_set: Hub, tmp_path: Path) -> No
     assert find("o/pairs", tmp_path, None).rows == tuple(ROWS)
     assert "train-00000-of-00001.jsonl" not in data_set.sent
     asked = len(data_set.requests)
-    fetch_pairs(ASKED, told.append)
+    file = planned_pairs(ASKED, online=True)
+    assert file == RemoteFile("datasets/o/pairs", "main", "test-00000-of-00001.jsonl", len_of(data_set), present=True)
+    fetch_pairs(file, told.append)
     assert len(data_set.requests) == asked
+
+
+def len_of(hub: Hub) -> int:
+    """Bytes of the split that is asked."""
+    return len(hub.repos["o/pairs"].files["test-00000-of-00001.jsonl"])
+
+
+def test_pairs_are_summed_with_all_that_is_to_be_fetched(data_set: Hub) -> None:
+    """The file of the split is one of a plan's, with its size where the hub is asked, and without where it is not."""
+    found, offline = (plan(ASKED, ["exact_flips"], online) for online in (True, False))
+    without = plan(SOURCE, ["exact_flips"], online=True)
+    assert found.missing_bytes - without.missing_bytes == len_of(data_set)
+    assert (offline.pairs.size, offline.pairs.present) == (None, False)
+    assert plan(ASKED, ["interchange"], online=True).pairs is None
+    (diagnosis,) = diagnose([ASKED], CLAIMS, CPU, "float32", online=True)
+    assert found.pairs in diagnosis.files
 
 
 @pytest.mark.parametrize(("experiments", "may"), [(["interchange"], True), (["exact_flips"], False)])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prolepsis import ledger
 from prolepsis.doctor.diagnosis import diagnose
 from prolepsis.hub import NoRoom, Part, Plan, RemoteFile, Room, plan, without_room
-from prolepsis.hub.planning import total
+from prolepsis.hub.remote import total
 from prolepsis.hub.room import SPARE
 from tests.hub_server import Hub
 from tests.test_doctor import CPU
@@ -53,7 +53,7 @@ def test_what_is_let_in_fits_together(free_bytes: int, parts: list[tuple[str, li
         for repo, sizes in parts:
             one = part(repo, *sizes)
             with_it = {(file.repo, file.name): file.size for file in one.missing} | taken
-            if room.take(one) is None:
+            if room.take(one.place, one.missing) is None:
                 taken = with_it
                 assert sum(taken.values()) <= free_bytes
             else:
@@ -96,7 +96,8 @@ def test_doctor_looks_at_both_together(monkeypatch: pytest.MonkeyPatch) -> None:
     claims = [row for row in ledger.rows() if row.experiment == "localisation_rate"]
 
     def problems() -> tuple[str, ...]:
-        return diagnose(SOURCE, claims, replace(CPU, lacking=None), "float32", online=True).problems
+        (found,) = diagnose([SOURCE], claims, replace(CPU, lacking=None), "float32", online=True)
+        return found.problems
 
     free(monkeypatch, model + transcoder)
     assert problems() == ()
@@ -106,12 +107,42 @@ def test_doctor_looks_at_both_together(monkeypatch: pytest.MonkeyPatch) -> None:
     assert " of other downloads" in problem
 
 
+def test_doctor_looks_at_subjects_together_where_it_is_asked_so(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What subjects share has to fit once; what fits for each by itself and not for both is short in a run on both."""
+    other = replace(SOURCE, id="other", transcoder=None)
+    claims = [row for row in ledger.rows() if row.experiment == "localisation_rate"]
+    found = plan(SOURCE, ["localisation_rate"], online=True)
+    model, transcoder = (total(each.missing, kept=True) for each in (found.model, found.transcoder))
+
+    def problems(together: bool) -> list[int]:
+        asked = diagnose([other, SOURCE], claims, CPU, "float32", online=True, together=together)
+        return [len(one.problems) for one in asked]
+
+    free(monkeypatch, model + transcoder)
+    assert problems(together=True) == [0, 0]
+    hub.repos["o/other"] = hub.repos["o/model"]
+    other = replace(other, model="o/other")
+    assert (problems(together=False), problems(together=True)) == ([0, 0], [0, 1])
+
+
+def test_pairs_come_before_transcoders_and_after_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some megabytes, of which facts need all, go before what a subject can be asked without."""
+    free(monkeypatch, 12)
+    pairs = RemoteFile("datasets/p", "main", "test.json", 3, present=False)
+    one = replace(planned(part("a", 5), part("a clt", 5)), pairs=pairs)
+    other = replace(planned(part("b", 4), part("b clt", 1)), pairs=pairs)
+    assert lacking(one, other) == ["0 transcoder", "1 transcoder"]
+    assert lacking(one, replace(other, pairs=replace(pairs, repo="datasets/q", size=1))) == [
+        "0 transcoder", "1 transcoder", "1 pairs",
+    ]  # fmt: skip
+
+
 def test_the_real_parts_of_a_subject(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the disk has room for a model alone, its transcoder is refused with the cure, and nothing was sent."""
     found = plan(SOURCE, ["localisation_rate"], online=True)
     sent = dict(hub.sent)
     free(monkeypatch, total(found.model.missing))
-    ((model, transcoder),) = without_room([found])
+    ((model, transcoder, _),) = without_room([found])
     assert model is None
     assert "free space there or set HF_HOME to another disk" in transcoder
     assert hub.sent == sent

@@ -8,9 +8,10 @@ from prolepsis.doctor.expect import ANY, Expected, Sizes, expectations, peak_byt
 from prolepsis.doctor.machine import Machine
 from prolepsis.doctor.work import LOADING
 from prolepsis.experiments.measuring import TWIN
-from prolepsis.hub import Part, RemoteFile, Room, in_words, plan
+from prolepsis.hub import NoRoom, Part, Plan, RemoteFile, in_words, plan, without_room
 from prolepsis.ledger import Claim
 from prolepsis.report.subjects import SubjectSource, is_asked
+from prolepsis.watching import watched
 
 LOADING_BYTES = 1 << 30
 """What a process takes in main memory beside the weights while they are loaded."""
@@ -47,19 +48,48 @@ class Diagnosis:
 
 
 def diagnose(
-    source: SubjectSource, claims: Sequence[Claim], machine: Machine, dtype: str, *, online: bool
+    sources: Sequence[SubjectSource],
+    claims: Sequence[Claim],
+    machine: Machine,
+    dtype: str,
+    *,
+    online: bool,
+    together: bool = False,
+) -> list[Diagnosis]:
+    """What stands in the way of ``claims`` on each of ``sources``; the hub is asked only if ``online``.
+
+    Their downloads have to fit each by itself, or ``together``.
+    """
+    asked = [[claim for claim in claims if is_asked(claim, source) and not claim.untested] for source in sources]
+    plans = [
+        plan(source, {claim.experiment for claim in own}, online)
+        for source, own in zip(watched(sources, "subjects"), asked, strict=True)
+    ]
+    no_room = without_room(plans) if together else [without_room([found])[0] for found in plans]
+    return [
+        _diagnosis(source, own, found, lacking, machine=machine, dtype=dtype, online=online)
+        for source, own, found, lacking in zip(sources, asked, plans, no_room, strict=True)
+    ]
+
+
+def _diagnosis(
+    source: SubjectSource,
+    asked: Sequence[Claim],
+    found: Plan,
+    no_room: NoRoom,
+    *,
+    machine: Machine,
+    dtype: str,
+    online: bool,
 ) -> Diagnosis:
-    """What stands in the way of ``claims`` on ``source``; the hub is asked only if ``online``."""
-    asked = [claim for claim in claims if is_asked(claim, source) and not claim.untested]
-    found = plan(source, {claim.experiment for claim in asked}, online)
+    """Of one subject, with what its claims need and what of that has no room."""
     parts = [part for part in (found.model, found.transcoder) if part is not None]
     model, transcoder = (_folder(part) for part in (found.model, found.transcoder))
     sizes = sizes_of(source.id, model, transcoder, dtype)
     families = {claim.family for claim in asked}
     expected = () if sizes is None else tuple(_expected(source.id, families, sizes, machine))
     peak = None
-    room = Room()
-    problems = [*found.problems, *filter(None, map(room.take, parts))]
+    problems = [*found.problems, *filter(None, (found.no_pairs, *no_room))]
     if machine.lacking is not None:
         problems.append(machine.lacking)
     elif sizes is not None:

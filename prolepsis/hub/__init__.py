@@ -5,7 +5,8 @@ reads a transcoder that is only partly here. Nothing asks the network unless it 
 """
 
 from prolepsis.hub.gathering import Gathered, gather
-from prolepsis.hub.planning import Part, Plan, RemoteFile, in_words, plan
+from prolepsis.hub.planning import Part, Plan, plan
+from prolepsis.hub.remote import RemoteFile, in_words
 from prolepsis.hub.room import NoRoom, Room, without_room
 
 __all__ = ["Gathered", "NoRoom", "Part", "Plan", "RemoteFile", "Room", "gather", "in_words", "plan", "without_room"]

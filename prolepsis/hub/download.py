@@ -10,8 +10,9 @@ from typing import Any
 
 from prolepsis.errors import Untested
 from prolepsis.hub.last_rows import fetch_last
-from prolepsis.hub.planning import LAST, Part, RemoteFile, in_words, total
+from prolepsis.hub.planning import LAST, Part
 from prolepsis.hub.refusals import plainly
+from prolepsis.hub.remote import RemoteFile, in_words, total
 from prolepsis.hub.repository import Repository
 from prolepsis.hub.room import Room
 
@@ -31,7 +32,7 @@ def fetch(part: Part, tell: Callable[[str], None]) -> None:
         return
     whole = [file for file in part.files if file.name in repository.entries and not repository.linked(file.name)]
     picked = [file for file in part.missing if file.name.endswith(LAST)]
-    lacking = Room().take(part)
+    lacking = Room().take(part.place, part.missing)
     if lacking is not None and (whole or picked):
         raise Untested(lacking)
     for line in _announced(repository, [file for file in (*whole, *picked) if not file.present]):

@@ -9,7 +9,7 @@ from torch import Tensor
 from prolepsis.errors import Untested
 from prolepsis.hub import ranges
 from prolepsis.hub.last_rows import kept_last
-from prolepsis.hub.planning import in_words
+from prolepsis.hub.remote import in_words
 from prolepsis.hub.repository import Repository
 from prolepsis.layouts.files import Files, Shapes, header, read
 

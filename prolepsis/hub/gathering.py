@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from prolepsis.errors import Untested, UserError
 from prolepsis.hub.data_sets import fetch_pairs
 from prolepsis.hub.download import fetch
-from prolepsis.hub.needs import needs, reads_pairs
+from prolepsis.hub.needs import needs
 from prolepsis.hub.planning import plan
 from prolepsis.hub.repository import Repository
 from prolepsis.hub.room import NoRoom
@@ -60,8 +60,10 @@ def gather(
         fetch(model, tell)
         if transcoder is not None:
             lacking = no_room.transcoder or _why_not(fetch, transcoder, tell)
-        if source.pairs is not None and reads_pairs(experiments):
-            _why_not(fetch_pairs, source, tell)
+        if found.no_pairs is not None:
+            tell(found.no_pairs)
+        elif found.pairs is not None and no_room.pairs is None:
+            _why_not(fetch_pairs, found.pairs, tell)
     return Gathered(
         model=model.place if isinstance(model.place, Path) else model.place.snapshot,
         revision=None if isinstance(model.place, Path) else model.place.commit,

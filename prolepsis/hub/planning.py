@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prolepsis.errors import Untested, UserError
 from prolepsis.hub import ranges
+from prolepsis.hub.data_sets import planned_pairs
 from prolepsis.hub.last_rows import kept_bytes, kept_last
-from prolepsis.hub.needs import Needs, needs, published_features
+from prolepsis.hub.needs import Needs, needs, published_features, reads_pairs
+from prolepsis.hub.remote import MAIN, RemoteFile, in_words, total
 from prolepsis.hub.repository import Repository, cached, listed
 
 if TYPE_CHECKING:
@@ -19,29 +21,11 @@ if TYPE_CHECKING:
 
 LAST = " last rows"
 """What stands behind the name of a file of whose decoders only those rows are kept."""
-MAIN = "main"
-"""The branch that is read where no revision is pinned."""
 _BESIDE_WEIGHTS = re.compile(
     r"(generation_)?config\.json|tokenizer.*|(special|added)_tokens.*\.json|vocab\..*|merges\.txt|chat_template\..*"
 )
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _PER_LAYER = re.compile(r"(?:.*layer_(\d+)\.safetensors|(?:.*/)?layer_(\d+)/(?:.*/)?params\.npz)")
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file that is needed, and whether it is here; ``size`` in bytes, None where the hub was never asked.
-
-    A ``name`` such as ``W_dec_22.safetensors row 10243`` is a single row, which alone is read of its file. Of one such
-    as ``W_dec_0.safetensors last rows`` all is transferred, but no more than ``kept`` bytes stay on the disk.
-    """
-
-    repo: str
-    revision: str
-    name: str
-    size: int | None
-    present: bool
-    kept: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +46,8 @@ class Plan:
 
     Each problem is one line naming the thing and its cure; ``mistakes`` are those among them that the user has to mend,
     ``blocking`` those that keep the model from being loaded.
-    ``model`` and ``transcoder`` are None where the subject names none, or where nothing of it is known.
+    ``model`` and ``transcoder`` are None where the subject names none, or where nothing of it is known. ``pairs`` is
+    the file of the data set it is asked, where the claims ask any, and ``no_pairs`` says why it cannot be had.
     """
 
     files: tuple[RemoteFile, ...]
@@ -71,6 +56,8 @@ class Plan:
     blocking: tuple[str, ...] = ()
     model: Part | None = field(default=None, repr=False)
     transcoder: Part | None = field(default=None, repr=False)
+    pairs: RemoteFile | None = None
+    no_pairs: str | None = None
 
     @property
     def missing(self) -> tuple[RemoteFile, ...]:
@@ -80,11 +67,6 @@ class Plan:
     def missing_bytes(self) -> int:
         """What is to be downloaded, as far as sizes are known."""
         return total(self.missing)
-
-
-def total(files: Iterable[RemoteFile], *, kept: bool = False) -> int:
-    """The bytes of ``files`` whose size is known: those that are transferred, or those that are kept."""
-    return sum((file.size if file.kept is None or not kept else file.kept) or 0 for file in files)
 
 
 def plan(source: "SubjectSource", experiments: Collection[str], online: bool) -> Plan:
@@ -102,14 +84,32 @@ def plan(source: "SubjectSource", experiments: Collection[str], online: bool) ->
         source, source.transcoder if wanted else None, source.transcoder_revision, of_transcoder, online
     )
     looked = (model, transcoder)
+    pairs, no_pairs = _pairs(source, experiments, online)
+    files = (*(file for each in looked if each.part for file in each.part.files), *((pairs,) if pairs else ()))
     return Plan(
-        files=tuple(file for each in looked if each.part for file in each.part.files),
+        files=files,
         problems=tuple(str(each.problem) for each in looked if each.problem),
-        mistakes=tuple(str(each.problem) for each in looked if isinstance(each.problem, UserError)),
+        mistakes=tuple(
+            str(one) for one in (*(each.problem for each in looked), no_pairs) if isinstance(one, UserError)
+        ),
         blocking=(str(model.problem),) if model.problem else (),
         model=model.part,
         transcoder=transcoder.part,
+        pairs=pairs,
+        no_pairs=None if no_pairs is None else str(no_pairs),
     )
+
+
+def _pairs(
+    source: "SubjectSource", experiments: Collection[str], online: bool
+) -> tuple[RemoteFile | None, Exception | None]:
+    """The file of the data set that ``source`` is asked, and why it cannot be had."""
+    if source.pairs is None or not reads_pairs(experiments):
+        return None, None
+    try:
+        return planned_pairs(source, online), None
+    except (Untested, UserError) as problem:
+        return None, problem
 
 
 class _Looked(NamedTuple):
@@ -158,17 +158,6 @@ def _not_here(source: "SubjectSource", name: str, revision: str | None, part: Pa
     pinned = "" if revision is None else f" --revision {revision}"
     licence = f"; the licence is accepted at {source.licence}" if source.licence and name == source.model else ""
     return f"not on this machine: {what}; get it with `hf download {name}{pinned}`{licence}"
-
-
-def in_words(size: int) -> str:
-    """A number of bytes in the largest binary unit that leaves one before the point."""
-    value, units = float(size), iter(("B", "KiB", "MiB", "GiB"))
-    unit = next(units)
-    for larger in units:
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.3g} {unit}" if value < 1000 else f"{value:.0f} {unit}"
 
 
 def _file(repository: Repository, name: str) -> RemoteFile:
