@@ -24,6 +24,7 @@ from prolepsis.doctor.counter import Counter
 from prolepsis.doctor.diagnosis import diagnose
 from prolepsis.doctor.expect import Sizes, peak_bytes, works_of
 from prolepsis.doctor.machine import Machine, host_memory, look_at
+from prolepsis.doctor.started import each_start
 from prolepsis.doctor.work import LOADING, Rates, Work
 from prolepsis.edits import Add
 from prolepsis.engine import clean_run
@@ -38,7 +39,9 @@ from tests.published_subjects import FEATURES, published_subject
 from tests.tiny import rows_like, tiny_subject
 
 GIB = 2**30
-CPU = Machine("cpu", "a CPU", None, "2", ("float32",), 16 * GIB, 12 * GIB, 16 * GIB, 12 * GIB, Rates(1e11, 1e11, 1e10))
+CPU = Machine(
+    "cpu", "a CPU", None, "2", ("float32",), 16 * GIB, 12 * GIB, 16 * GIB, 12 * GIB, Rates(1e11, 1e11, 1e10, 1e5)
+)
 GPU = replace(CPU, device="cuda", name="a GPU", total_bytes=16 * GIB, free_bytes=15 * GIB)
 CLAIMS = ledger.load(Path(__file__).parent.parent / "claims" / "ledger.toml")
 
@@ -63,7 +66,8 @@ def nothing_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def found_of(source: SubjectSource, machine: Machine, dtype: str = "float32"):  # type: ignore[no-untyped-def]
     """What is found of a subject without any network."""
-    return diagnose(source, CLAIMS, machine, dtype, online=False)
+    (found,) = diagnose([source], CLAIMS, machine, dtype, online=False)
+    return found
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
@@ -99,22 +103,35 @@ def test_twins_are_counted_by_what_drawing_and_reading_them_moves(tmp_path: Path
     assert counter.now.moved_bytes(subject.size, 0, 4) == 2 * 2 * 4 * subject.size.weights
 
 
-def test_time_is_the_longer_of_computing_and_reading() -> None:
-    """At a given rate and bandwidth; works add up."""
+def test_time_is_the_longest_of_computing_reading_and_starting() -> None:
+    """At given rates and a bandwidth; works add up."""
     size = ModelSize(2, 4, 1, 1, 4, 8, 10)
     work = Work(layer_tokens=10, layer_calls=1) + Work(layer_tokens=20, layer_calls=2)
     assert work == Work(layer_tokens=30, layer_calls=3)
     computing, reading = 30 * size.layer_operations(0), 3 * 2 * size.layer_weights
-    assert work.seconds(size, 0, 2, Rates(1.0, 1e9, 1e9)) == computing
-    assert work.seconds(size, 0, 2, Rates(1e9, 1e9, 1.0)) == reading
+    assert work.seconds(size, 0, 2, Rates(1.0, 1e9, 1e9, 1.0)) == computing
+    assert work.seconds(size, 0, 2, Rates(1e9, 1e9, 1.0, 1.0)) == reading
+    assert (work + Work(starts=10**6)).seconds(size, 0, 2, Rates(1e9, 1e9, 1e9, 2.0)) == 10**6 / 2
+
+
+def test_operations_are_started_and_views_are_not() -> None:
+    """A sum and a product count, in place or not; another shape of the same numbers does not."""
+    found: list[None] = []
+    rows = torch.ones(2, 3)
+    with each_start(lambda: found.append(None)):
+        rows.view(3, 2).T.expand(2, 2, 3)[:, 0]
+        assert not found
+        rows.add_(1)
+        rows @ rows.T
+    assert len(found) == 2
 
 
 def test_a_scan_takes_the_time_of_products_in_its_own_dtype() -> None:
     """Its operations are at the rate of scans, all others at that of products."""
     size, others = ModelSize(2, 4, 1, 1, 4, 8, 10), Work(layer_tokens=3, logits=2)
     alone, both = Work(scans=5), others + Work(scans=5)
-    assert alone.seconds(size, 7, 2, Rates(1.0, 4.0, 1e9)) == 2 * 5 * 7 * size.unembedding_weights / 4
-    assert both.seconds(size, 7, 2, Rates(2.0, 4.0, 1e9)) == pytest.approx(
+    assert alone.seconds(size, 7, 2, Rates(1.0, 4.0, 1e9, 1.0)) == 2 * 5 * 7 * size.unembedding_weights / 4
+    assert both.seconds(size, 7, 2, Rates(2.0, 4.0, 1e9, 1.0)) == pytest.approx(
         others.operations(size, 7) / 2 + alone.operations(size, 7) / 4
     )
 
@@ -266,6 +283,21 @@ def test_what_cannot_be_asked_is_one_line(arguments: list[str], line: str, capsy
     assert line in capsys.readouterr().err
 
 
+def test_several_subjects_are_looked_at_together(
+    folder: Path, nothing_cached: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line each and one for all, which can start where each can; a subject that is named twice is one."""
+    preset = tmp_path / "mine.toml"
+    preset.write_text("".join(f'[[subject]]\nid = "{name}"\nmodel = "{folder}"\n' for name in ("mine", "yours")))
+    asked = ["doctor", "--preset", str(preset), "--device", "cpu"]
+    assert cli.main([*asked, "mine", "yours", "mine"]) == OK
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    table = [line for line in lines if line and line[-1] in ("yes", "no")]
+    assert [line[0] for line in table] == ["mine", "yours", "together"]
+    assert cli.main([*asked, "mine", "gemma-2-2b-426k"]) == DIFFERENT
+    assert not nothing_cached.exists()
+
+
 class _Gated(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(403)
@@ -332,6 +364,7 @@ def test_a_run_with_the_counter_writes_what_each_family_did(tmp_path: Path) -> N
     assert set(works) == {LOADING, "anchors"}
     assert works["anchors"].layer_tokens > works["anchors"].layer_calls > 0
     assert works["anchors"].keys > works["anchors"].layer_tokens
+    assert works["anchors"].starts > 20 * works["anchors"].layer_calls
 
 
 def test_what_many_subjects_lack_alike_is_one_line() -> None:

@@ -7,7 +7,7 @@ is written whenever a family is done, and of a run that is interrupted it holds 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from prolepsis.doctor.started import each_start
 from prolepsis.doctor.work import LOADING, Work
 from prolepsis.report.storage import write_json
 
@@ -81,6 +82,10 @@ class Counter:
         """Count a twin."""
         self.now.twins += 1
 
+    def started(self) -> None:
+        """Count an operation."""
+        self.now.starts += 1
+
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Have everything that is counted pass by here, in batches of a GPU's size."""
         from prolepsis import batching, loading, twins
@@ -127,3 +132,6 @@ def pytest_configure(config: pytest.Config) -> None:
     counter.install(patch)
     config.pluginmanager.register(counter, "work")
     config.add_cleanup(patch.undo)
+    starts = ExitStack()
+    starts.enter_context(each_start(counter.started))
+    config.add_cleanup(starts.close)

@@ -1,5 +1,6 @@
 """What this machine has to run real models with."""
 
+import itertools
 import os
 import platform
 import re
@@ -60,7 +61,7 @@ def look_at(device: str, dtype: str) -> Machine:
         check_device(device)
     except Untested as missing:
         nothing: dict[str, Any] = {"name": "none", "driver": driver(), "dtypes": (), "total_bytes": 0, "free_bytes": 0}
-        return Machine(**there, **nothing, rates=Rates(0.0, 0.0, 0.0), lacking=str(missing))
+        return Machine(**there, **nothing, rates=Rates(0.0, 0.0, 0.0, 0.0), lacking=str(missing))
     there["rates"] = rates_of(device, dtype)
     if not device.startswith("cuda"):
         name = f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {torch.get_num_threads()} threads"
@@ -102,7 +103,8 @@ def rates_of(device: str, dtype: str) -> Rates:
 
     scanned = "float16" if device.partition(":")[0] in HALVES_ON else "float32"
     products = matmul_rate(device, dtype)
-    return Rates(products, products if scanned == dtype else matmul_rate(device, scanned), copy_bandwidth(device))
+    scans = products if scanned == dtype else matmul_rate(device, scanned)
+    return Rates(products, scans, copy_bandwidth(device), start_rate(device))
 
 
 def matmul_rate(device: str, dtype: str) -> float:
@@ -120,6 +122,23 @@ def copy_bandwidth(device: str) -> float:
 
     a, b = (torch.zeros(_COPIED_BYTES, dtype=torch.uint8, device=device) for _ in range(2))
     return 2 * _COPIED_BYTES * _times_a_second(lambda: b.copy_(a), device)
+
+
+def start_rate(device: str) -> float:
+    """Operations a second that layers start which are so small that nothing else takes time."""
+    import torch
+    from transformers import LlamaConfig, LlamaModel
+
+    from prolepsis.doctor.started import each_start
+
+    config = LlamaConfig(vocab_size=8, hidden_size=8, intermediate_size=8, num_attention_heads=1, num_hidden_layers=2)
+    model: Any = LlamaModel(config)
+    model.to(device)
+    tokens, started = torch.zeros(1, 8, dtype=torch.long, device=device), itertools.count()
+    with torch.no_grad():
+        with each_start(lambda: next(started)):
+            model(tokens, use_cache=False)
+        return next(started) * _times_a_second(lambda: model(tokens, use_cache=False), device)
 
 
 def _times_a_second(run: Callable[[], object], device: str) -> float:

@@ -14,12 +14,14 @@ class Rates:
     """What a device does in a second.
 
     ``products`` and ``scans`` are floating-point operations of matrix products in the state dtype and in the one the
-    vocabulary scan multiplies in; ``copies`` are the bytes that a copy reads and writes.
+    vocabulary scan multiplies in; ``copies`` are the bytes that a copy reads and writes; ``starts`` are operations of
+    any kind that the host starts one after another, however small.
     """
 
     products: float
     scans: float
     copies: float
+    starts: float
 
 
 @dataclass
@@ -29,7 +31,7 @@ class Work:
     ``layer_tokens`` are tokens that one layer ran, in ``layer_calls``; ``keys`` how many keys each of them saw, summed.
     ``logits`` are rows of logits, in ``logits_calls``. ``encoded`` are rows that one layer's encoder read, in
     ``encodings``. ``scans`` are layers whose last decoder rows were held against the vocabulary; ``twins`` how often an
-    untrained twin was made in place.
+    untrained twin was made in place. ``starts`` are operations of any kind that the device was told to start.
     """
 
     layer_tokens: int = 0
@@ -41,6 +43,7 @@ class Work:
     encodings: int = 0
     scans: int = 0
     twins: int = 0
+    starts: int = 0
 
     def __add__(self, other: "Work") -> "Work":
         """Both together."""
@@ -71,10 +74,10 @@ class Work:
         return width * weights
 
     def seconds(self, size: ModelSize, n_features: int, width: int, rates: Rates) -> float:
-        """The least time it takes: that of the operations or that of the bytes, the longer of the two."""
+        """The least time it takes: that of computing, of reading weights or of starting it all, the longest of them."""
         scans = self.scan_operations(size, n_features)
         computing = (self.operations(size, n_features) - scans) / rates.products + scans / rates.scans
-        return max(computing, self.moved_bytes(size, n_features, width) / rates.copies)
+        return max(computing, self.moved_bytes(size, n_features, width) / rates.copies, self.starts / rates.starts)
 
 
 def total(works: Mapping[str, Work]) -> Work:
