@@ -23,9 +23,8 @@ Where several nulls or rivals each could end the matter, each is tried at alpha/
 the measurement lacks never counts as passed.
 """
 
-import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from prolepsis import statistics
@@ -34,14 +33,11 @@ from prolepsis.errors import HarnessFault, Untested
 from prolepsis.evidence import Evidence, Rows, overall_reach
 from prolepsis.ledger import Claim, Control
 from prolepsis.measurement import Measurement
-from prolepsis.rules import Decision, Word, decide, finite, gap, number
+from prolepsis.rules import Decision, Word, decide, finite, gap
+from prolepsis.validity import by_validity, mean, robust
 
 Agreement = Literal["yes", "no", "cannot tell"]
 ClaimKey = tuple[str, str]
-
-MIN_CLUSTERS = 6
-MIN_ITEMS = 12
-MAX_EXCLUDED = 0.20
 
 
 @dataclass(frozen=True)
@@ -87,9 +83,9 @@ def judge(claim: Claim, measurement: Measurement | Untested, alpha: float = 0.05
         found = _by_wiring(reach) or _of_the_paper(measurement, reach)
         return Verdict(found.verdict, found.reason, None, "cannot tell", claim.population, None, (), reach)
     evidence = Evidence.of(claim, measurement)
-    decision = _by_wiring(reach) or _by_validity(evidence, measurement, alpha)
+    decision = _by_wiring(reach) or by_validity(evidence, measurement, alpha)
     if decision is None:
-        decision = _robust(decide(evidence, alpha), evidence, measurement.excluded, alpha)
+        decision = robust(decide(evidence, alpha), evidence, measurement.excluded, alpha)
     aside = f"; {evidence.aside} items that could not tell are left aside" if evidence.aside else ""
     return Verdict(
         verdict=decision.verdict,
@@ -200,72 +196,6 @@ def _whys(rows: Rows) -> str:
     return whys[0] if len(whys) == 1 else f"{whys[0]} (and {len(whys) - 1} more)"
 
 
-def _by_validity(evidence: Evidence, measurement: Measurement, alpha: float) -> Decision | None:
-    """Rule 4, as far as it does not depend on what would be decided; names everything that falls short."""
-    claim, found = evidence.claim, []
-    excluded = len(measurement.excluded)
-    items = excluded + len(measurement.values)
-    if not (evidence.design == "single" and claim.population == "this prompt" and evidence.values):
-        found += _too_few(evidence)
-    if excluded > MAX_EXCLUDED * items:
-        found.append(f"{excluded} of {items} items were excluded, more than {MAX_EXCLUDED:.0%}")
-    for control in claim.controls:
-        found += _broken(evidence, control, alpha)
-    return Decision("inconclusive", "; ".join(found)) if found else None
-
-
-def _broken(evidence: Evidence, control: Control, alpha: float) -> list[str]:
-    """What is wrong with a control that has to hold before anything else counts."""
-    everywhere, bound = evidence.arms.get(control.name, {}).values(), control.bound or 0.0
-    arm = evidence.arm(control) if control.role == "positive" else None
-    if control.role in ("null", "rival"):
-        return []
-    if not everywhere or (control.role == "positive" and arm is None):
-        return [f"{control.label} ({control.role}) was not measured"]
-    if control.role == "guard" and _mean(everywhere) > bound:
-        return [f"off-target damage: {control.label} is {number(_mean(everywhere))}, allowed {number(bound)}"]
-    if arm is not None and arm.bounds(alpha)[0] < bound:
-        found = f"{number(arm.value, evidence.claim.scale)}, at least {number(arm.bounds(alpha)[0])}"
-        return [f"dead assay: {control.label} gives {found}, where {number(bound)} shows it works"]
-    return []
-
-
-def _too_few(evidence: Evidence) -> list[str]:
-    found = []
-    if evidence.size < MIN_CLUSTERS:
-        found.append(f"{evidence.size} clusters, {MIN_CLUSTERS} are needed to speak of {evidence.claim.population!r}")
-    if len(evidence.values) < MIN_ITEMS:
-        found.append(f"{len(evidence.values)} detectable items, {MIN_ITEMS} are needed")
-    for control in (*evidence.claim.arms("null"), *evidence.claim.arms("rival"), *evidence.claim.arms("positive")):
-        clusters = evidence.count(evidence.measured(control))
-        if 0 < clusters < min(MIN_CLUSTERS, evidence.size):
-            found.append(f"{control.label} was measured in {clusters} clusters, {MIN_CLUSTERS} are needed")
-    return found
-
-
-def _robust(decision: Decision, evidence: Evidence, excluded: Mapping[str, str], alpha: float) -> Decision:
-    """Rule 4, as far as it depends on what would be decided."""
-    for favourable in (True, False) if excluded and decision.verdict != "inconclusive" else ():
-        other = decide(evidence.with_excluded(excluded, favourable=favourable), alpha)
-        if other.verdict != decision.verdict:
-            return Decision(
-                "inconclusive",
-                f"the {len(excluded)} excluded items decide: {decision.verdict} without them, {other.verdict} with "
-                f"them at their {'best' if favourable else 'worst'}",
-            )
-    estimate, delta = decision.estimate, evidence.claim.delta
-    if estimate is None or decision.finding or estimate.mde <= delta:
-        return decision
-    if decision.verdict != "inconclusive" and abs(estimate.value - decision.threshold) >= estimate.mde:
-        return decision
-    return replace(
-        decision,
-        verdict="inconclusive",
-        reason=f"underpowered: the smallest detectable effect is {number(estimate.mde, evidence.claim.scale)}, where "
-        f"{number(delta)} has to be seen ({decision.reason})",
-    )
-
-
 def _agrees(claim: Claim, theta: Estimate | None) -> Agreement:
     """Whether the two-sided 95 % interval lies inside, outside or across the tolerance of a published value."""
     printed = [entry["value"] for entry in claim.published if not isinstance(entry["value"], str)]
@@ -299,7 +229,7 @@ def _control_row(evidence: Evidence, control: Control, alpha: float) -> dict[str
     value, difference, ci, passed = None, None, None, None
     everywhere, bound = evidence.arms.get(control.name, {}).values(), control.bound or 0.0
     if control.role in ("sham", "guard") and everywhere:
-        value = max(map(abs, everywhere)) if control.role == "sham" else _mean(everywhere)
+        value = max(map(abs, everywhere)) if control.role == "sham" else mean(everywhere)
         passed = value <= bound
     elif control.role == "positive" and (arm := evidence.arm(control)) is not None:
         value, ci = arm.value, arm.bounds(alpha)
@@ -315,7 +245,3 @@ def _control_row(evidence: Evidence, control: Control, alpha: float) -> dict[str
         "ci": None if ci is None else [finite(ci[0]), finite(ci[1])],
         "passed": passed,
     }
-
-
-def _mean(values: Collection[float]) -> float:
-    return math.fsum(values) / len(values)

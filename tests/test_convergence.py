@@ -12,16 +12,14 @@ from hypothesis import strategies as st
 from prolepsis import ledger
 from prolepsis.controls import once
 from prolepsis.experiments import measuring
+from prolepsis.experiments.absorption import STRENGTHS, absorption, critical_strength
 from prolepsis.experiments.contraction import contraction, kinked_dose_curve
 from prolepsis.experiments.convergence import (
     LEAST_LENGTH,
-    STRENGTHS,
     absorbed,
-    absorption,
     contrast_of,
     converge,
     covariance_matched,
-    critical_strength,
     shrunk,
 )
 from prolepsis.experiments.rhyme_pairs import Runs

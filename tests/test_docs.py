@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 import yaml
 
-from prolepsis import judge, ledger, organisms
+from prolepsis import ledger, organisms, validity
 from prolepsis.cli import COMMANDS
 from prolepsis.errors import UserError
 from prolepsis.ledger import Kind, Role
@@ -178,5 +178,5 @@ def test_the_words_and_thresholds_of_judging_are_told() -> None:
     first = {row[0] for table in VERDICTS_PAGE.tables() for row in table[1:]}
     assert first == {*get_args(Kind), *get_args(Role)}
     assert set(COLOURS) - {"error"} <= set(re.findall(r"\w+", text))
-    assert f"Fewer than {judge.MIN_CLUSTERS} clusters or {judge.MIN_ITEMS} items" in text
-    assert f"more than {100 * judge.MAX_EXCLUDED:g} % of the items" in text
+    assert f"Fewer than {validity.MIN_CLUSTERS} clusters or {validity.MIN_ITEMS} items" in text
+    assert f"more than {100 * validity.MAX_EXCLUDED:g} % of the items" in text

@@ -11,14 +11,13 @@ import numpy as np
 
 from prolepsis.controls import once
 from prolepsis.edits import Add
+from prolepsis.experiments.absorption import STRENGTHS, dosed
 from prolepsis.experiments.convergence import (
     ARMS,
-    STRENGTHS,
     WITHIN,
     Convergence,
     contrast_of,
     converge,
-    dosed,
     filled,
     last_rows,
     measurement_of,

@@ -30,8 +30,6 @@ Tensor = torch.Tensor
 
 ABSORBED = 0.95
 """The published cosine from which an edit counts as absorbed."""
-STRENGTHS = tuple(0.5 * step for step in range(1, 13))
-"""The published strengths, in contrastive distances."""
 WITHIN = 2
 """The paper says within 1-2 layers: where the deviation is read, after the edited layer."""
 LEAST_CONTRAST = 1e-3
@@ -205,12 +203,11 @@ def returns_of(clean: CleanRun, deviations: Mapping[int, Mapping[str, Tensor]]) 
     base = edited[:, -1]
     after = {}
     for row, (arm, layer, v) in enumerate(written):
-        lengths[arm][layer] = {
-            at: float((edited[at, row] - base[at]).norm() / v.norm()) for at in range(layer, top + 1)
-        }
-        cosines[arm][layer] = _cosines(edited[layer:, row], base[layer:])
+        left = (edited[layer:, row] - base[layer:]).norm(dim=-1) / v.norm()
+        lengths[arm][layer] = dict(zip(range(layer, top + 1), left.tolist(), strict=True))
+        cosines[arm][layer] = cosines_of(edited[layer:, row], base[layer:])
         if arm == "contrast":
-            cosines["passive dilution"][layer] = _cosines(base[layer:] + v, base[layer:])
+            cosines["passive dilution"][layer] = cosines_of(base[layer:] + v, base[layer:])
             after[layer] = edited[layer + 1, row] - base[layer + 1]
     return Returns(lengths, cosines, after)
 
@@ -222,77 +219,9 @@ def last_rows(clean: CleanRun, rows: Sequence[Row]) -> Tensor:
     return torch.stack([out[layer][:, -1] for layer in layers])
 
 
-def _cosines(edited: Tensor, clean: Tensor) -> tuple[float, ...]:
+def cosines_of(edited: Tensor, clean: Tensor) -> tuple[float, ...]:
+    """Cosines in float64 of each edited row with its clean one, [rows, d] each."""
     return tuple(cosine_similarity(edited.double(), clean.double(), dim=-1).tolist())
-
-
-def absorption(subject: Subject) -> Measurement:
-    """The published share of layers, the last left out, at which the contrast is absorbed, with its control arms.
-
-    Arms: ``right after the edit`` (the same cosine before any layer has run), ``passive dilution`` (the deviation
-    carried unchanged), ``random direction`` and ``covariance-matched noise`` of equal norm.
-    """
-    start = time.perf_counter()
-    found = once(subject, converge)
-    arms = {"right after the edit": {pair.id: found.returns[pair.id].at_once() for pair in found.pairs}}
-    for arm in (*ARMS[1:], "passive dilution"):
-        arms[arm] = {pair.id: found.returns[pair.id].absorbed(arm) for pair in found.pairs}
-    return measurement_of(
-        found,
-        "absorption",
-        "share of layers",
-        {pair.id: found.returns[pair.id].absorbed("contrast") for pair in found.pairs},
-        arms,
-        start=start,
-        detectable=tuple(pair.id for pair in found.pairs if found.returns[pair.id].layers),
-        parameters={"threshold": ABSORBED},
-        detail={"cosines": {pair.id: dict(found.returns[pair.id].cosines["contrast"]) for pair in found.pairs}},
-    )
-
-
-def critical_strength(subject: Subject) -> Measurement:
-    """The published critical strength: the least at which the contrast is not absorbed any more, with its control arms.
-
-    It is written at the deepest layer that absorbs in most pairs of the other half. What is absorbed at every strength
-    gets one step more than the largest. Arms: ``passive dilution`` (the same where the contrast is carried unchanged),
-    ``random direction`` and ``covariance-matched noise`` of equal norm, at the same layer.
-    """
-    start = time.perf_counter()
-    found = once(subject, converge)
-    values: dict[str, dict[str, float]] = {arm: {} for arm in (*ARMS, "passive dilution")}
-    for pair, layer in found.tested(found.deepest_absorbing):
-        clean, deviations = found.runs.clean(pair.recipient), found.deviations(pair, layer)
-        rows = [row for vector in deviations.values() for row in dosed(clean, layer, vector)]
-        edited = last_rows(clean, [*rows, []])[layer:]
-        base, doses = edited[:, -1], edited[:, :-1].reshape(len(edited), len(deviations), len(STRENGTHS), -1)
-        for arm, row in zip(deviations, doses.unbind(1), strict=True):
-            values[arm][pair.id] = _critical(row, base)
-        shifted = torch.stack([base + s * deviations["contrast"] for s in STRENGTHS], dim=1)  # [o, strengths, d]
-        values["passive dilution"][pair.id] = _critical(shifted, base)
-    return measurement_of(
-        found,
-        "critical_strength",
-        "contrastive distances",
-        filled(found, values["contrast"]),
-        {arm: filled(found, values[arm]) for arm in ("passive dilution", *ARMS[1:])},
-        start=start,
-        detectable=tuple(values["contrast"]),
-        parameters={"strengths": list(STRENGTHS), "layer": "deepest absorbing one of the other half"},
-        detail={"layers": {f"half {half}": layer for half, layer in found.deepest_absorbing.items()}},
-    )
-
-
-def dosed(clean: CleanRun, layer: int, vector: Tensor) -> list[Row]:
-    """One row per published strength of ``vector`` [d], written at the last token of ``layer``."""
-    return [[Add(layer, len(clean.tokens) - 1, s * vector)] for s in STRENGTHS]
-
-
-def _critical(edited: Tensor, clean: Tensor) -> float:
-    """The least strength whose row [o, strengths, d] no later layer brings back to the clean one [o, d]."""
-    for index, strength in enumerate(STRENGTHS):
-        if not absorbed(_cosines(edited[:, index], clean)):
-            return strength
-    return STRENGTHS[-1] + STRENGTHS[0]
 
 
 def filled(found: Convergence, values: Mapping[str, float]) -> dict[str, float]:

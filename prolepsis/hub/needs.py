@@ -32,13 +32,13 @@ SCAN = Needs(decoders=True)
 ALL = Needs(encoders=True, decoders=True)
 
 READ_BY = {
+    "absorption": NOTHING,
     "anchor_tokens": NOTHING,
     "architecture": NOTHING,
     "attention_ranking": NOTHING,
     "block_patching": NOTHING,
     "contraction": NOTHING,
     "contrastive_steering": NOTHING,
-    "convergence": NOTHING,
     "correction": ALL,
     "correction_routing": ALL,
     "counterfactual_pairs": NOTHING,

@@ -106,7 +106,7 @@ def _against_doubt(row: Row, claim: Claim) -> Iterator[str]:
 
 def _too_few(row: Row, claim: Claim) -> Iterator[str]:
     # Judging needs scipy, which takes longer to import than writing a page.
-    from prolepsis.judge import MIN_CLUSTERS, MIN_ITEMS
+    from prolepsis.validity import MIN_CLUSTERS, MIN_ITEMS
 
     measured = row["measured"]
     if claim.population == "this prompt":
