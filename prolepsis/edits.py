@@ -18,14 +18,12 @@ Tensor = torch.Tensor
 
 
 def _check(what: str, vector: Tensor, **indices: int) -> None:
-    """Refuse what no model could take: negative indices, vectors that are not one finite row."""
+    """Refuse what no model could take: negative indices, and vectors that are not one row."""
     for name, value in indices.items():
         if value < 0:
             raise UserError(f"{what}: {name} {value} is negative; count {name}s from 0")
     if vector.dim() != 1:
         raise UserError(f"{what}: expected one row [d], got shape {list(vector.shape)}")
-    if not bool(torch.isfinite(vector).all()):
-        raise UserError(f"{what}: the vector holds NaN or infinity; check where it comes from")
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ import torch
 from transformers import DynamicCache
 
 from prolepsis.batching import TOKENS_PER_BATCH, halving, row_bytes
+from prolepsis.device_copies import on_device
 from prolepsis.edits import BlockEdge, Row
 from prolepsis.errors import UserError
 from prolepsis.hooks import Clean, Pass, Read, applied, edit_output, rows_of
@@ -113,7 +114,7 @@ class CleanRun:
 
     def resid_pre(self, layer: int, first: int = 0) -> Tensor:
         """resid_pre(``layer``) [T - first, d] from position ``first`` on."""
-        return self.kept[layer, first:].to(self.subject.device)
+        return on_device(self, "resid_pre", layer, self.kept[layer])[first:]
 
     def resid_post(self, layer: int) -> Tensor:
         """resid_post(``layer``) [T, d]."""
@@ -130,7 +131,7 @@ class CleanRun:
 
     def held_by(self, plan: Plan) -> Clean:
         """What ``plan`` takes from this run; to be called before its hooks are on the model."""
-        return Clean(self.kept[1:], {at: self.patterns(at) for at, layer in plan.layers.items() if layer.freeze})
+        return Clean(self.resid_post, {at: self.patterns(at) for at, layer in plan.layers.items() if layer.freeze})
 
     def _chunked(self, rows: Sequence[Row], read: Read, *, keep_edits: bool) -> Readings:
         """Run the rows in chunks that the device's memory holds, all from the same layer on.
@@ -280,14 +281,15 @@ def _joined(parts: list[Readings], order: Sequence[int]) -> Readings:
         return rows if in_order else rows[places]
 
     def joined(name: str) -> dict[Any, Tensor]:
-        return {
-            key: in_place(torch.cat([getattr(part, name)[key] for part in parts])) for key in getattr(parts[0], name)
-        }
+        return {key: in_place(_whole([getattr(part, name)[key] for part in parts])) for key in getattr(parts[0], name)}
 
     logits = [part.logits for part in parts if part.logits is not None]
-    # One chunk's logits are not copied: they may be the largest tensor there is.
-    whole = logits[0] if len(logits) == 1 else torch.cat(logits) if logits else None
-    return Readings(None if whole is None else in_place(whole), **{name: joined(name) for name in INSIDE})
+    return Readings(in_place(_whole(logits)) if logits else None, **{name: joined(name) for name in INSIDE})
+
+
+def _whole(chunks: list[Tensor]) -> Tensor:
+    """One chunk by itself is not copied: it may be the largest tensor there is."""
+    return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
 
 
 def _log_odds(logits: Tensor, token: int) -> Tensor:

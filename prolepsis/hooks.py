@@ -1,6 +1,6 @@
 """The one context manager that applies edits and mask rules to a model, and always takes its hooks off again."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -48,9 +48,9 @@ class Read:
 
 @dataclass
 class Clean:
-    """What edits take from the clean run: resid_post [L, T, d], and by layer the patterns [H, T, T] to hold."""
+    """What edits take from the clean run: resid_post [T, d] of a layer, and by layer the patterns [H, T, T] to hold."""
 
-    resid_post: Tensor
+    resid_post: Callable[[int], Tensor]
     patterns: dict[int, Tensor]
 
 
@@ -82,21 +82,39 @@ def edit_output(state: Pass, plan: LayerPlan, layer: int, before: Tensor | None,
         after[plan.skip] = before[plan.skip]
     length = after.shape[1]
 
-    def here(entries: list[tuple[int, int, Tensor]]) -> list[tuple[int, int, Tensor]]:
-        return [(row, at - state.offset, v) for row, at, v in entries if 0 <= at - state.offset < length]
+    def here(entries: Iterable[tuple[int, int, Tensor]]) -> tuple[list[int], list[int], list[Tensor]]:
+        """Rows, positions in this pass, and vectors."""
+        found = [(row, at - state.offset, v) for row, at, v in entries if 0 <= at - state.offset < length]
+        return [row for row, _, _ in found], [at for _, at, _ in found], [vector for _, _, vector in found]
 
-    for row, at, value in here(plan.stream):
+    streams, ats, values = here(plan.stream)
+    if streams:
         if state.clean is None:
             raise UserError("ReplaceStream needs a clean run of the same tokens")
-        after[row] = state.clean.resid_post[layer][state.offset :].to(after)
-        after[row, at] = value.to(after)
-    for row, at, value in here(plan.replace):
-        after[row, at] = value.to(after)
-    added = here([(row, at, vector) for (row, at), vector in plan.add.items()])
-    if added:
-        rows, ats, vectors = zip(*added, strict=True)
-        after[list(rows), list(ats)] += torch.stack([vector.to(after) for vector in vectors])
+        after[streams] = state.clean.resid_post(layer)[state.offset :].to(after)
+        after[streams, ats] = stacked(values, after)
+    rows, ats, values = here(plan.replace)
+    if rows:
+        after[rows, ats] = stacked(values, after)
+    rows, ats, values = here((row, at, vector) for (row, at), vector in plan.add.items())
+    if rows:
+        after[rows, ats] += stacked(values, after)
     return after
+
+
+def stacked(vectors: Sequence[Tensor], like: Tensor) -> Tensor:
+    """``vectors`` side by side [n, d], on the device and in the dtype of ``like``.
+
+    They are moved there all at once, and one that is there many times only once: each move waits for the device.
+    """
+    distinct = {id(vector): vector for vector in vectors}
+    if len({vector.device for vector in distinct.values()}) > 1:
+        distinct = {of: vector.to(like) for of, vector in distinct.items()}
+    table = torch.stack([vector.to(like.dtype) for vector in distinct.values()]).to(like.device)
+    if len(distinct) == len(vectors):
+        return table
+    places = {of: place for place, of in enumerate(distinct)}
+    return table[[places[id(vector)] for vector in vectors]]
 
 
 def visible(subject: "Subject", state: Pass, layer: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -244,12 +262,16 @@ class _HeadHooks:
         z = args[0].clone().view(rows, length, self.subject.n_heads, self.subject.d_head)
         if self.frozen and self.values is not None:
             held = (self._frozen_patterns() @ self.values).transpose(1, 2)  # [B, T, H, dh]
-            for row, frozen in self.frozen:
-                z[row, :, frozen] = held[row, :, frozen]
-        for (row, index, position), value in self.plan.heads.items():
-            at = position - self.state.offset
-            if 0 <= at < length:
-                z[row, at, index] = value.to(z)
+            rows_held, heads_held = (list(part) for part in zip(*self.frozen, strict=True))
+            z[rows_held, :, heads_held] = held[rows_held, :, heads_held]
+        written = [
+            (row, at - self.state.offset, index, value)
+            for (row, index, at), value in self.plan.heads.items()
+            if 0 <= at - self.state.offset < length
+        ]
+        if written:
+            *places, values = zip(*written, strict=True)
+            z[tuple(map(list, places))] = stacked(values, z)
         for head in self.asked_z:
             self.state.z[head] = z[:, :, head.index].clone()
         return (z.view(rows, length, -1), *args[1:]), kwargs

@@ -67,8 +67,8 @@ class Plan:
 def plan_rows(subject: "Subject", rows: Sequence[Row], n_positions: int) -> Plan:
     """Compile ``rows`` for ``subject`` on ``n_positions`` tokens.
 
-    Raises UserError for an edit out of range or of the wrong width, an edit on a skipped layer, and two replacements
-    of one row.
+    Raises UserError for an edit out of range or of the wrong width, a vector that is not finite, an edit on a skipped
+    layer, and two replacements of one row.
     """
     layers: dict[int, LayerPlan] = {}
     for row, edits in enumerate(rows):
@@ -80,7 +80,30 @@ def plan_rows(subject: "Subject", rows: Sequence[Row], n_positions: int) -> Plan
                 raise UserError(f"{_name(edit)}: its layer is skipped in the same row; drop one of the two")
             for layer in acted:
                 _place(layers.setdefault(layer, LayerPlan()), layer, row, edit)
+    _refuse_not_finite(rows)
     return Plan(len(rows), layers)
+
+
+def _refuse_not_finite(rows: Sequence[Row]) -> None:
+    """All vectors are looked at together: each look waits for the device."""
+    written = {id(vector): (edit, vector) for edits in rows for edit in edits if (vector := _vector(edit)) is not None}
+    alike: dict[tuple[object, ...], list[Tensor]] = {}
+    for _, vector in written.values():
+        alike.setdefault((vector.device, vector.dtype, len(vector)), []).append(vector)
+    if all(bool(torch.stack(vectors).isfinite().all()) for vectors in alike.values()):
+        return
+    edit = next(edit for edit, vector in written.values() if not bool(vector.isfinite().all()))
+    raise UserError(f"{_name(edit)}: the vector holds NaN or infinity; check where it comes from")
+
+
+def _vector(edit: Edit) -> Tensor | None:
+    """What an edit writes, [d] or [d_head]; None where it writes nothing."""
+    match edit:
+        case Add():
+            return edit.vector
+        case ReplaceRow() | ReplaceStream() | ReplaceHeadOutput():
+            return edit.value
+    return None
 
 
 def _name(edit: Edit) -> str:
@@ -99,10 +122,7 @@ def _check_range(subject: "Subject", edit: Edit, layers: Sequence[int], n_positi
     position = edit.query if isinstance(edit, BlockEdge) else getattr(edit, "position", 0)
     if position >= n_positions:
         raise UserError(f"{_name(edit)}: position {position} is not among positions 0 to {n_positions - 1}")
-    if isinstance(edit, BlockEdge):
-        return
-    vector = edit.vector if isinstance(edit, Add) else getattr(edit, "value", None)
-    width = subject.d_head if isinstance(edit, ReplaceHeadOutput) else subject.d_model
+    vector, width = _vector(edit), subject.d_head if isinstance(edit, ReplaceHeadOutput) else subject.d_model
     if vector is not None and len(vector) != width:
         raise UserError(f"{_name(edit)}: the vector has width {len(vector)}, the model expects {width}")
 

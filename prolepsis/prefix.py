@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import DynamicCache
 
+from prolepsis.device_copies import on_device
 from prolepsis.edits import BlockEdge, Edit, FreezePattern, Row, Skip
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ CACHES = ("past_key_values", "past_key_value", "layer_past")
 """What layers call the cache of keys and values they are given."""
 TOKENS_OF_A_CALL = 128
 """Tokens whose run through a layer takes longer than calling it once more."""
-_KEPT, _TUPLES = "keys and values", "layers return tuples"
+_TUPLES = "layers return tuples"
 
 
 def first_positions(rows: Sequence[Row], read: "Read", n_tokens: int) -> list[int]:
@@ -78,16 +79,12 @@ def call_from(
 
 
 def keys_and_values(clean: "CleanRun", layers: range) -> Mapping[int, KeysAndValues]:
-    """Layer → keys and values of the clean run on its device; a subject keeps those of the run that asked last."""
-    memo = clean.subject.memo
-    if _KEPT not in memo or memo[_KEPT][0] is not clean:
-        memo[_KEPT] = clean, {}
-    kept: dict[int, KeysAndValues] = memo[_KEPT][1]
-    for layer in layers:
-        if layer not in kept:
-            keys, values = clean.keys_and_values[layer]
-            kept[layer] = keys.to(clean.subject.device), values.to(clean.subject.device)
-    return kept
+    """Layer → keys and values of the clean run, on its device."""
+    return {
+        layer: (on_device(clean, "keys", layer, keys), on_device(clean, "values", layer, values))
+        for layer in layers
+        for keys, values in (clean.keys_and_values[layer],)
+    }
 
 
 @contextmanager

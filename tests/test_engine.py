@@ -1,6 +1,7 @@
 """The engine agrees with plain hooked forward passes, and edits do what their names say."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,10 +9,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prolepsis.edits import Add, BlockEdge, FreezePattern, ReplaceHeadOutput, ReplaceRow, ReplaceStream, Skip
+from prolepsis.edits import (
+    Add,
+    BlockEdge,
+    Edit,
+    FreezePattern,
+    ReplaceHeadOutput,
+    ReplaceRow,
+    ReplaceStream,
+    Row,
+    Skip,
+)
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.errors import Untested, UserError
-from prolepsis.hooks import Read
+from prolepsis.hooks import Read, stacked
 from prolepsis.masks import CoupletBarrier
 from prolepsis.names import Head
 from prolepsis.plan import Plan
@@ -301,10 +312,21 @@ def test_rows_that_mean_nothing_are_refused(row: list[tuple[str, int, int]], mes
         clean_run(subject, tiny_tokens(0, 5)).edit([[make[kind](layer, at) for kind, layer, at in row]])
 
 
+@pytest.mark.parametrize("made", [Add, ReplaceRow, ReplaceStream, "head"])
+def test_a_vector_that_is_not_finite_is_refused_before_anything_is_run(made: Any) -> None:
+    """Wherever it stands among others, and whatever it is to be written to, the edit is named."""
+    subject = tiny_subject("llama")
+    good = rows_like(subject, 0, 1)[0]
+    bad = good.clone()
+    bad[2] = float("inf")
+    edit = ReplaceHeadOutput(Head(2, 0), 3, bad[: subject.d_head]) if made == "head" else made(2, 3, bad)
+    clean = clean_run(subject, tiny_tokens(0, 5))
+    with pytest.raises(UserError, match=f"{type(edit).__name__} at L2.*: the vector holds NaN or infinity"):
+        clean.edit([[Add(0, 1, good)], [Add(1, 1, good), edit]])
+
+
 def test_bad_vectors_are_refused_when_made() -> None:
-    """An edit with NaN, with a matrix, or at a negative position is refused before any model sees it."""
-    with pytest.raises(UserError, match="NaN"):
-        Add(0, 0, torch.tensor([float("nan")]))
+    """An edit with a matrix, or at a negative position, is refused before any model sees it."""
     with pytest.raises(UserError, match="one row"):
         ReplaceRow(0, 0, torch.zeros(2, 2))
     with pytest.raises(UserError, match="negative"):
@@ -346,3 +368,39 @@ def test_a_row_that_does_not_fit_alone_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(CleanRun, "_run", never)
     with pytest.raises(Untested, match="no memory for a single row; free some"):
         clean.edit([[]])
+
+
+@given(
+    picks=st.lists(st.integers(0, 3), min_size=1, max_size=9),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+)
+def test_vectors_that_rows_share_stand_in_each_of_them(picks: list[int], dtype: torch.dtype) -> None:
+    """However often a vector is written, and of whatever dtype each is, rows are those of stacking them one by one."""
+    vectors = [torch.randn(5, dtype=kind) for kind in (torch.float32, torch.float64, torch.bfloat16, torch.float32)]
+    chosen = [vectors[pick] for pick in picks]
+    together = stacked(chosen, torch.empty(0, dtype=dtype))
+    assert torch.equal(together, torch.stack([vector.to(dtype) for vector in chosen]))
+    assert together.dtype is dtype
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_vector_in_many_rows_is_as_many_vectors(family: str) -> None:
+    """Rows that write one tensor at several places and copies of it are equal bit for bit, whatever the edit."""
+    subject = tiny_subject(family)
+    clean, (row, other) = clean_run(subject, tiny_tokens(0, 5)), rows_like(subject, 0, 2)
+    z = row[: subject.d_head]
+    shared: list[Row] = [
+        *([Add(0, at, row), ReplaceRow(1, at, other)] for at in (2, 3, 4)),
+        *([ReplaceStream(1, at, row), ReplaceHeadOutput(Head(2, 1), at, z)] for at in (2, 3)),
+    ]
+    apart = [[_with_its_own(edit) for edit in edits] for edits in shared]
+    read = Read(resid_post=tuple(range(subject.n_layers)))
+    one, many = clean.edit(shared, read), clean.edit(apart, read)
+    assert torch.equal(one.all_logits, many.all_logits)
+    for layer in range(subject.n_layers):
+        assert torch.equal(one.resid_post[layer], many.resid_post[layer])
+
+
+def _with_its_own(edit: Any) -> Edit:
+    name = "vector" if isinstance(edit, Add) else "value"
+    return replace(edit, **{name: getattr(edit, name).clone()})

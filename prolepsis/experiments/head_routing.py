@@ -192,15 +192,14 @@ def _routed(subject: Subject, pair: Pair, features: _Features, dose: float, seed
     }
     heads, last = reached_heads(clean, arms["both"]), len(clean.tokens) - 1
     out = clean.edit([[], *arms.values()], Read(patterns=tuple((head, last) for head in heads)))
-    at_site = {head: out.patterns[head, last][:, site] for head in heads}  # [B]
+    at_site = [out.patterns[head, last][:, site] for head in heads]
+    weights = torch.stack(at_site, dim=1) if at_site else torch.zeros(1 + len(arms), 0)  # [B, heads]
+    moved = (weights[1:] - weights[0]).tolist()
     return Routed(
         pair=pair,
         site=site,
         main=Mediation(clean, arms["both"], token, heads),
-        changes={
-            arm: {head: float(weights[row] - weights[0]) for head, weights in at_site.items()}
-            for row, arm in enumerate(arms, 1)
-        },
+        changes={arm: dict(zip(heads, changes, strict=True)) for arm, changes in zip(arms, moved, strict=True)},
         odds=dict(zip(("clean", *arms), out.log_odds(token).tolist(), strict=True)),
         reached={arm: len({head.layer for head in reached_heads(clean, arms[arm])}) for arm in ("both", "inject")},
     )

@@ -98,7 +98,10 @@ class Mediation:
 
     def attention_change(self, position: int) -> dict[Head, float]:
         """Head → attention from the last position to ``position``, edited minus clean."""
-        return {head: float((self.pattern(1, head) - self.pattern(0, head))[position]) for head in self.heads}
+        if not self.heads:
+            return {}
+        seen = torch.stack([self._reads.patterns[head, self.last][:, position] for head in self.heads])  # [heads, 2]
+        return dict(zip(self.heads, (seen[:, 1] - seen[:, 0]).tolist(), strict=True))
 
     @cached_property
     def _reads(self) -> Readings:
@@ -172,7 +175,8 @@ class _Prompts:
         odds = logits.new_zeros(len(own), dtype=torch.float64)
         for index in sorted(set(owners)):
             odds[own == index] = Readings(logits=logits[own == index]).log_odds(self.mediations[index].token)
-        return [float(one) for one in odds]
+        found: list[float] = odds.tolist()
+        return found
 
 
 def _side_by_side(asked: Sequence[tuple[Mediation, Sequence[Outputs]]], *, edited: bool) -> list[list[float]]:

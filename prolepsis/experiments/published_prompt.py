@@ -130,7 +130,9 @@ def summed(*parts: Writes) -> dict[int, Tensor]:
 
 def at(position: int, writes: Writes, scale: float = 1.0) -> Row:
     """The edits that write ``writes``, ``scale`` times, at ``position``; none where the scale is 0."""
-    return [Add(layer, position, scale * vector) for layer, vector in sorted(writes.items()) if scale]
+    if not scale:
+        return []
+    return [Add(layer, position, vector if scale == 1 else scale * vector) for layer, vector in sorted(writes.items())]
 
 
 def parameters_of(place: Placed, steering: Steering) -> dict[str, object]:
