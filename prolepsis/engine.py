@@ -23,52 +23,11 @@ from prolepsis.hooks import Clean, Pass, Read, applied, edit_output, rows_of
 from prolepsis.names import Head
 from prolepsis.plan import Plan, plan_rows
 from prolepsis.prefix import CACHES, KeysAndValues, call_from, first_positions, grouped, keys_and_values, worth_sparing
+from prolepsis.readings import INSIDE, Readings, joined
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 
 Tensor = torch.Tensor
-
-INSIDE = ("resid_post", "resid_mid", "patterns", "values", "z")
-"""The readouts other than logits."""
-DOUBLES_AT_ONCE = 1 << 24
-"""Numbers that are turned into float64 at a time."""
-
-
-@dataclass
-class Readings:
-    """What was read from a batch of B rows on T tokens; every tensor has the rows as its first axis.
-
-    ``logits`` [B, positions asked, V] after the final softcap, ``resid_post``/``resid_mid`` by layer [B, T, d],
-    ``patterns`` by (head, query) [B, T], ``values`` and ``z`` by head [B, T, d_head]; z is pattern times values.
-    """
-
-    logits: Tensor | None = None
-    resid_post: dict[int, Tensor] = field(default_factory=dict)
-    resid_mid: dict[int, Tensor] = field(default_factory=dict)
-    patterns: dict[tuple[Head, int], Tensor] = field(default_factory=dict)
-    values: dict[Head, Tensor] = field(default_factory=dict)
-    z: dict[Head, Tensor] = field(default_factory=dict)
-
-    @property
-    def all_logits(self) -> Tensor:
-        """Logits [B, positions asked, V]; raises ValueError when none were asked for."""
-        if self.logits is None:
-            raise ValueError("no logits were read; ask for them in Read(logits=…)")
-        return self.logits
-
-    @property
-    def last_logits(self) -> Tensor:
-        """Logits [B, V] of the last position asked for."""
-        return self.all_logits[:, -1]
-
-    def probabilities(self) -> Tensor:
-        """Next-token probabilities [B, V]: float32 softmax of the last position asked for."""
-        return self.last_logits.float().softmax(-1)
-
-    def log_odds(self, token: int) -> Tensor:
-        """Log-odds ln p/(1-p) of ``token`` in nats [B], in float64 from the logits, so that it never saturates."""
-        some = max(1, DOUBLES_AT_ONCE // self.last_logits.shape[-1])
-        return torch.cat([_log_odds(rows.double(), token) for rows in torch.split(self.last_logits, some)])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -120,6 +79,10 @@ class CleanRun:
         """resid_post(``layer``) [T, d]."""
         return self.resid_pre(layer + 1)
 
+    def resid_post_at(self, position: int) -> Tensor:
+        """resid_post of every layer at ``position``, [L, d]."""
+        return self.kept[1:, position].to(self.subject.device)
+
     def patterns(self, layer: int) -> Tensor:
         """Attention patterns of all heads of ``layer``, [H, T, T]."""
         if layer not in self._patterns:
@@ -155,7 +118,7 @@ class CleanRun:
                 for plan, group in zip(plans, groups, strict=True)
             ]
             parts = [self._run(plan, read, start, first) for plan, first in watched(made, "batches of edits")]
-            return _joined(parts, order)
+            return joined(parts, order, self.subject.device)
 
         n_streams = len(read.resid_post) + len(read.resid_mid)
         each = row_bytes(self.subject, n_tokens, n_logits=len(read.logits), n_streams=n_streams)
@@ -270,28 +233,3 @@ def _check_read(subject: Subject, read: Read, n_positions: int) -> None:
     for position in [*read.logits, *(query for _, query in read.patterns)]:
         if not -n_positions <= position < n_positions:
             raise UserError(f"reading position {position}: the prompt has positions 0 to {n_positions - 1}")
-
-
-def _joined(parts: list[Readings], order: Sequence[int]) -> Readings:
-    """One batch out of its chunks, whose rows stand in ``order``."""
-    places = sorted(range(len(order)), key=order.__getitem__)
-    in_order = places == list(range(len(order)))
-
-    def in_place(rows: Tensor) -> Tensor:
-        return rows if in_order else rows[places]
-
-    def joined(name: str) -> dict[Any, Tensor]:
-        return {key: in_place(_whole([getattr(part, name)[key] for part in parts])) for key in getattr(parts[0], name)}
-
-    logits = [part.logits for part in parts if part.logits is not None]
-    return Readings(in_place(_whole(logits)) if logits else None, **{name: joined(name) for name in INSIDE})
-
-
-def _whole(chunks: list[Tensor]) -> Tensor:
-    """One chunk by itself is not copied: it may be the largest tensor there is."""
-    return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
-
-
-def _log_odds(logits: Tensor, token: int) -> Tensor:
-    others = torch.cat([logits[:, :token], logits[:, token + 1 :]], dim=-1)
-    return logits[:, token] - others.logsumexp(-1)

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import torch
 
-from prolepsis.engine import Readings
 from prolepsis.errors import Untested
 from prolepsis.prompt_batch import last_states
+from prolepsis.readings import Readings
 from prolepsis.subject import Subject
 from prolepsis.task import Task
 from prolepsis.watching import watched

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prolepsis.edits import Add, BlockEdge, ReplaceHeadOutput, ReplaceRow, ReplaceStream, Row, Skip
-from prolepsis.engine import INSIDE, clean_run
+from prolepsis.engine import clean_run
 from prolepsis.experiments.commitment import hidden_run
 from prolepsis.hooks import Read
 from prolepsis.names import Head
 from prolepsis.prefix import TOKENS_OF_A_CALL, first_positions, grouped, worth_sparing
+from prolepsis.readings import INSIDE
 from prolepsis.subject import Subject
 from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from prolepsis.batching import MOST_BYTES, OF_FREE, TOKENS_PER_BATCH
 from prolepsis.doctor.machine import Machine, rates_of
 from prolepsis.doctor.work import LOADING, Work, total
-from prolepsis.engine import DOUBLES_AT_ONCE
 from prolepsis.experiments.nearest_tokens import BLOCK, HALVES_ON, ROWS_AT_ONCE, computed_again
 from prolepsis.experiments.vocabulary_scan import COSINES_AT_ONCE
 from prolepsis.model_size import ModelSize
+from prolepsis.readings import DOUBLES_AT_ONCE
 
 if TYPE_CHECKING:
     from prolepsis.subject import Subject

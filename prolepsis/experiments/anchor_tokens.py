@@ -17,13 +17,14 @@ import torch
 
 from prolepsis.controls import control_arms, mechanism_controls, once, reach_row
 from prolepsis.edits import BlockEdge
-from prolepsis.engine import CleanRun, Readings, clean_run
+from prolepsis.engine import CleanRun, clean_run
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, first_turn, task_of
 from prolepsis.hooks import Read
 from prolepsis.masks import BoolArray
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.prompt_batch import passes
+from prolepsis.readings import Readings
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject
 from prolepsis.task import Prompt

@@ -4,6 +4,8 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 
+import torch
+
 from prolepsis.controls import control_arms, mechanism_controls, once, random_row
 from prolepsis.edits import ReplaceRow
 from prolepsis.experiments.carriers import Carriers, find_carriers
@@ -88,7 +90,9 @@ def _random_changes(found: Carriers, pair: Pair, seed: int) -> dict[Head, float]
     noise = ReplaceRow(layer, site, row + random_row(donor.value - row, seed))
     read = Read((), patterns=tuple((head, one.last) for head in one.heads))
     moved = one.clean.edit([[noise]], read).patterns
-    return {head: _still(float((moved[head, one.last][0] - one.pattern(0, head))[site])) for head in one.heads}
+    changes = [moved[head, one.last][0, site] - one.pattern(0, head)[site] for head in one.heads]
+    found: list[float] = torch.stack(changes).tolist() if changes else []
+    return {head: _still(change) for head, change in zip(one.heads, found, strict=True)}
 
 
 def _still(change: float) -> float:

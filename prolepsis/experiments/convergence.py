@@ -132,13 +132,18 @@ class Convergence:
         return {
             "contrast": contrast,
             "random direction": random_row(contrast, seed),
-            "covariance-matched noise": covariance_matched(contrast, self._rows(pair, layer), seed),
+            "covariance-matched noise": covariance_matched(contrast, self._rows_seen[pair.half][:, layer], seed),
         }
 
-    def _rows(self, pair: Pair, layer: int) -> Tensor:
-        """The last token's rows of the other half's prompts, [n, d]."""
-        seen = [other.recipient for other in self.pairs if other.half != pair.half]
-        return torch.stack([self.runs.clean(prompt).resid_post(layer)[-1] for prompt in seen])
+    @cached_property
+    def _rows_seen(self) -> dict[int, Tensor]:
+        """Half tested → the last token's rows of the other half's prompts, [n, L, d]."""
+        return {
+            half: torch.stack(
+                [self.runs.clean(pair.recipient).resid_post_at(-1) for pair in self.pairs if pair.half != half]
+            )
+            for half in {pair.half for pair in self.pairs}
+        }
 
 
 def absorbed(cosines: Sequence[float]) -> bool:
@@ -164,7 +169,7 @@ def contrast_at(clean: CleanRun, other: CleanRun, layer: int) -> Tensor:
 
 def differing_layers(clean: CleanRun, other: CleanRun) -> list[int]:
     """The layers, the last left out, at which two prompts differ at the last token."""
-    sizes = [float(contrast_at(clean, other, layer).norm()) for layer in range(clean.subject.n_layers)]
+    sizes = (clean.resid_post_at(-1) - other.resid_post_at(-1)).norm(dim=-1).tolist()
     return [layer for layer, size in enumerate(sizes[:-1]) if size > LEAST_CONTRAST * max(sizes)]
 
 

@@ -14,13 +14,13 @@ import torch
 
 from prolepsis.controls import control_arms, mechanism_controls, once, reach_row
 from prolepsis.edits import ReplaceRow, Row
-from prolepsis.engine import Readings
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns
 from prolepsis.experiments.facts_asked import accuracy, facts_of, pairs_asked, without_doubtful
 from prolepsis.experiments.interchange import off_target_kl
 from prolepsis.experiments.patched_blocks import blocks
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
+from prolepsis.readings import Readings
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject
 from prolepsis.task import FactPrompt

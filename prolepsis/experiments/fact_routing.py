@@ -98,7 +98,7 @@ def _routing(runs: FactRuns, pair: FactPair, seed: int) -> tuple[Routing, Routin
     rows = [_patch(runs, pair, block) for block in shifting]
     random = [[replace(edit, value=random_row(edit.value, seed)) for edit in row] for row in rows]
     read = clean.edit([*rows, *random, []], Read(logits=(), patterns=above)).patterns
-    attention = torch.stack([read[key][:, fact].mean(-1) for key in above], dim=1)  # [B, heads]
+    attention = torch.stack([read[key] for key in above], dim=1)[..., fact].mean(-1)  # [B, heads]
     shifts: list[Shifts] = []
     for block, moved in zip([*shifting, *shifting], (attention[:-1] - attention[-1]).tolist(), strict=True):
         shifts.append({key[0]: each for key, each in zip(above, moved, strict=True) if key[0].layer > block[0]})

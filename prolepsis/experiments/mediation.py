@@ -18,12 +18,13 @@ from transformers import DynamicCache
 from prolepsis.batching import in_batches, row_bytes
 from prolepsis.controls import once
 from prolepsis.edits import ReplaceHeadOutput, Row
-from prolepsis.engine import CleanRun, Readings
+from prolepsis.engine import CleanRun
 from prolepsis.hooks import Pass, Read, applied
 from prolepsis.names import Head
 from prolepsis.plan import plan_rows
 from prolepsis.prefix import resumed
 from prolepsis.reach import reach
+from prolepsis.readings import Readings
 from prolepsis.selection import Z, supports
 from prolepsis.subject import Subject
 from prolepsis.watching import watched

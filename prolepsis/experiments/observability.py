@@ -19,7 +19,6 @@ from torch.nn.functional import normalize
 
 from prolepsis.controls import once, unembedding_direction
 from prolepsis.edits import Add, ReplaceRow, Row
-from prolepsis.engine import Readings
 from prolepsis.experiments.feature_activity import Activity, weights_of
 from prolepsis.experiments.position_sweep import strength_unit, word_features
 from prolepsis.experiments.regeneration import last_word
@@ -27,6 +26,7 @@ from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
 from prolepsis.experiments.steering import lumped_kl
 from prolepsis.generation import sample
 from prolepsis.names import Feature
+from prolepsis.readings import Readings
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.task import Prompt
 

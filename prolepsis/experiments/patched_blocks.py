@@ -92,6 +92,7 @@ def _patches(runs: FactRuns, pair: FactPair, seed: int) -> Patches:
     recipient, donor = runs.clean(pair.recipient), runs.clean(pair.donor)
     matched, fact = sources(runs, pair), runs.align(pair, pair.donor).fact
     clean, answer = recipient.read(Read()).last_logits[0], runs.option_ids(pair.donor)[0]
+    predicted = int(clean.argmax())
     measured: list[Patch] = []
     random: list[Patch] = []
     for number, block in enumerate(blocks(runs.subject.n_layers)):
@@ -102,7 +103,7 @@ def _patches(runs: FactRuns, pair: FactPair, seed: int) -> Patches:
         out = recipient.edit([*rows, *random_rows]).last_logits  # [2B, V]
         tops, divergences = out.argmax(-1).tolist(), kl_from(clean, out).tolist()
         for index, (top, kl) in enumerate(zip(tops, divergences, strict=True)):
-            position, changed = rows[index % len(rows)][-1].position, top != int(clean.argmax())
+            position, changed = rows[index % len(rows)][-1].position, top != predicted
             last = position == len(recipient.tokens) - 1
             patch = Patch(number, position in fact, last, changed, changed and top == answer, kl)
             (measured if index < len(rows) else random).append(patch)

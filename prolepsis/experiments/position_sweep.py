@@ -14,13 +14,13 @@ import torch
 
 from prolepsis.controls import control_arms, matched_random, once, reach_row, unembedding_direction
 from prolepsis.edits import Add, Row
-from prolepsis.engine import Readings
 from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
 from prolepsis.experiments.vocabulary_scan import vocabulary_scan
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
+from prolepsis.readings import Readings
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.swept_pairs import mean_by_position

@@ -19,7 +19,6 @@ import torch
 
 from prolepsis.controls import control_arms, matched_random, once, random_row, unembedding_direction
 from prolepsis.edits import Add, Row
-from prolepsis.engine import Readings
 from prolepsis.experiments.dose_paths import Path, Paths, Use, best_use, budgets, gains, mean_curve, reference_use
 from prolepsis.experiments.feature_activity import Activity, weights_of
 from prolepsis.experiments.interchange import Sites, find_sites, parameters
@@ -27,6 +26,7 @@ from prolepsis.experiments.position_sweep import strength_unit, word_features
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
+from prolepsis.readings import Readings
 from prolepsis.subject import Subject
 from prolepsis.task import Task
 from prolepsis.watching import watched
@@ -125,7 +125,8 @@ def _writes(subject: Subject, sites: Sites, pairs: Sequence[Pair]) -> list[dict[
     for seed, pair in enumerate(watched(pairs, "pairs")):
         layer, site = sites.of(pair)
         donor, recipient, donor_mate, mate = (
-            runs.clean(prompt).resid[1:, site] for prompt in (pair.donor, pair.recipient, pair.donor_mate, pair.mate)
+            runs.clean(prompt).resid_post_at(site)
+            for prompt in (pair.donor, pair.recipient, pair.donor_mate, pair.mate)
         )  # [L, d]
         active = activity.writes(
             weights_of(activity.at(runs.clean(pair.donor), site) - activity.at(runs.clean(pair.recipient), site))

@@ -1,0 +1,79 @@
+"""What is read from a batch of edited rows, and batches put together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from prolepsis.names import Head
+
+Tensor = torch.Tensor
+
+INSIDE = ("resid_post", "resid_mid", "patterns", "values", "z")
+"""The readouts other than logits."""
+DOUBLES_AT_ONCE = 1 << 24
+"""Numbers that are turned into float64 at a time."""
+
+
+@dataclass
+class Readings:
+    """What was read from a batch of B rows on T tokens; every tensor has the rows as its first axis.
+
+    ``logits`` [B, positions asked, V] after the final softcap, ``resid_post``/``resid_mid`` by layer [B, T, d],
+    ``patterns`` by (head, query) [B, T], ``values`` and ``z`` by head [B, T, d_head]; z is pattern times values.
+    """
+
+    logits: Tensor | None = None
+    resid_post: dict[int, Tensor] = field(default_factory=dict)
+    resid_mid: dict[int, Tensor] = field(default_factory=dict)
+    patterns: dict[tuple[Head, int], Tensor] = field(default_factory=dict)
+    values: dict[Head, Tensor] = field(default_factory=dict)
+    z: dict[Head, Tensor] = field(default_factory=dict)
+
+    @property
+    def all_logits(self) -> Tensor:
+        """Logits [B, positions asked, V]; raises ValueError when none were asked for."""
+        if self.logits is None:
+            raise ValueError("no logits were read; ask for them in Read(logits=…)")
+        return self.logits
+
+    @property
+    def last_logits(self) -> Tensor:
+        """Logits [B, V] of the last position asked for."""
+        return self.all_logits[:, -1]
+
+    def probabilities(self) -> Tensor:
+        """Next-token probabilities [B, V]: float32 softmax of the last position asked for."""
+        return self.last_logits.float().softmax(-1)
+
+    def log_odds(self, token: int) -> Tensor:
+        """Log-odds ln p/(1-p) of ``token`` in nats [B], in float64 from the logits, so that it never saturates."""
+        some = max(1, DOUBLES_AT_ONCE // self.last_logits.shape[-1])
+        return torch.cat([_log_odds(rows.double(), token) for rows in torch.split(self.last_logits, some)])
+
+
+def joined(parts: list[Readings], order: Sequence[int], device: torch.device) -> Readings:
+    """One batch out of its chunks, whose rows stand in ``order``."""
+    sorted_places = sorted(range(len(order)), key=order.__getitem__)
+    in_order = sorted_places == list(range(len(order)))
+    places = torch.tensor(sorted_places, device=device)
+
+    def in_place(rows: Tensor) -> Tensor:
+        return rows if in_order else rows[places]
+
+    def all_of(name: str) -> dict[Any, Tensor]:
+        return {key: in_place(_whole([getattr(part, name)[key] for part in parts])) for key in getattr(parts[0], name)}
+
+    logits = [part.logits for part in parts if part.logits is not None]
+    return Readings(in_place(_whole(logits)) if logits else None, **{name: all_of(name) for name in INSIDE})
+
+
+def _whole(chunks: list[Tensor]) -> Tensor:
+    """One chunk by itself is not copied: it may be the largest tensor there is."""
+    return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
+
+
+def _log_odds(logits: Tensor, token: int) -> Tensor:
+    others = torch.cat([logits[:, :token], logits[:, token + 1 :]], dim=-1)
+    return logits[:, token] - others.logsumexp(-1)
