@@ -89,10 +89,10 @@ def _random_changes(found: Carriers, pair: Pair, seed: int) -> dict[Head, float]
     assert isinstance(donor, ReplaceRow)
     noise = ReplaceRow(layer, site, row + random_row(donor.value - row, seed))
     read = Read((), patterns=tuple((head, one.last) for head in one.heads))
-    moved = one.clean.edit([[noise]], read).patterns
-    changes = [moved[head, one.last][0, site] - one.pattern(0, head)[site] for head in one.heads]
-    found: list[float] = torch.stack(changes).tolist() if changes else []
-    return {head: _still(change) for head, change in zip(one.heads, found, strict=True)}
+    edited = one.clean.edit([[noise]], read).patterns
+    moved = [edited[head, one.last][0, site] - one.pattern(0, head)[site] for head in one.heads]
+    changes: list[float] = torch.stack(moved).tolist() if moved else []
+    return {head: _still(change) for head, change in zip(one.heads, changes, strict=True)}
 
 
 def _still(change: float) -> float:
