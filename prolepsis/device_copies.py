@@ -1,30 +1,29 @@
-"""What clean runs hold in main memory, on their device for as long as they are asked for it."""
+"""What is held in main memory, on a subject's device for as long as it is asked for."""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from prolepsis.engine import CleanRun
+    from prolepsis.subject import Subject
 
 HELD = 4
-"""So many runs have copies on the device at a time: a pair of prompts, and the same words in another role."""
+"""So many owners have copies on the device at a time: a pair of prompts, and the same words in another role."""
 _COPIES = "copies on the device"
 
 
-def on_device(clean: "CleanRun", name: str, layer: int, held: "Tensor") -> "Tensor":
-    """``held``, which a clean run has of a layer under ``name``, on the run's device.
+def on_device(subject: "Subject", owner: object, name: tuple[str, int], held: "Tensor") -> "Tensor":
+    """``held``, which is the tensor ``name`` of its ``owner``, on the device of ``subject``.
 
-    A subject keeps such copies of the runs that asked last.
+    The subject keeps such copies for the owners that asked last.
     """
-    device = clean.subject.device
-    if held.device == device:
+    if held.device == subject.device:
         return held
-    runs: dict[int, tuple[CleanRun, dict[tuple[str, int], Tensor]]] = clean.subject.memo.setdefault(_COPIES, {})
-    # The run is kept with its copies, or another could have its id; who asked last stands last.
-    _, copies = runs[id(clean)] = runs.pop(id(clean), (clean, {}))
-    while len(runs) > HELD:
-        del runs[next(iter(runs))]
-    if (name, layer) not in copies:
-        copies[name, layer] = held.to(device)
-    return copies[name, layer]
+    owners: dict[int, tuple[object, dict[tuple[str, int], Tensor]]] = subject.memo.setdefault(_COPIES, {})
+    # The owner is kept with its copies, or another could have its id; who asked last stands last.
+    _, copies = owners[id(owner)] = owners.pop(id(owner), (owner, {}))
+    while len(owners) > HELD:
+        del owners[next(iter(owners))]
+    if name not in copies:
+        copies[name] = held.to(subject.device)
+    return copies[name]

@@ -73,7 +73,7 @@ class CleanRun:
 
     def resid_pre(self, layer: int, first: int = 0) -> Tensor:
         """resid_pre(``layer``) [T - first, d] from position ``first`` on."""
-        return on_device(self, "resid_pre", layer, self.kept[layer])[first:]
+        return on_device(self.subject, self, ("resid_pre", layer), self.kept[layer])[first:]
 
     def resid_post(self, layer: int) -> Tensor:
         """resid_post(``layer``) [T, d]."""

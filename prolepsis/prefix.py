@@ -81,9 +81,11 @@ def call_from(
 def keys_and_values(clean: "CleanRun", layers: range) -> Mapping[int, KeysAndValues]:
     """Layer → keys and values of the clean run, on its device."""
     return {
-        layer: (on_device(clean, "keys", layer, keys), on_device(clean, "values", layer, values))
+        layer: (
+            on_device(clean.subject, clean, ("keys", layer), clean.keys_and_values[layer][0]),
+            on_device(clean.subject, clean, ("values", layer), clean.keys_and_values[layer][1]),
+        )
         for layer in layers
-        for keys, values in (clean.keys_and_values[layer],)
     }
 
 
