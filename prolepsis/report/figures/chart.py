@@ -8,19 +8,14 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prolepsis.report.figures.measures import LETTER, LINE, Box
 from prolepsis.report.figures.scale import Scale, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from prolepsis.report.figures.panel import Box
-
 WIDTH, LEFT, RIGHT, HEIGHT = 340, 44, 12, 120
 """Of a figure, of the room for numbers at its left and at its right, and of what is inside a pair of axes, in px."""
-LINE = 15
-"""Height of a line of text."""
-LETTER = 6.4
-"""Width of a letter, on average: SVG has no way to ask."""
 COLOURS = 5
 MARKED = 8
 """Curves of so many places or fewer have their places marked."""
@@ -161,7 +156,7 @@ def _spans(axes: "Axes", one: Series, lanes: Sequence[float], role: str) -> None
         axes.hlines(*zip(*spans, strict=True), gid=role)
 
 
-def drawn(width: float, height: float, inside: "Box", draw: "Callable[[Axes], None]", kind: str) -> str:
+def drawn(width: float, height: float, inside: Box, draw: "Callable[[Axes], None]", kind: str) -> str:
     """The SVG of what ``draw`` puts on axes of a ``kind``, which lie ``inside`` a panel of this size in px."""
     # Matplotlib takes longer to be imported than a run without figures takes to be reported.
     from prolepsis.report.figures.panel import draw_panel
@@ -169,7 +164,7 @@ def drawn(width: float, height: float, inside: "Box", draw: "Callable[[Axes], No
     return draw_panel(width, height, inside, draw, kind)
 
 
-def box(axes: "Axes", corner_and_size: "Box", **looks: Any) -> None:
+def box(axes: "Axes", corner_and_size: Box, **looks: Any) -> None:
     """A box on axes: its corner, width and height in their units."""
     from matplotlib.patches import Rectangle
 

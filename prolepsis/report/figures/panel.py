@@ -17,7 +17,7 @@ from matplotlib.path import Path
 from matplotlib.text import Text
 from matplotlib.transforms import Transform
 
-from prolepsis.report.figures.chart import LETTER
+from prolepsis.report.figures.measures import LETTER, Box
 
 SMALL_PRINT = 11
 """Height of letters, in px."""
@@ -28,9 +28,6 @@ DOTS = 72
 ANCHORS = {"center": "middle", "right": "end"}
 GRIDS = ("curves", "log")
 """Kinds of axes with a line across at each tick."""
-
-Box = tuple[float, float, float, float]
-"""Left, top, width and height, in px."""
 
 
 def draw_panel(width: float, height: float, inside: Box, draw: Callable[[Axes], None], kind: str) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from prolepsis.report.figures.chart import LETTER, LINE, WIDTH, Plot, box, drawn, figure, text
+from prolepsis.report.figures.chart import WIDTH, Plot, box, drawn, figure, text
 from prolepsis.report.figures.kind import Kind, Measurement
+from prolepsis.report.figures.measures import LETTER, LINE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
