@@ -32,7 +32,7 @@ from prolepsis.experiments import nearest_tokens
 from prolepsis.experiments.vocabulary_scan import top_tokens
 from prolepsis.generation import generate
 from prolepsis.model_size import ModelSize
-from prolepsis.report.subjects import SubjectSource
+from prolepsis.source import SubjectSource
 from prolepsis.twins import untrained_in_place
 from tests.live_bytes import LiveBytes
 from tests.published_subjects import FEATURES, published_subject

@@ -15,11 +15,12 @@ from prolepsis import ledger
 from prolepsis.controls import matched_random, once, unembedding_direction
 from prolepsis.errors import Untested
 from prolepsis.experiments import measuring
-from prolepsis.experiments.interchange import find_sites, interchange, off_target_kl
+from prolepsis.experiments.interchange import interchange, off_target_kl
 from prolepsis.experiments.necessity import rows_of_groups
 from prolepsis.experiments.position_sweep import gain, localises, strength_unit, sweeps
 from prolepsis.experiments.regeneration import regeneration
 from prolepsis.experiments.rhyme_pairs import SHIFTS, Runs, rhyme_pairs, task_of
+from prolepsis.experiments.sites import find_sites
 from prolepsis.experiments.vocabulary_scan import vocabulary_scan
 from prolepsis.judge import judge_family
 from prolepsis.loading import load_subject

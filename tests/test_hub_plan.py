@@ -14,7 +14,7 @@ from prolepsis.hub import Plan, gather, plan
 from prolepsis.hub.files import HubFiles
 from prolepsis.hub.needs import READ_BY, needs
 from prolepsis.published import Published
-from prolepsis.report.subjects import SubjectSource
+from prolepsis.source import SubjectSource
 from prolepsis.transcoder import Transcoder
 from tests.hub_server import TOKEN, Hub, forget_sessions
 from tests.test_transcoder import FEATURES, LAYERS, WIDTH, random_parts

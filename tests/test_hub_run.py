@@ -19,7 +19,8 @@ from prolepsis.layouts.files import Folder
 from prolepsis.loading import ORGANISMS, load_subject
 from prolepsis.published import PRESETS
 from prolepsis.report.options import _may_fetch
-from prolepsis.report.subjects import SubjectSource, read_presets
+from prolepsis.report.subjects import read_presets
+from prolepsis.source import SubjectSource
 from prolepsis.subject import Subject
 from prolepsis.transcoder import Transcoder
 from tests.claims_project import ClaimsProject, output_of

@@ -8,7 +8,8 @@ from prolepsis import ledger
 from prolepsis.errors import Untested
 from prolepsis.experiments import families, measuring
 from prolepsis.judge import judge
-from prolepsis.report.subjects import SubjectSource, open_subject
+from prolepsis.report.subjects import open_subject
+from prolepsis.source import SubjectSource
 from prolepsis.subject import Subject
 
 ROWS = {claim.id: claim for claim in ledger.rows() if claim.source}

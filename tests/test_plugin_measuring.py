@@ -10,7 +10,7 @@ from prolepsis import ledger
 from prolepsis.errors import HarnessFault, Untested
 from prolepsis.ledger import Claim
 from prolepsis.report.measuring import Measuring, Together
-from prolepsis.report.subjects import SubjectSource
+from prolepsis.source import SubjectSource
 from prolepsis.twins import IN_PLACE
 from tests.claims_project import ROW
 

@@ -6,7 +6,7 @@ import pytest
 
 from prolepsis import ledger
 from prolepsis.report.measuring import Measuring
-from prolepsis.report.subjects import PAPER
+from prolepsis.source import PAPER
 from tests.claims_project import ClaimsProject, output_of
 
 ROW = """

@@ -11,7 +11,8 @@ from prolepsis.experiments import families
 from prolepsis.loading import load_subject
 from prolepsis.names import Feature, Head
 from prolepsis.published import Published
-from prolepsis.report.subjects import ENGLISH, PRESETS, SubjectSource, known_subjects, open_subject, read_presets
+from prolepsis.report.subjects import ENGLISH, PRESETS, known_subjects, open_subject, read_presets
+from prolepsis.source import SubjectSource
 from prolepsis.subject import transcoder_of
 from tests.published_subjects import PLAIN, PRESET, PROMPT, plain_run, probability_of, published_subject, rows_of
 

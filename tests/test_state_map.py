@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prolepsis.controls import once
-from prolepsis.experiments.interchange import find_sites, hand_off, interchange
+from prolepsis.experiments.interchange import hand_off, interchange
 from prolepsis.experiments.rhyme_pairs import Runs
+from prolepsis.experiments.sites import find_sites
 from prolepsis.experiments.state_map import EMBEDDING, LAST, RHYME_WORD, StateMap, state_map
 from prolepsis.loading import load_subject
 from prolepsis.report.figures import draw_figures

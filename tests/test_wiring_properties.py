@@ -25,8 +25,8 @@ from prolepsis.judge import judge
 from prolepsis.names import Head
 from prolepsis.organisms.random_transformers import FAMILIES, SEEDS, WINDOW, random_transformers
 from prolepsis.report.state import is_asked
-from prolepsis.report.subjects import PAPER, RANDOM
 from prolepsis.selection import Logits, Pattern, ResidPost
+from prolepsis.source import PAPER, RANDOM
 
 Rows = list[dict[str, Any]]
 

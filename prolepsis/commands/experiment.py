@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from prolepsis.commands.bars import bars
 from prolepsis.commands.command import OK, Command, columns
 from prolepsis.errors import Untested, UserError
-from prolepsis.report.subjects import DTYPES, SubjectSource, known_subjects, open_subject, select_subjects
+from prolepsis.report.subjects import DTYPES, known_subjects, open_subject, select_subjects
+from prolepsis.source import SubjectSource
 from prolepsis.watching import watched
 
 if TYPE_CHECKING:

@@ -90,7 +90,7 @@ def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
 def _site(subject: "Subject", chosen: argparse.Namespace) -> int | None:
     """The site of the task's first pair; the last position for a prompt of the user's own."""
     from prolepsis.controls import once
-    from prolepsis.experiments.interchange import find_sites
+    from prolepsis.experiments.sites import find_sites
 
     if subject.task is None or chosen.prompt is not None:
         return None

@@ -14,9 +14,9 @@ import numpy as np
 
 from prolepsis.controls import once
 from prolepsis.edits import ReplaceRow
-from prolepsis.experiments.interchange import Sites, find_sites, parameters
 from prolepsis.experiments.mediation import Mediation, Outputs, log_odds, reached_heads
 from prolepsis.experiments.rhyme_pairs import Pair, Runs
+from prolepsis.experiments.sites import Sites, find_sites, parameters
 from prolepsis.names import Head
 from prolepsis.subject import Subject
 from prolepsis.watching import watched

@@ -25,8 +25,8 @@ import torch
 from prolepsis.controls import once, random_row, reach_row
 from prolepsis.edits import Add
 from prolepsis.experiments.commitment import SEARCHED, Prepared, arrivals, with_features, with_rows
-from prolepsis.experiments.interchange import find_sites
 from prolepsis.experiments.rhyme_pairs import clusters_of
+from prolepsis.experiments.sites import find_sites
 from prolepsis.measurement import Measurement
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject

@@ -14,10 +14,10 @@ import torch
 from prolepsis.controls import matched_random, once, unembedding_direction
 from prolepsis.edits import Add, Row
 from prolepsis.errors import Untested
-from prolepsis.experiments.interchange import find_sites
 from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads
 from prolepsis.experiments.position_sweep import Writes, strength_unit, sweeps, word_features
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, task_of
+from prolepsis.experiments.sites import find_sites
 from prolepsis.hooks import Read
 from prolepsis.names import Head
 from prolepsis.subject import Subject, transcoder_of

@@ -5,103 +5,22 @@ the recipient's row there is replaced by the donor's, and the donor's answer bec
 will be written. Site and layer are chosen on half of the rhyme groups and tested on the other half, both ways.
 """
 
-import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 
-from prolepsis.controls import control_arms, mechanism_controls, once, random_row, reach_row, unembedding_direction
+from prolepsis.controls import control_arms, mechanism_controls, once, random_row, unembedding_direction
 from prolepsis.edits import Add, ReplaceRow, Row
-from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, rhyme_pairs, task_of
+from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of
+from prolepsis.experiments.sites import Place, Sites, find_sites, parameters
 from prolepsis.experiments.state_map import StateMap, state_map
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
-from prolepsis.selection import Logits
 from prolepsis.subject import Subject
 from prolepsis.task import Prompt
-from prolepsis.watching import watched
 
-Place = tuple[int, int]
 Values = Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Sites:
-    """Interchange effects of every pair at every place (layer, position), and the sites chosen from them.
-
-    ``effects`` maps pair id → place → nats; ``chosen`` maps (half tested, template id) → place.
-    """
-
-    pairs: tuple[Pair, ...]
-    source: Mapping[str, int]
-    effects: Mapping[str, Mapping[Place, float]]
-    chosen: Mapping[tuple[int, str], Place]
-
-    def of(self, pair: Pair) -> Place:
-        """The site a pair is tested at, chosen on the other half of the groups."""
-        return self.chosen[pair.half, pair.recipient.template.id]
-
-    def measured(self, pair: Pair) -> float:
-        """Interchange effect at the pair's site, in nats."""
-        return self.effects[pair.id][self.of(pair)]
-
-    def elsewhere(self, pair: Pair) -> float:
-        """Mean interchange effect at the other eligible positions of the site's layer."""
-        layer, site = self.of(pair)
-        others = [
-            effect
-            for (at, position), effect in self.effects[pair.id].items()
-            if at == layer and position not in (site, self.source[pair.id])
-        ]
-        return statistics.fmean(others)
-
-    def at_source(self, pair: Pair) -> float:
-        """Interchange effect of the rhyme word's own row at the site's layer."""
-        return self.effects[pair.id][self.of(pair)[0], self.source[pair.id]]
-
-    def folds(self) -> list[dict[str, list[str]]]:
-        """Which groups chose the sites that which groups tested."""
-        halves = [sorted({pair.recipient.group for pair in self.pairs if pair.half == half}) for half in (0, 1)]
-        return [{"discovery": halves[1 - half], "tested": halves[half]} for half in (0, 1)]
-
-    def reach_rows(self, runs: Runs) -> list[dict[str, object]]:
-        """Whether the wiring lets each tested site reach the last position's logits."""
-        rows: dict[str, dict[str, object]] = {}
-        for pair in self.pairs:
-            (layer, site), recipient = self.of(pair), runs.clean(pair.recipient)
-            last = len(recipient.tokens) - 1
-            name = f"{pair.recipient.template.id}: L{layer}@{site} → logits@{last}"
-            if name not in rows:
-                swap = [ReplaceRow(layer, site, runs.clean(pair.donor).resid_post(layer)[site])]
-                rows[name] = reach_row(recipient, swap, Logits(last), name=name)
-        return list(rows.values())
-
-
-def find_sites(subject: Subject) -> Sites:
-    """Interchange every pair at every eligible place, and choose each half's sites by the other half's mean effect."""
-    runs, pairs = once(subject, Runs), rhyme_pairs(task_of(subject))
-    # A row of the last layer is read by its own position alone, so it can be no site unless it is the only layer.
-    layers = range(max(1, subject.n_layers - 1))
-    source = {pair.id: runs.source(pair) for pair in pairs}
-    effects: dict[str, dict[Place, float]] = {}
-    for pair in watched(pairs, "pairs"):
-        recipient, donor = runs.clean(pair.recipient), runs.clean(pair.donor)
-        places = [(at, p) for at in layers for p in range(source[pair.id], len(recipient.tokens) - 1)]
-        rows: list[Row] = [[ReplaceRow(at, p, donor.resid_post(at)[p])] for at, p in places]
-        token = runs.answer(pair.donor)
-        out = recipient.edit([*rows, []]).log_odds(token)
-        effects[pair.id] = dict(zip(places, (out[:-1] - out[-1]).tolist(), strict=True))
-    chosen = {}
-    for half in (0, 1):
-        for template in {pair.recipient.template.id for pair in pairs}:
-            seen = [p for p in pairs if p.half != half and p.recipient.template.id == template]
-            eligible = [place for place in effects[seen[0].id] if place[1] != source[seen[0].id]]
-            chosen[half, template] = max(
-                eligible, key=lambda place: statistics.fmean(effects[pair.id][place] for pair in seen)
-            )
-    return Sites(pairs, source, effects, chosen)
 
 
 def interchange_effects(subject: Subject) -> Values:
@@ -143,7 +62,7 @@ def interchange(subject: Subject) -> Measurement:
         arms={**arms, **control_arms(subject, interchange_effects, mechanism_controls(subject))},
         reach={"rows": sites.reach_rows(runs)},
         detail={
-            "sites": _named(sites),
+            "sites": sites.named(),
             "accuracy": runs.accuracy(sites.pairs),
             "state map": once(subject, _state_map).plain(),
         },
@@ -167,7 +86,7 @@ def hand_off(subject: Subject) -> Measurement:
         arms={"other positions": others, **control_arms(subject, hand_off_effects, mechanism_controls(subject))},
         reach={"rows": sites.reach_rows(runs)},
         detail={
-            "sites": _named(sites),
+            "sites": sites.named(),
             "source row": {pair.id: sites.at_source(pair) for pair in sites.pairs},
             "site row": {pair.id: sites.measured(pair) for pair in sites.pairs},
             "state map": once(subject, _state_map).plain(),
@@ -176,24 +95,8 @@ def hand_off(subject: Subject) -> Measurement:
     )
 
 
-def parameters(sites: Sites) -> dict[str, object]:
-    """What fixes the protocol of every experiment at these sites."""
-    return {
-        "pairs": [pair.id for pair in sites.pairs],
-        "folds": sites.folds(),
-        "site": "largest mean interchange effect on the other half, per template",
-    }
-
-
 def _state_map(subject: Subject) -> StateMap:
     return state_map(once(subject, find_sites), once(subject, Runs))
-
-
-def _named(sites: Sites) -> dict[str, str]:
-    return {
-        f"{template}, half {half}": f"L{layer}@{position}"
-        for (half, template), (layer, position) in sorted(sites.chosen.items())
-    }
 
 
 def _arms(subject: Subject, runs: Runs, sites: Sites, pair: Pair, seed: int) -> dict[str, float]:

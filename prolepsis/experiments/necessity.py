@@ -9,8 +9,8 @@ import torch
 from prolepsis.controls import control_arms, mechanism_controls, once
 from prolepsis.edits import ReplaceRow
 from prolepsis.errors import UserError
-from prolepsis.experiments.interchange import find_sites, parameters
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
+from prolepsis.experiments.sites import find_sites, parameters
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.prompt_batch import passes

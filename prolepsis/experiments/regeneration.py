@@ -9,8 +9,8 @@ import torch
 from prolepsis.controls import control_arms, mechanism_controls, once, random_row
 from prolepsis.edits import Add, ReplaceRow, Row
 from prolepsis.engine import CleanRun, clean_run
-from prolepsis.experiments.interchange import Sites, find_sites, parameters
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
+from prolepsis.experiments.sites import Sites, find_sites, parameters
 from prolepsis.generation import generate
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement

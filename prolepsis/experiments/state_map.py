@@ -16,7 +16,7 @@ from prolepsis.reach import reach
 from prolepsis.selection import Logits, RowReplaced
 
 if TYPE_CHECKING:
-    from prolepsis.experiments.interchange import Sites
+    from prolepsis.experiments.sites import Sites
 
 EMBEDDING = -1
 """The layer below the first, where nothing but the rhyme word differs between the prompts."""

@@ -21,9 +21,9 @@ from prolepsis.controls import control_arms, matched_random, once, random_row, u
 from prolepsis.edits import Add, Row
 from prolepsis.experiments.dose_paths import Path, Paths, Use, best_use, budgets, gains, mean_curve, reference_use
 from prolepsis.experiments.feature_activity import Activity, weights_of
-from prolepsis.experiments.interchange import Sites, find_sites, parameters
 from prolepsis.experiments.position_sweep import strength_unit, word_features
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
+from prolepsis.experiments.sites import Sites, find_sites, parameters
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
 from prolepsis.readings import Readings

@@ -8,7 +8,7 @@ from prolepsis.hub.refusals import plainly
 from prolepsis.hub.remote import MAIN, RemoteFile, in_words
 
 if TYPE_CHECKING:
-    from prolepsis.report.subjects import SubjectSource
+    from prolepsis.source import SubjectSource
 
 DATA_SETS = "datasets/"
 """What the name of a data set's repository begins with."""

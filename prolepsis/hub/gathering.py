@@ -14,7 +14,7 @@ from prolepsis.hub.repository import Repository
 from prolepsis.hub.room import NoRoom
 
 if TYPE_CHECKING:
-    from prolepsis.report.subjects import SubjectSource
+    from prolepsis.source import SubjectSource
 
 Wanted = TypeVar("Wanted")
 Tell = Callable[[str], None]

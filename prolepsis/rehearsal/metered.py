@@ -9,7 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from prolepsis.report.measuring import LoadSubject
-    from prolepsis.report.subjects import SubjectSource
+    from prolepsis.source import SubjectSource
     from prolepsis.subject import Subject
 
 METER, LOADING = "prolepsis-meter", "loading"

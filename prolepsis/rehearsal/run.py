@@ -19,8 +19,9 @@ from prolepsis.rehearsal.metered import LOADING
 from prolepsis.rehearsal.presets import preset_table, published_layers, scaled_table, write_preset
 from prolepsis.rehearsal.shapes import SHAPES, Shape
 from prolepsis.report.comparison import read_report
-from prolepsis.report.subjects import SubjectSource, is_asked
+from prolepsis.report.subjects import is_asked
 from prolepsis.report.table import Row
+from prolepsis.source import SubjectSource
 from prolepsis.watching import watched
 
 ROOT = Path(__file__).parents[2]

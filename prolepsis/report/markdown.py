@@ -9,8 +9,8 @@ from prolepsis.ledger import Claim
 from prolepsis.report.markdown_table import markdown_table
 from prolepsis.report.paper_page import section_of_report
 from prolepsis.report.side_by_side import side_by_side
-from prolepsis.report.subjects import PAPER
 from prolepsis.report.table import counts, short
+from prolepsis.source import PAPER
 
 Row = Mapping[str, Any]
 

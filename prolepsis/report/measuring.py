@@ -10,7 +10,7 @@ from prolepsis.errors import Untested
 from prolepsis.experiments.measuring import Found
 from prolepsis.measurement import Measurement
 from prolepsis.report.rows import subject_row
-from prolepsis.report.subjects import SubjectSource
+from prolepsis.source import SubjectSource
 
 if TYPE_CHECKING:
     from prolepsis.judge import ClaimKey, Verdict

@@ -16,7 +16,8 @@ from prolepsis.published import PRESETS
 from prolepsis.report.comparison import Failure
 from prolepsis.report.devices import has_gpu
 from prolepsis.report.packages import check_packages
-from prolepsis.report.subjects import DTYPES, SubjectSource, known_subjects, select_subjects
+from prolepsis.report.subjects import DTYPES, known_subjects, select_subjects
+from prolepsis.source import SubjectSource
 
 DEFAULTS = {"claims_device": None, "claims_dtype": "float32"}
 

@@ -12,7 +12,7 @@ from prolepsis.measurement import Measurement
 if TYPE_CHECKING:
     from prolepsis.judge import Verdict
     from prolepsis.ledger import Claim
-    from prolepsis.report.subjects import SubjectSource
+    from prolepsis.source import SubjectSource
     from prolepsis.subject import Subject
 
 

@@ -14,7 +14,8 @@ from prolepsis.report.options import Settings
 from prolepsis.report.pins import Key, Pins, read_pins
 from prolepsis.report.rows import claim_row, plain
 from prolepsis.report.storage import append_journal
-from prolepsis.report.subjects import SubjectSource, is_asked
+from prolepsis.report.subjects import is_asked
+from prolepsis.source import SubjectSource
 
 if TYPE_CHECKING:
     from prolepsis.report.measuring import Outcome

@@ -6,7 +6,6 @@ Naming a subject reads no weights and imports no torch; only :func:`open_subject
 import dataclasses
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +19,7 @@ from prolepsis.experiments.families import MODULES
 from prolepsis.hub import Gathered, gather
 from prolepsis.ledger import Claim
 from prolepsis.published import PRESETS, Published
+from prolepsis.source import PAPER, RANDOM, SubjectSource
 
 if TYPE_CHECKING:
     from prolepsis.subject import Subject
@@ -27,46 +27,8 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "float64", "bfloat16")
 """What a subject's states can be."""
-
-
-@dataclass(frozen=True)
-class SubjectSource:
-    """A subject by name, before anything is loaded.
-
-    ``model`` and ``transcoder`` are folders, relative to ``base``, or Hugging Face repositories; a bundled subject has
-    neither, and a ``recording`` stands for a model that is not there. Revisions pin a branch, tag or commit of a
-    repository. Sizes are what a download takes, in GiB; ``licence`` is the page where its terms are accepted,
-    ``published`` what the paper ran on it, ``pairs`` a data set of counterfactual pairs: a file, a folder or a Hugging
-    Face repository. ``transcoder_from`` is who publishes a transcoder for a model that is named without one. What is
-    there ``on_request`` is met where it is named alone.
-    """
-
-    id: str
-    tier: Literal["arithmetic", "property", "organism", "archive", "gpu"]
-    model: str | None = None
-    transcoder: str | None = None
-    task: str | None = None
-    licence: str | None = None
-    model_gib: float | None = None
-    transcoder_gib: float | None = None
-    revision: str | None = None
-    transcoder_revision: str | None = None
-    base: Path = field(default_factory=Path)
-    recording: Recording | None = None
-    published: Published | None = None
-    pairs: str | None = None
-    transcoder_from: str | None = None
-    on_request: bool = False
-
-
-PAPER = SubjectSource(id="paper", tier="arithmetic")
-"""What arithmetic claims are about: the paper itself, which is never loaded."""
-
 ENGLISH = PRESETS.parent / "tasks" / "english.json"
 """What a model is asked that brings no task of its own."""
-
-RANDOM = SubjectSource(id="random-transformers", tier="property")
-"""Tiny transformers with random weights, made when they are measured: what comes out there comes out of the wiring."""
 
 
 def is_asked(claim: Claim, source: SubjectSource) -> bool:

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from prolepsis.claim import Claim
 from prolepsis.report.html.anchors import claim_anchor, row_anchor
-from prolepsis.report.subjects import PAPER
 from prolepsis.report.table import AGREES
+from prolepsis.source import PAPER
 
 Row = Mapping[str, Any]
 
