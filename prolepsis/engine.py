@@ -34,6 +34,7 @@ Tensor = torch.Tensor
 class CleanRun:
     """An unedited run of ``tokens``: the residual stream per layer and what the layers were called with.
 
+    Edges that are ``blocked`` in it are so under its edits too.
     ``kept`` [L + 1, T, d] holds resid_pre(0) and then resid_post of every layer, ``keys_and_values`` those of every
     layer, in main memory: hundreds of runs are held at a time. ``cache`` is what a layer calls the cache it may be
     given beside its ``calls``.
@@ -45,6 +46,7 @@ class CleanRun:
     keys_and_values: tuple[KeysAndValues, ...]
     calls: tuple[dict[str, Any], ...]
     cache: str
+    blocked: tuple[BlockEdge, ...] = ()
     _patterns: dict[int, Tensor] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -104,6 +106,9 @@ class CleanRun:
         _check_read(self.subject, read, len(self.tokens))
         if not rows:
             raise UserError("no rows of edits were given; give at least one, empty for a clean row")
+        if self.blocked and any(isinstance(edit, BlockEdge) for row in rows for edit in row):
+            # Masks are made anew for rows that block edges.
+            rows = [[*self.blocked, *row] for row in rows]
         n_tokens, layers = len(self.tokens), self.subject.n_layers
         firsts = first_positions(rows, read, n_tokens)
         order = sorted(range(len(rows)), key=firsts.__getitem__)
@@ -220,7 +225,7 @@ def clean_run(subject: Subject, tokens: Sequence[int], blocked: Sequence[BlockEd
     (name,) = caches
     filled: list[Any] = cache.layers
     both = tuple((layer.keys.cpu(), layer.values.cpu()) for layer in filled)
-    return CleanRun(subject, tuple(tokens), resid.cpu(), both, tuple(calls), name)
+    return CleanRun(subject, tuple(tokens), resid.cpu(), both, tuple(calls), name, tuple(blocked))
 
 
 def _check_read(subject: Subject, read: Read, n_positions: int) -> None:

@@ -59,9 +59,8 @@ def test_many_rows_read_as_each_by_itself(
     """Rows run from their first edit on read as those that are run whole, in float64 and in every family."""
     subject = tiny_subject(family)
     clean = clean_run(subject, tiny_tokens(3, TOKENS))
-    if hidden and subject.mask_rule is None:
+    if hidden:
         clean = hidden_run(clean, 1)
-        edits = [edit for edit in edits if edit[0] != "block"]
     rows: list[Row] = [*([an_edit(subject, *edit)] for edit in edits), []] * 4
     patterns = tuple((Head(layer, 0), TOKENS - 1) for layer in range(subject.n_layers))
     layers = tuple(range(subject.n_layers))
@@ -178,14 +177,15 @@ def test_no_layer_is_run_for_what_is_known_or_not_read(family: str) -> None:
     assert layers_run(subject, lambda: clean.read(Read())) == []
 
 
+@pytest.mark.parametrize("more", [[], [BlockEdge(Head(1, 0), 5, 3)]])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_edges_blocked_in_a_clean_run_stay_blocked_under_its_edits(family: str) -> None:
-    """Edits of a run in which nobody sees a token read as edits beside those blocked edges do."""
+def test_edges_blocked_in_a_clean_run_stay_blocked_under_its_edits(family: str, more: Row) -> None:
+    """Edits of a run in which nobody sees a token read as edits beside those blocked edges do, further ones or not."""
     subject = tiny_subject(family)
     tokens = tiny_tokens(3, TOKENS)
     seen = clean_run(subject, tokens)
     hidden, blocks = hidden_run(seen, 1), hiding(subject, 1)
-    rows: list[Row] = [[Add(0, 5, row)] for row in rows_like(subject, 0, 2)]
+    rows: list[Row] = [[Add(0, 5, row), *more] for row in rows_like(subject, 0, 2)]
     read = Read(resid_post=tuple(range(subject.n_layers)))
     out, beside = hidden.edit(rows, read), seen.edit([[*blocks, *row] for row in rows], read)
     assert torch.allclose(out.all_logits, beside.all_logits, rtol=0, atol=1e-10)
