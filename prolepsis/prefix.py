@@ -2,20 +2,19 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from transformers import DynamicCache
+import torch
 
 from prolepsis.device_copies import on_device
 from prolepsis.edits import BlockEdge, Edit, FreezePattern, Row, Skip
 
 if TYPE_CHECKING:
-    import torch
-
     from prolepsis.engine import CleanRun
     from prolepsis.hooks import Read
 
-KeysAndValues = tuple["torch.Tensor", "torch.Tensor"]
+KeysAndValues = tuple[torch.Tensor, torch.Tensor]
 """Of one layer, each [1, heads, T, d_head]."""
 
 CACHES = ("past_key_values", "past_key_value", "layer_past")
@@ -72,10 +71,19 @@ def call_from(
     if first == 0:
         return dict(call)
     keys, values = (part[:, :, :first].expand(n_rows, -1, -1, -1) for part in kept[layer])
-    # A cache of its own for each layer is let go with it; one for all would hold every row's keys in every layer.
-    cache = DynamicCache()
-    cache.update(keys, values, layer)
-    return {name: _from(name, value, first) for name, value in call.items()} | {clean.cache: cache}
+    return {name: _from(name, value, first) for name, value in call.items()} | {clean.cache: _Before(keys, values)}
+
+
+@dataclass(frozen=True, eq=False)
+class _Before:
+    """All that attention asks of a cache: the keys and values of what came before, with those of what is run."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    def update(self, keys: torch.Tensor, values: torch.Tensor, *_: Any, **__: Any) -> KeysAndValues:
+        """Both of them side by side, [B, heads, T, d_head]; nothing is kept for the rows of another batch."""
+        return torch.cat([self.keys, keys], dim=-2), torch.cat([self.values, values], dim=-2)
 
 
 def keys_and_values(clean: "CleanRun", layers: range) -> Mapping[int, KeysAndValues]:
@@ -90,7 +98,7 @@ def keys_and_values(clean: "CleanRun", layers: range) -> Mapping[int, KeysAndVal
 
 
 @contextmanager
-def resumed(clean: "CleanRun", start: int, resid: "torch.Tensor | None") -> Iterator[None]:
+def resumed(clean: "CleanRun", start: int, resid: torch.Tensor | None) -> Iterator[None]:
     """A model whose layers below ``start`` do nothing, so that this one reads ``resid`` [B, T, d]; as it was after.
 
     From layer 0 on nothing is handed on, and ``resid`` may be None.
