@@ -124,7 +124,11 @@ FAILING: Mapping[str, Fails] = {
         1, "verdicts on one's own model are not pinned yet", "1 inconclusive"
     ),
     **dict.fromkeys(
-        ("prolepsis doctor", "prolepsis doctor gemma-2-2b-426k"),
+        (
+            "prolepsis doctor",
+            "prolepsis doctor gemma-2-2b-426k",
+            "prolepsis doctor gemma-2-2b-426k llama-3.2-1b-524k",
+        ),
         Fails(1, "a run cannot start here", "short: not on this machine"),
     ),
     "prolepsis truth reports/latest": MISSED,
