@@ -1,7 +1,6 @@
 """The engine agrees with plain hooked forward passes, and edits do what their names say."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,20 +11,17 @@ from hypothesis import strategies as st
 from prolepsis.edits import (
     Add,
     BlockEdge,
-    Edit,
     FreezePattern,
     ReplaceHeadOutput,
     ReplaceRow,
     ReplaceStream,
-    Row,
     Skip,
 )
-from prolepsis.engine import CleanRun, clean_run
-from prolepsis.errors import Untested, UserError
-from prolepsis.hooks import Read, stacked
+from prolepsis.engine import clean_run
+from prolepsis.errors import UserError
+from prolepsis.hooks import Read
 from prolepsis.masks import CoupletBarrier
 from prolepsis.names import Head
-from prolepsis.plan import Plan
 from prolepsis.subject import Subject
 from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
 
@@ -249,18 +245,6 @@ def test_a_mask_rule_hides_what_it_says(seed: int, family: str) -> None:
         assert sums_to_one(subject, patterns)
 
 
-def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cutting a batch into chunks leaves every row where it was."""
-    subject = tiny_subject("gemma2")
-    clean = clean_run(subject, tiny_tokens(0, 6))
-    rows = [[Add(1, p, v)] for p, v in enumerate(rows_like(subject, 3, 6))]
-    whole = clean.edit(rows, Read(resid_post=(0, 2)))
-    monkeypatch.setattr("prolepsis.engine.TOKENS_PER_BATCH", {"cpu": 12})
-    cut = clean.edit(rows, Read(resid_post=(0, 2)))
-    assert torch.allclose(whole.last_logits, cut.last_logits, rtol=0, atol=1e-12)
-    assert torch.allclose(whole.resid_post[2], cut.resid_post[2], rtol=0, atol=1e-12)
-
-
 def test_hooks_are_removed_after_an_error() -> None:
     """An error inside an edited run leaves no hook on the model."""
     subject = tiny_subject("llama")
@@ -282,125 +266,3 @@ def test_log_odds_do_not_saturate() -> None:
     out.logits[0, -1, 5] += 200
     assert out.probabilities()[0, 5] == 1
     assert torch.isfinite(out.log_odds(5)).all()
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ([("add", 7, 0)], "layer 7 is not among layers 0 to 2"),
-        ([("add", 0, 9)], "position 9 is not among positions 0 to 4"),
-        ([("replace", 0, 1), ("replace", 0, 1)], "replaced already"),
-        ([("replace", 0, 1), ("stream", 0, 2)], "replaced already"),
-        ([("skip", 1, 0), ("add", 1, 0)], "skipped in the same row"),
-        ([("freeze", 1, 9)], "head L1:H9 is not among heads 0 to 1"),
-        ([("wide", 0, 0)], "width 9, the model expects 8"),
-    ],
-)
-def test_rows_that_mean_nothing_are_refused(row: list[tuple[str, int, int]], message: str) -> None:
-    """An edit out of range, of the wrong width or against another edit of its row is refused in one line."""
-    subject = tiny_subject("llama")
-    value = rows_like(subject, 0, 1)[0]
-    make = {
-        "add": lambda layer, at: Add(layer, at, value),
-        "wide": lambda layer, at: Add(layer, at, torch.zeros(9)),
-        "replace": lambda layer, at: ReplaceRow(layer, at, value),
-        "stream": lambda layer, at: ReplaceStream(layer, at, value),
-        "skip": lambda layer, _: Skip((layer,)),
-        "freeze": lambda layer, at: FreezePattern((Head(layer, at),)),
-    }
-    with pytest.raises(UserError, match=message):
-        clean_run(subject, tiny_tokens(0, 5)).edit([[make[kind](layer, at) for kind, layer, at in row]])
-
-
-@pytest.mark.parametrize("made", [Add, ReplaceRow, ReplaceStream, "head"])
-def test_a_vector_that_is_not_finite_is_refused_before_anything_is_run(made: Any) -> None:
-    """Wherever it stands among others, and whatever it is to be written to, the edit is named."""
-    subject = tiny_subject("llama")
-    good = rows_like(subject, 0, 1)[0]
-    bad = good.clone()
-    bad[2] = float("inf")
-    edit = ReplaceHeadOutput(Head(2, 0), 3, bad[: subject.d_head]) if made == "head" else made(2, 3, bad)
-    clean = clean_run(subject, tiny_tokens(0, 5))
-    with pytest.raises(UserError, match=f"{type(edit).__name__} at L2.*: the vector holds NaN or infinity"):
-        clean.edit([[Add(0, 1, good)], [Add(1, 1, good), edit]])
-
-
-def test_bad_vectors_are_refused_when_made() -> None:
-    """An edit with a matrix, or at a negative position, is refused before any model sees it."""
-    with pytest.raises(UserError, match="one row"):
-        ReplaceRow(0, 0, torch.zeros(2, 2))
-    with pytest.raises(UserError, match="negative"):
-        Add(0, -1, torch.zeros(3))
-
-
-def test_rows_that_do_not_fit_into_memory_are_run_in_smaller_chunks(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Out of memory, a sweep goes on with half as many rows at once, says so, gives the same, and remembers."""
-    subject, tokens = tiny_subject("llama"), tiny_tokens(0, 6)
-    rows = [[Add(1, position, rows_like(subject, 0, 1)[0])] for position in range(6)] * 2
-    expected = clean_run(subject, tokens).edit(rows).last_logits
-    whole, sizes = CleanRun._run, []
-
-    def small(self: CleanRun, plan: Plan, read: Read, start: int, first: int) -> Any:
-        sizes.append(plan.n_rows)
-        if plan.n_rows > 3:
-            raise torch.OutOfMemoryError
-        return whole(self, plan, read, start, first)
-
-    monkeypatch.setattr(CleanRun, "_run", small)
-    out = clean_run(subject, tokens).edit(rows).last_logits
-    assert torch.allclose(out, expected, rtol=0, atol=1e-12)
-    assert "with 12 rows at once, going on with 6" in caplog.text
-    assert "with 6 rows at once, going on with 3" in caplog.text
-    sizes.clear()
-    clean_run(subject, tokens).edit(rows)
-    assert sizes == [3, 3, 3, 3]
-
-
-def test_a_row_that_does_not_fit_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where not even one row fits, one line says what can be done."""
-
-    def never(*_: Any) -> Any:
-        raise torch.OutOfMemoryError
-
-    clean = clean_run(tiny_subject("llama"), tiny_tokens(0, 6))
-    monkeypatch.setattr(CleanRun, "_run", never)
-    with pytest.raises(Untested, match="no memory for a single row; free some"):
-        clean.edit([[]])
-
-
-@given(
-    picks=st.lists(st.integers(0, 3), min_size=1, max_size=9),
-    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
-)
-def test_vectors_that_rows_share_stand_in_each_of_them(picks: list[int], dtype: torch.dtype) -> None:
-    """However often a vector is written, and of whatever dtype each is, rows are those of stacking them one by one."""
-    vectors = [torch.randn(5, dtype=kind) for kind in (torch.float32, torch.float64, torch.bfloat16, torch.float32)]
-    chosen = [vectors[pick] for pick in picks]
-    together = stacked(chosen, torch.empty(0, dtype=dtype))
-    assert torch.equal(together, torch.stack([vector.to(dtype) for vector in chosen]))
-    assert together.dtype is dtype
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_one_vector_in_many_rows_is_as_many_vectors(family: str) -> None:
-    """Rows that write one tensor at several places and copies of it are equal bit for bit, whatever the edit."""
-    subject = tiny_subject(family)
-    clean, (row, other) = clean_run(subject, tiny_tokens(0, 5)), rows_like(subject, 0, 2)
-    z = row[: subject.d_head]
-    shared: list[Row] = [
-        *([Add(0, at, row), ReplaceRow(1, at, other)] for at in (2, 3, 4)),
-        *([ReplaceStream(1, at, row), ReplaceHeadOutput(Head(2, 1), at, z)] for at in (2, 3)),
-    ]
-    apart = [[_with_its_own(edit) for edit in edits] for edits in shared]
-    read = Read(resid_post=tuple(range(subject.n_layers)))
-    one, many = clean.edit(shared, read), clean.edit(apart, read)
-    assert torch.equal(one.all_logits, many.all_logits)
-    for layer in range(subject.n_layers):
-        assert torch.equal(one.resid_post[layer], many.resid_post[layer])
-
-
-def _with_its_own(edit: Any) -> Edit:
-    name = "vector" if isinstance(edit, Add) else "value"
-    return replace(edit, **{name: getattr(edit, name).clone()})

@@ -21,12 +21,6 @@ from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
 TOKENS = 7
 
 
-def hiding(subject: Subject, source: int) -> list[BlockEdge]:
-    """Every later token is kept from seeing the one at ``source``, in every head."""
-    heads = [Head(layer, head) for layer in range(subject.n_layers) for head in range(subject.n_heads)]
-    return [BlockEdge(head, query, source) for head in heads for query in range(source + 1, TOKENS)]
-
-
 def an_edit(subject: Subject, kind: str, layer: int, position: int, seed: int) -> Any:
     """An edit of a kind at a place."""
     row, head = rows_like(subject, seed, 1)[0], Head(layer, seed % subject.n_heads)
@@ -182,13 +176,23 @@ def test_no_layer_is_run_for_what_is_known_or_not_read(family: str) -> None:
 def test_edges_blocked_in_a_clean_run_stay_blocked_under_its_edits(family: str, more: Row) -> None:
     """Edits of a run in which nobody sees a token read as edits beside those blocked edges do, further ones or not."""
     subject = tiny_subject(family)
-    tokens = tiny_tokens(3, TOKENS)
-    seen = clean_run(subject, tokens)
-    hidden, blocks = hidden_run(seen, 1), hiding(subject, 1)
+    seen = clean_run(subject, tiny_tokens(3, TOKENS))
+    hidden = hidden_run(seen, 1)
     rows: list[Row] = [[Add(0, 5, row), *more] for row in rows_like(subject, 0, 2)]
     read = Read(resid_post=tuple(range(subject.n_layers)))
-    out, beside = hidden.edit(rows, read), seen.edit([[*blocks, *row] for row in rows], read)
+    out, beside = hidden.edit(rows, read), seen.edit([[*hidden.blocked, *row] for row in rows], read)
     assert torch.allclose(out.all_logits, beside.all_logits, rtol=0, atol=1e-10)
     for layer in range(subject.n_layers):
         assert torch.allclose(out.resid_post[layer], beside.resid_post[layer], rtol=0, atol=1e-10)
     assert not torch.allclose(out.all_logits, seen.edit(rows, read).all_logits, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_hidden_token_is_seen_by_no_later_one(family: str) -> None:
+    """Whatever it is, streams behind it are the same in every layer; seen, it would change them."""
+    subject, tokens = tiny_subject(family), tiny_tokens(3, TOKENS)
+    other = [*tokens[:1], (tokens[1] + 1) % subject.n_vocab, *tokens[2:]]
+    seen, changed = clean_run(subject, tokens), clean_run(subject, other)
+    behind, behind_changed = (hidden_run(run, 1).resid[:, 2:] for run in (seen, changed))
+    assert torch.allclose(behind, behind_changed, rtol=0, atol=1e-12)
+    assert not torch.allclose(seen.resid[1:, 2:], changed.resid[1:, 2:], rtol=0, atol=1e-3)

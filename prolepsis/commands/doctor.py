@@ -27,8 +27,7 @@ worked example: can the claims be verified on Llama 3.2 1B on this machine?
 
 Of several SUBJECTs there is a line each, and one for a run on all of them together; without SUBJECT all presets are
 looked at, each by itself. The exit code is 0 if the run can start (without SUBJECT: a run on any of them), else 1, and
-each thing that is short is one line with its cure. HF_HUB_OFFLINE=1 asks
-no network and says what it could not ask.
+each thing that is short is one line with its cure. HF_HUB_OFFLINE=1 asks no network and says what it could not ask.
 
 Times are the least that computing, reading weights and starting operations take, by counts and the rates measured here;
 the counts are of runs on random weights, so what a trained model does may differ.

@@ -103,7 +103,7 @@ def with_features(subject: Subject) -> tuple[Prepared, ...]:
     transcoder, found = transcoder_of(subject), once(subject, sweeps)
 
     def prepared(pair: Pair, clean: CleanRun, hidden: CleanRun) -> Prepared:
-        lever = transcoder.rows(found[pair.id].feature).sum(0).to(clean.resid)
+        lever = transcoder.rows(found[pair.id].feature).sum(0).to(subject.device, subject.dtype)
         words = subject.word_id(pair.recipient.answer), subject.word_id(found[pair.id].word)
         return Prepared(pair, clean, hidden, words, lambda _: lever)
 

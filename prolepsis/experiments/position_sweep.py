@@ -174,8 +174,8 @@ def _sweep(runs: Runs, pair: Pair, redirect: Redirect, seed: int) -> Sweep:
     positions = range(len(clean.tokens))
     rows: list[Row] = [[Add(at, p, v) for at, v in arm.items()] for arm in arms for p in positions]
     odds = clean.edit([*rows, []]).log_odds(token).tolist()
-    total = torch.stack(list(writes.values())).sum(0).to(clean.resid)
     last = clean.resid_post(subject.n_layers - 1)[-1]
+    total = torch.stack(list(writes.values())).sum(0).to(last)
     with torch.no_grad():
         direct = Readings(logits=subject.unembed(last + total)[None, None]).log_odds(token)
     n = len(positions)
