@@ -4,6 +4,7 @@ import doctest
 import json
 import re
 import tomllib
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
@@ -13,6 +14,8 @@ import yaml
 
 from prolepsis import ledger, organisms, validity
 from prolepsis.cli import COMMANDS
+from prolepsis.doctor import expect
+from prolepsis.doctor.work import Rates, total
 from prolepsis.errors import UserError
 from prolepsis.ledger import Kind, Role
 from prolepsis.published import Correction, PairSweep, Published, RhymePrompt, Steering
@@ -27,6 +30,10 @@ from tests.told_commands import ARRANGED, FAILING, FINE, INSTEAD
 
 TEXT = "\n".join(page.path.read_text() for page in PAGES)
 NAMES = ("organisms", "verdicts", "verify-the-paper", "verify-your-model")
+GPU_PAGE = Page(ROOT / "docs" / "gpu.md")
+COUNTED = ("gemma-2-2b-426k", "gemma-2-2b-2.5m", "llama-3.2-1b-524k")
+COLUMNS = ("floating-point operations", "float32, TFLOP/s")
+"""Which the tables of what was counted, and of cards, have second."""
 ORGANISMS_PAGE, VERDICTS_PAGE, PAPER_PAGE, MODEL_PAGE = (Page(ROOT / "docs" / f"{name}.md") for name in NAMES)
 
 
@@ -180,3 +187,31 @@ def test_the_words_and_thresholds_of_judging_are_told() -> None:
     assert set(COLOURS) - {"error"} <= set(re.findall(r"\w+", text))
     assert f"Fewer than {validity.MIN_CLUSTERS} clusters or {validity.MIN_ITEMS} items" in text
     assert f"more than {100 * validity.MAX_EXCLUDED:g} % of the items" in text
+
+
+def test_the_work_that_is_told_is_what_was_counted() -> None:
+    """Counts, layer calls, and the time of each card at the rates beside it follow from the counts that are kept."""
+    sizes = {subject: expect.sizes_of(subject, None, None, "float32") for subject in COUNTED}
+    works = {subject: expect.works_of(subject) for subject in COUNTED}
+
+    def seconds(subject: str, families: Collection[str], peaks: Sequence[str]) -> float:
+        size, (float32, float16, copies) = sizes[subject], (1e12 * float(peak) for peak in peaks)
+        rates = Rates(float32 / 2, float16 / 2, 0.7 * copies, 150_000)
+        return sum(works[subject][of].seconds(size.model, size.n_features, size.width, rates) for of in families)
+
+    counted, cards = (next(t for t in GPU_PAGE.tables() if t[0][1] == column) for column in COLUMNS)
+    for subject, told in zip(COUNTED, counted[1:], strict=True):
+        work, size = total(works[subject]), sizes[subject]
+        found = (
+            work.operations(size.model, size.n_features),
+            work.scan_operations(size.model, size.n_features),
+            work.moved_bytes(size.model, size.n_features, size.width),
+        )
+        rounded = [f"{count:.1e}".replace("e+", "e") for count in found]
+        assert told == [subject, *rounded, f"{work.starts / 1e6:.1f} million"]
+    for _, *peaks, minutes in cards[1:]:
+        assert minutes == f"{sum(seconds(subject, works[subject], peaks) for subject in COUNTED) / 60:.2g}"
+    text = " ".join(GPU_PAGE.path.read_text().split())
+    assert f"is {seconds(COUNTED[0], ['recorded'], cards[1][1:4]):.0f} seconds of that on an {cards[1][0]}" in text
+    calls = round(sum(total(works[subject]).layer_calls for subject in COUNTED), -4)
+    assert f"called {calls // 1000} 000 times" in text
