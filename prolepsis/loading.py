@@ -17,6 +17,7 @@ from prolepsis.errors import Untested, UserError
 from prolepsis.families import family_of
 from prolepsis.masks import mask_rule
 from prolepsis.organisms import ABSORBER, BUNDLED, CARRIERS, PLANTED, SPOILED, TWO_TASKS, XOR
+from prolepsis.precision import multiply_exactly
 from prolepsis.subject import Subject
 from prolepsis.task import Task
 from prolepsis.transcoder import Transcoder
@@ -29,9 +30,11 @@ def load_subject(reference: str, device: str = "cpu", dtype: torch.dtype = torch
     """Load a bundled organism by id, or a subject folder by path, and check its wiring.
 
     Raises UserError for a reference that is neither, for a broken file, and for a model that is not wired as modelled;
-    Untested where the device is not there or too small.
+    Untested where the device is not there or too small. Products are exact from then on in the whole process
+    (:func:`prolepsis.precision.multiply_exactly`).
     """
     check_device(device)
+    multiply_exactly()
     try:
         subject = _load(reference, device, dtype)
         selfcheck.check(subject)

@@ -261,6 +261,17 @@ def test_bundled_organisms_load(name: str) -> None:
     assert subject.task is not None
 
 
+def test_a_subject_is_measured_in_the_dtype_that_is_told() -> None:
+    """Once one is loaded a GPU rounds no product to TF32 and sums none in half precision, as it was told before."""
+    matmul = torch.backends.cuda.matmul
+    matmul.allow_fp16_reduced_precision_reduction = matmul.allow_bf16_reduced_precision_reduction = True
+    torch.set_float32_matmul_precision("high")
+    load_subject("planted-gemma2-dormant")
+    assert torch.get_float32_matmul_precision() == "highest"
+    inexact = ("tf32", "fp16_reduced_precision_reduction", "bf16_reduced_precision_reduction")
+    assert not any(getattr(matmul, f"allow_{what}") for what in inexact)
+
+
 def test_bundled_organisms_are_small() -> None:
     """All organisms take at most 16 MB, and no file more than 6 MB."""
     files = [path for path in (Path(__file__).parent.parent / "fixtures" / "organisms").rglob("*") if path.is_file()]

@@ -98,9 +98,11 @@ def host_memory() -> tuple[int, int]:
 
 
 def rates_of(device: str, dtype: str) -> Rates:
-    """What the device does in a second with a model in ``dtype``."""
+    """What the device does in a second with a model in ``dtype``, as exactly as claims are measured."""
     from prolepsis.experiments.nearest_tokens import HALVES_ON
+    from prolepsis.precision import multiply_exactly
 
+    multiply_exactly()
     scanned = "float16" if device.partition(":")[0] in HALVES_ON else "float32"
     products = matmul_rate(device, dtype)
     scans = products if scanned == dtype else matmul_rate(device, scanned)
