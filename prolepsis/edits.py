@@ -2,8 +2,9 @@
 
 Use ``Add`` to steer, ``ReplaceRow`` to interchange a residual row, ``ReplaceStream`` to ask what one row alone carries
 upwards, ``ReplaceHeadOutput`` to mediate through a head, ``FreezePattern`` to hold where a head looks but not what it
-moves, ``BlockEdge`` to stop one token from seeing another, and ``Skip`` to take layers out. At one layer the order is
-Skip, Replace, Add. Adds to one row sum; two replacements of one row are refused.
+moves, ``BlockEdge`` to stop one token from seeing another in one head, ``HideKeys`` in all of a layer's (attention
+knockout), and ``Skip`` to take layers out. At one layer the order is Skip, Replace, Add. Adds to one row sum; two
+replacements of one row are refused.
 """
 
 from collections.abc import Sequence
@@ -106,14 +107,29 @@ class BlockEdge:
 
 
 @dataclass(frozen=True)
+class HideKeys:
+    """Hides ``keys`` from ``query`` in all heads of ``layer``; patterns renormalise over what is still visible."""
+
+    layer: int
+    query: int
+    keys: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for key in self.keys:
+            if not 0 <= key <= self.query:
+                raise UserError(f"HideKeys at L{self.layer}: key {key} is not among positions 0 to query {self.query}")
+
+
+@dataclass(frozen=True)
 class Skip:
     """Makes each of ``layers`` the identity."""
 
     layers: tuple[int, ...]
 
 
-Edit = Add | ReplaceRow | ReplaceStream | ReplaceHeadOutput | FreezePattern | BlockEdge | Skip
+Edit = Add | ReplaceRow | ReplaceStream | ReplaceHeadOutput | FreezePattern | BlockEdge | HideKeys | Skip
 Row = Sequence[Edit]
+Blocking = BlockEdge | HideKeys
 
 
 def layers_of(edit: Edit) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from transformers import DynamicCache
 
 from prolepsis.batching import TOKENS_PER_BATCH, halving, row_bytes
 from prolepsis.device_copies import on_device
-from prolepsis.edits import BlockEdge, Row
+from prolepsis.edits import Blocking, Row
 from prolepsis.errors import UserError
 from prolepsis.hooks import Clean, Pass, Read, applied, edit_output, rows_of
 from prolepsis.names import Head
@@ -46,7 +46,7 @@ class CleanRun:
     keys_and_values: tuple[KeysAndValues, ...]
     calls: tuple[dict[str, Any], ...]
     cache: str
-    blocked: tuple[BlockEdge, ...] = ()
+    blocked: tuple[Blocking, ...] = ()
     _patterns: dict[int, Tensor] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -106,7 +106,7 @@ class CleanRun:
         _check_read(self.subject, read, len(self.tokens))
         if not rows:
             raise UserError("no rows of edits were given; give at least one, empty for a clean row")
-        if self.blocked and any(isinstance(edit, BlockEdge) for row in rows for edit in row):
+        if self.blocked and any(isinstance(edit, Blocking) for row in rows for edit in row):
             # Masks are made anew for rows that block edges.
             rows = [[*self.blocked, *row] for row in rows]
         n_tokens, layers = len(self.tokens), self.subject.n_layers
@@ -140,7 +140,7 @@ class CleanRun:
         last = subject.n_layers - 1 if read.logits else max([*read.inside, *read.resid_post], default=0)
         layers = range(start, last + 1)
         state = Pass(plan, rows_of(self.tokens, n_rows, subject.device), self.held_by(plan), read, offset=first)
-        own_masks = any(layer.block for layer in plan.layers.values())
+        own_masks = any(layer.masked for layer in plan.layers.values())
         readings = self._below(read, start, n_rows)
         kept = keys_and_values(self, layers) if first else {}
         with applied(subject, state, own_masks):
@@ -183,7 +183,7 @@ class CleanRun:
 
 
 @torch.no_grad()
-def clean_run(subject: Subject, tokens: Sequence[int], blocked: Sequence[BlockEdge] = ()) -> CleanRun:
+def clean_run(subject: Subject, tokens: Sequence[int], blocked: Sequence[Blocking] = ()) -> CleanRun:
     """Run ``tokens`` once, unedited but for edges that are ``blocked`` in this run and all its edits.
 
     Raises UserError for tokens the model does not have or take that many of.

@@ -59,7 +59,7 @@ class Pass:
     """A forward pass in progress: which rows, which tokens are in the cache already, and what was read.
 
     ``tokens`` [rows, T] holds every token up to the end of this pass; ``offset`` counts those already in the cache.
-    ``masks`` keeps the masks of the current offset by window and blocked edges.
+    ``masks`` keeps the masks of the current offset by window, blocked edges and hidden keys.
     """
 
     plan: Plan
@@ -72,7 +72,7 @@ class Pass:
     patterns: dict[tuple[Head, int], Tensor] = field(default_factory=dict)
     values: dict[Head, Tensor] = field(default_factory=dict)
     z: dict[Head, Tensor] = field(default_factory=dict)
-    masks: dict[tuple[int | None, int, tuple[tuple[int, int, int, int], ...]], Tensor] = field(default_factory=dict)
+    masks: dict[tuple[object, ...], Tensor] = field(default_factory=dict)
 
 
 def edit_output(state: Pass, plan: LayerPlan, layer: int, before: Tensor | None, after: Tensor) -> Tensor:
@@ -126,20 +126,24 @@ def visible(subject: "Subject", state: Pass, layer: int) -> np.ndarray[Any, np.d
     views = {row: subject.wiring.visible(layer, row, state.offset) for row in dict.fromkeys(asked)}
     seen = np.stack([views[row] for row in asked])[:, None]
     plan = state.plan.layers.get(layer)
-    if plan is not None and plan.block:
-        seen = np.broadcast_to(seen, (n_rows, subject.n_heads, *seen.shape[2:])).copy()
-        row, head, at, hidden = np.array(plan.block).T
-        here = (at >= state.offset) & (at < total)
-        seen[row[here], head[here], at[here] - state.offset, hidden[here]] = False
-        if not seen.any(-1).all():
-            raise UserError(f"BlockEdge in L{layer}: a query would see no key at all; leave it at least one")
+    if plan is None or not plan.masked:
+        return seen
+    # Keys that are hidden from all heads alike need no mask of their own for each head.
+    n_heads = subject.n_heads if plan.block else 1
+    seen = np.broadcast_to(seen, (n_rows, n_heads, *seen.shape[2:])).copy()
+    hidden = [(row, head, at, key) for row, at, keys in plan.hide for key in keys for head in range(n_heads)]
+    row, head, at, key = np.array([*hidden, *plan.block]).T
+    here = (at >= state.offset) & (at < total)
+    seen[row[here], head[here], at[here] - state.offset, key[here]] = False
+    if not seen.any(-1).all():
+        raise UserError(f"edits of L{layer}: a query would see no key at all; leave it at least one")
     return seen
 
 
 def _mask(subject: "Subject", state: Pass, layer: int) -> Tensor:
     """The additive mask eager attention takes, [B or 1, H or 1, Q, K]; layers that see and block alike share theirs."""
     plan = state.plan.layers.get(layer, LayerPlan())
-    key = (subject.wiring.windows[layer], state.offset, tuple(plan.block))
+    key = (subject.wiring.windows[layer], state.offset, tuple(plan.block), tuple(plan.hide))
     if key not in state.masks:
         state.masks = {at: mask for at, mask in state.masks.items() if at[1] == state.offset}
         state.masks[key] = _additive(subject, visible(subject, state, layer))

@@ -9,8 +9,10 @@ import torch
 from prolepsis.edits import (
     Add,
     BlockEdge,
+    Blocking,
     Edit,
     FreezePattern,
+    HideKeys,
     ReplaceHeadOutput,
     ReplaceRow,
     ReplaceStream,
@@ -38,11 +40,17 @@ class LayerPlan:
     heads: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
     freeze: list[tuple[int, int]] = field(default_factory=list)
     block: list[tuple[int, int, int, int]] = field(default_factory=list)
+    hide: list[tuple[int, int, tuple[int, ...]]] = field(default_factory=list)
 
     @property
     def inside(self) -> bool:
         """Whether the layer itself runs differently, rather than only its output being changed."""
-        return bool(self.skip or self.heads or self.freeze or self.block)
+        return bool(self.skip or self.heads or self.freeze or self.masked)
+
+    @property
+    def masked(self) -> bool:
+        """Whether fewer keys are seen than in a run without edits."""
+        return bool(self.block or self.hide)
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,7 @@ def _check_range(subject: "Subject", edit: Edit, layers: Sequence[int], n_positi
     for head in heads_of(edit):
         if not 0 <= head.index < subject.n_heads:
             raise UserError(f"{_name(edit)}: head {head} is not among heads 0 to {subject.n_heads - 1}")
-    position = edit.query if isinstance(edit, BlockEdge) else getattr(edit, "position", 0)
+    position = edit.query if isinstance(edit, Blocking) else getattr(edit, "position", 0)
     if position >= n_positions:
         raise UserError(f"{_name(edit)}: position {position} is not among positions 0 to {n_positions - 1}")
     vector, width = _vector(edit), subject.d_head if isinstance(edit, ReplaceHeadOutput) else subject.d_model
@@ -128,8 +136,10 @@ def _check_range(subject: "Subject", edit: Edit, layers: Sequence[int], n_positi
 
 
 def _place(plan: LayerPlan, layer: int, row: int, edit: Edit) -> None:
-    # Blocked edges come first, being many.
+    # Hidden keys and blocked edges come first, being many.
     match edit:
+        case HideKeys():
+            plan.hide.append((row, edit.query, edit.keys))
         case BlockEdge():
             plan.block.append((row, edit.head.index, edit.query, edit.key))
         case Skip():

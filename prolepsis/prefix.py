@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from prolepsis.device_copies import on_device
-from prolepsis.edits import BlockEdge, Edit, FreezePattern, Row, Skip
+from prolepsis.edits import Blocking, Edit, FreezePattern, Row, Skip
 
 if TYPE_CHECKING:
     from prolepsis.engine import CleanRun
@@ -40,7 +40,7 @@ def _first_edited(edit: Edit) -> int:
     """Skipped layers and frozen patterns are edited at every position."""
     if isinstance(edit, Skip | FreezePattern):
         return 0
-    return edit.query if isinstance(edit, BlockEdge) else edit.position
+    return edit.query if isinstance(edit, Blocking) else edit.position
 
 
 def worth_sparing(first: int, n_rows: int) -> int:

@@ -18,6 +18,7 @@ from prolepsis.selection import (
     Blocked,
     Frozen,
     HeadReplaced,
+    Hidden,
     Logits,
     Pattern,
     Readout,
@@ -146,7 +147,7 @@ def _check_place(wiring: Wiring, place: Support | Readout, n_tokens: int) -> Non
         position = getattr(place, name, 0)
         if position >= n_tokens:
             raise UserError(f"{place}: {name} {position} is not among positions 0 to {n_tokens - 1}")
-    if isinstance(place, Blocked) and place.key > place.query:
+    if isinstance(place, Blocked | Hidden) and place.key > place.query:
         raise UserError(f"{place}: key {place.key} comes after query {place.query}; only earlier keys can be hidden")
     if isinstance(place, Token) and place.step < 1:
         raise UserError(f"{place}: generated tokens are counted from 1")

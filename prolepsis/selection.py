@@ -7,6 +7,7 @@
     head L21:H5@31            that head's output z replaced at position 31
     freeze L21:H5             that head's pattern held at the clean run's
     block L21:H5 31->23       key 23 hidden from query 31 in that head
+    hide L21 31->23           key 23 hidden from query 31 in all heads of that layer
     skip L3  skip L3..5       the layer is the identity
 
     logits@31                 next-token logits at position 31
@@ -109,6 +110,18 @@ class Blocked:
 
 
 @dataclass(frozen=True)
+class Hidden:
+    """``key`` hidden from ``query`` in all heads of ``layer``."""
+
+    layer: int
+    query: int
+    key: int
+
+    def __str__(self) -> str:
+        return f"hide L{self.layer} {self.query}→{self.key}"
+
+
+@dataclass(frozen=True)
 class Skipped:
     """``layer`` made the identity."""
 
@@ -118,7 +131,7 @@ class Skipped:
         return f"skip L{self.layer}"
 
 
-Support = Added | RowReplaced | StreamReplaced | HeadReplaced | Frozen | Blocked | Skipped
+Support = Added | RowReplaced | StreamReplaced | HeadReplaced | Frozen | Blocked | Hidden | Skipped
 
 
 @dataclass(frozen=True)
@@ -216,6 +229,8 @@ def supports(edits: Iterable["Edit"]) -> tuple[Support, ...]:
                 found.extend(map(Frozen, heads))
             case kinds.BlockEdge(head=head, query=query, key=key):
                 found.append(Blocked(head, query, key))
+            case kinds.HideKeys(layer=layer, query=query, keys=keys):
+                found.extend(Hidden(layer, query, key) for key in keys)
             case kinds.Skip(layers=layers):
                 found.extend(map(Skipped, layers))
     return tuple(found)
@@ -251,6 +266,7 @@ _EDITS: dict[str, Callable[[re.Match[str]], tuple[Support, ...]]] = {
     "head +" + _HEAD + _AT: lambda m: (HeadReplaced(Head.parse(m["head"]), int(m["at"])),),
     "freeze +" + _HEAD: lambda m: (Frozen(Head.parse(m["head"])),),
     "block +" + _HEAD + _EDGE: lambda m: (Blocked(Head.parse(m["head"]), int(m["query"]), int(m["key"])),),
+    "hide +" + _LAYER + _EDGE: lambda m: (Hidden(int(m["layer"]), int(m["query"]), int(m["key"])),),
 }
 
 _READOUTS: dict[str, Callable[[re.Match[str]], Readout]] = {
@@ -271,7 +287,7 @@ def parse_edits(text: str) -> tuple[Support, ...]:
             return made_from(match)
     raise UserError(
         f"edit {text!r} is none of: L23@31, L23..25@31, L23@0..30, replace L4@7, stream L4@7, head L21:H5@31, "
-        "freeze L21:H5, block L21:H5 31->23, skip L3"
+        "freeze L21:H5, block L21:H5 31->23, hide L21 31->23, skip L3"
     )
 
 

@@ -234,10 +234,15 @@ class Subject:
         Many tokenizers join it to the comma before it. Raises UserError for a text that is not one token.
         """
         ends = {self.word_id(text) for text in texts if text != "\n"}
-        if "\n" in texts:
-            written = [(text, i) for text, i in self.tokenizer.get_vocab().items() if i < self.n_vocab]
-            ends |= {i for text, i in written if any(mark in text for mark in LINE_BREAKS) and "\n" in self.decode([i])}
-        return sorted(ends)
+        return sorted(ends | self._line_breaks if "\n" in texts else ends)
+
+    @cached_property
+    def _line_breaks(self) -> frozenset[int]:
+        """The tokens that hold a line break; every token is looked at, which takes a second where there are many."""
+        n_vocab = self.n_vocab
+        written = [(text, i) for text, i in self.tokenizer.get_vocab().items() if i < n_vocab]
+        marked = [i for text, i in written if any(mark in text for mark in LINE_BREAKS)]
+        return frozenset(i for i in marked if "\n" in self.decode([i]))
 
     def _one_token(self, word: str) -> int:
         for form in (f" {word}", word):

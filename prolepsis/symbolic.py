@@ -10,7 +10,17 @@ from typing import Literal, NamedTuple
 
 from prolepsis.errors import UserError
 from prolepsis.names import Head
-from prolepsis.selection import Added, Blocked, Frozen, HeadReplaced, RowReplaced, Skipped, StreamReplaced, Support
+from prolepsis.selection import (
+    Added,
+    Blocked,
+    Frozen,
+    HeadReplaced,
+    Hidden,
+    RowReplaced,
+    Skipped,
+    StreamReplaced,
+    Support,
+)
 from prolepsis.wiring import Wiring
 
 # What a mask rule sees of a generated token: an id that no rule singles out.
@@ -100,6 +110,7 @@ class Run:
         self._replaced: dict[tuple[int, int], int] = {}
         self._z_replaced: dict[tuple[Head, int], int] = {}
         self._blocked: dict[tuple[Head, int], dict[int, int]] = defaultdict(dict)
+        self._hidden: dict[tuple[int, int], dict[int, int]] = defaultdict(dict)
         self._streams: set[int] = set()
         self._frozen: set[Head] = set()
         self._skipped: set[int] = set()
@@ -118,6 +129,8 @@ class Run:
                     self._frozen.add(head)
                 case Blocked(head, query, key):
                     self._blocked[head, query].setdefault(key, index)
+                case Hidden(layer, query, key):
+                    self._hidden[layer, query].setdefault(key, index)
                 case Skipped(layer):
                     self._skipped.add(layer)
 
@@ -125,7 +138,7 @@ class Run:
         """The number of one entry of a pattern: that of the row, or of a fixed zero where the key is hidden."""
         if key in self.seen[head, query]:
             return self.pattern[head, query]
-        blocked = self._blocked.get((head, query), {})
+        blocked = self._unseen(head.layer, head, query)
         edits = (blocked[key],) if key in blocked and key in self.program.keys(head.layer, query) else ()
         return self.program.number(Value("hidden", head.layer, head.index, query, (), edits))
 
@@ -154,10 +167,28 @@ class Run:
         """
         program, heads = self.program, self.program.heads[layer]
         inputs = [self.resid_post[layer - 1, position]]
+        edits: tuple[int, ...] = ()
         if len(heads) < program.wiring.n_heads:
-            inputs += self._rows(layer, program.keys(layer, position))
+            keys, edits = self._seen(layer, None, position)
+            inputs += self._rows(layer, keys)
         inputs += [self._z(head, position) for head in heads]
-        return program.number(Value("attended", layer, None, position, tuple(inputs)))
+        return program.number(Value("attended", layer, None, position, tuple(inputs), edits))
+
+    def _seen(self, layer: int, head: Head | None, query: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The keys ``query`` sees in ``head``, or in those nobody singled out, and the edits that hide others."""
+        visible, unseen = self.program.keys(layer, query), self._unseen(layer, head, query)
+        if not unseen:
+            return visible, ()
+        keys = tuple(key for key in visible if key not in unseen)
+        if not keys:
+            raise UserError(f"every key of {head or f'L{layer}'} at query {query} is blocked; leave it at least one")
+        return keys, tuple(sorted(unseen[key] for key in unseen if key in visible))
+
+    def _unseen(self, layer: int, head: Head | None, query: int) -> dict[int, int]:
+        """Key → the first edit that hides it from ``query`` in ``head``, or in those nobody singled out."""
+        hidden = self._hidden.get((layer, query), {})
+        blocked = {} if head is None else self._blocked.get((head, query), {})
+        return hidden | {key: min(edit, hidden.get(key, edit)) for key, edit in blocked.items()}
 
     def _rows(self, layer: int, positions: tuple[int, ...]) -> list[int]:
         """resid_pre of ``layer`` at ``positions``."""
@@ -178,16 +209,11 @@ class Run:
         A single key gets weight 1 whatever it holds, unless there is a sink to share with. A pattern is frozen for the
         prompt only: generated tokens have no clean run.
         """
-        visible = self.program.keys(head.layer, position)
-        blocked = self._blocked.get((head, position), {})
-        keys = tuple(key for key in visible if key not in blocked)
-        if not keys:
-            raise UserError(f"every key of {head} at query {position} is blocked; leave it at least one")
+        keys, edits = self._seen(head.layer, head, position)
         if self.clean and head in self._frozen and position < self.program.n_prompt:
             return self.clean.seen[head, position], self.clean.pattern[head, position]
         alone = len(keys) == 1 and not self.program.wiring.sinks
         compared = [] if alone else self._rows(head.layer, (position, *keys))
-        edits = tuple(sorted(blocked[key] for key in blocked if key in visible))
         return keys, self.program.number(Value("pattern", head.layer, head.index, position, tuple(compared), edits))
 
     def _output(self, layer: int, position: int, attended: int) -> int:

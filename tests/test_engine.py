@@ -12,6 +12,7 @@ from prolepsis.edits import (
     Add,
     BlockEdge,
     FreezePattern,
+    HideKeys,
     ReplaceHeadOutput,
     ReplaceRow,
     ReplaceStream,
@@ -165,6 +166,26 @@ def test_a_blocked_edge_carries_nothing(family: str, seed: int, query: int, data
     pattern = out.patterns[head, query][0]
     assert pattern[key] == 0
     assert sums_to_one(subject, pattern)
+
+
+@few
+@given(family=families, seed=seeds, query=st.integers(2, 5), more=st.booleans(), data=st.data())
+def test_keys_hidden_from_all_heads_are_edges_blocked_in_each(
+    family: str, seed: int, query: int, more: bool, data: st.DataObject
+) -> None:
+    """HideKeys reads as a BlockEdge per key and head, beside another blocked edge or not."""
+    subject = tiny_subject(family, seed, window=8)
+    keys = tuple(data.draw(st.sets(st.integers(0, query - 1), min_size=1, max_size=query - 1)))
+    clean, head = clean_run(subject, tiny_tokens(seed, 6)), Head(1, 1)
+    beside = [BlockEdge(Head(1, 0), 5, 0)] if more else []
+    blocked = [BlockEdge(Head(1, h), query, key) for h in range(subject.n_heads) for key in keys]
+    out = clean.edit(
+        [[HideKeys(1, query, keys), *beside], [*blocked, *beside], beside], Read(patterns=((head, query),))
+    )
+    assert same(subject, out.last_logits[0], out.last_logits[1])
+    pattern = out.patterns[head, query]
+    assert same(subject, pattern[0], pattern[1])
+    assert pattern[0, list(keys)].abs().max() == 0 < pattern[2, list(keys)].min()
 
 
 @few

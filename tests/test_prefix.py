@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prolepsis.edits import Add, BlockEdge, ReplaceHeadOutput, ReplaceRow, ReplaceStream, Row, Skip
+from prolepsis.edits import Add, BlockEdge, HideKeys, ReplaceHeadOutput, ReplaceRow, ReplaceStream, Row, Skip
 from prolepsis.engine import clean_run
 from prolepsis.experiments.commitment import hidden_run
 from prolepsis.hooks import Read
@@ -30,11 +30,12 @@ def an_edit(subject: Subject, kind: str, layer: int, position: int, seed: int) -
         "stream": lambda: ReplaceStream(layer, position, row),
         "head": lambda: ReplaceHeadOutput(head, position, row[: subject.d_head]),
         "block": lambda: BlockEdge(head, position, position // 2),
+        "hide": lambda: HideKeys(layer, position, (position // 2,)),
     }[kind]()
 
 
 EDITS = st.tuples(
-    st.sampled_from(["add", "row", "stream", "head", "block"]),
+    st.sampled_from(["add", "row", "stream", "head", "block", "hide"]),
     st.integers(0, 2), st.integers(2, TOKENS - 1), st.integers(0, 99),
 )  # fmt: skip
 

@@ -18,6 +18,7 @@ from prolepsis.selection import (
     Added,
     Blocked,
     Frozen,
+    Hidden,
     Logits,
     Pattern,
     Readout,
@@ -63,6 +64,31 @@ def accepted(wiring: Wiring, varied: list[Support], readout: Readout, present: l
     except UserError:
         assume(condition=False)
         raise
+
+
+few_edits = st.lists(edits, max_size=2)
+
+
+@few
+@given(wirings, readouts, st.tuples(layers, edges), st.tuples(few_edits, few_edits), st.booleans())
+def test_hiding_a_key_is_blocking_it_in_every_head(
+    wiring: Wiring,
+    readout: Readout,
+    place: tuple[int, tuple[int, int]],
+    others: tuple[list[Support], list[Support]],
+    is_varied: bool,
+) -> None:
+    """Whatever else is edited, and whether it is there in both runs or in one, the answer is the same."""
+    (layer, edge), (varied, present) = place, others
+    hidden: list[Support] = [Hidden(layer, *edge)]
+    blocked: list[Support] = [Blocked(Head(layer, head), *edge) for head in range(HEADS)]
+    together, one_by_one = (
+        accepted(wiring, [*more, *varied], readout, present)
+        if is_varied
+        else accepted(wiring, varied, readout, [*more, *present])
+        for more in (hidden, blocked)
+    )
+    assert together.answer == one_by_one.answer
 
 
 @few
@@ -209,6 +235,8 @@ def test_the_papers_routing_example_is_out_of_reach() -> None:
         ("L2@5", "logits@5", (), "L2@5 → logits@5"),
         ("L0@2", "token+2", (), "L0@2 → L1:H* 6→2 → token+1 → token+2"),
         ("block L1:H0 4->2", "logits@6", (), "block L1:H0 4→2 → L2:H* 6→4 → logits@6"),
+        ("hide L1 4->2", "logits@6", (), "hide L1 4→2 → L2:H* 6→4 → logits@6"),
+        ("hide L1 4->2", "L1:H1 4->2", (), "hide L1 4→2 → L1:H1 4→2"),
         ("freeze L2:H1", "logits@6", ("L0@2",), "freeze L2:H1 → logits@6"),
         ("stream L1@3", "L1@4", ("L0@4",), "stream L1@3 → L1@4"),
         ("skip L2", "L2@0", (), "skip L2 → L2@0"),
@@ -267,6 +295,8 @@ class Nothing:
         ("L1@3", "logits@7", (), "logits@7: position 7 is not among positions 0 to 6"),
         ("freeze L1:H2", "logits@5", (), "freeze L1:H2: head L1:H2 is not among heads 0 to 1"),
         ("block L1:H0 3->5", "logits@5", (), "block L1:H0 3→5: key 5 comes after query 3"),
+        ("hide L1 3->5", "logits@5", (), "hide L1 3→5: key 5 comes after query 3"),
+        ("hide L1 0->0", "logits@5", (), "every key of L1 at query 0 is blocked"),
         ("block L1:H0 0->0", "logits@5", (), "every key of L1:H0 at query 0 is blocked"),
         ("skip L1", "logits@5", ("L1@3",), "L1@3: layer 1 is skipped"),
         ("skip L1", "L1:H0 3->2", (), "L1:H0 3→2: layer 1 is skipped"),

@@ -11,7 +11,17 @@ import torch
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from prolepsis.edits import Add, BlockEdge, Edit, FreezePattern, ReplaceHeadOutput, ReplaceRow, ReplaceStream, Skip
+from prolepsis.edits import (
+    Add,
+    BlockEdge,
+    Edit,
+    FreezePattern,
+    HideKeys,
+    ReplaceHeadOutput,
+    ReplaceRow,
+    ReplaceStream,
+    Skip,
+)
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.errors import UserError
 from prolepsis.generation import generate
@@ -24,6 +34,7 @@ from prolepsis.selection import (
     Blocked,
     Frozen,
     HeadReplaced,
+    Hidden,
     Logits,
     Pattern,
     Readout,
@@ -53,7 +64,7 @@ Rows = tuple[list[Support], list[Support]]
 
 
 @dataclass(frozen=True, eq=False)
-class Hidden:
+class Table:
     """A mask rule that hides the (query, key) pairs of a table."""
 
     table: BoolArray
@@ -66,7 +77,7 @@ class Hidden:
 
 
 @st.composite
-def rules(draw: st.DrawFn) -> Hidden | None:
+def rules(draw: st.DrawFn) -> Table | None:
     """No rule, or few or many random edges hidden; every query keeps itself or the key before it."""
     if not draw(st.booleans()):
         return None
@@ -75,7 +86,7 @@ def rules(draw: st.DrawFn) -> Hidden | None:
     rows = np.arange(LENGTH + 3)
     table[rows[1:], rows[:-1]] &= ~table[rows[1:], rows[1:]]
     table[0, 0] = False
-    return Hidden(table)
+    return Table(table)
 
 
 def edit_places(last: int, *layer: int) -> st.SearchStrategy[Support]:
@@ -89,6 +100,7 @@ def edit_places(last: int, *layer: int) -> st.SearchStrategy[Support]:
         st.builds(HeadReplaced, heads, positions),
         st.builds(Frozen, heads),
         st.builds(lambda head, edge: Blocked(head, max(edge), min(edge)), heads, st.tuples(positions, positions)),
+        st.builds(lambda layer, edge: Hidden(layer, max(edge), min(edge)), layers, st.tuples(positions, positions)),
         st.builds(Skipped, layers),
     )
 
@@ -134,6 +146,7 @@ def row_of(places: list[Support], subject: Subject, seed: int) -> list[Edit]:
         HeadReplaced: lambda at: ReplaceHeadOutput(at.head, at.position, value(subject.d_head)),
         Frozen: lambda at: FreezePattern((at.head,)),
         Blocked: lambda at: BlockEdge(at.head, at.query, at.key),
+        Hidden: lambda at: HideKeys(at.layer, at.query, (at.key,)),
         Skipped: lambda at: Skip((at.layer,)),
     }
     return [made[type(place)](place) for place in places]
@@ -175,7 +188,7 @@ def moved(subject: Subject, tokens: list[int], edits: Rows, readout: Readout, se
     return not torch.equal(with_varied, without)
 
 
-def agree(family: str, rule: Hidden | None, edits: Rows, readout: Readout, *, tries: int) -> None:
+def agree(family: str, rule: Table | None, edits: Rows, readout: Readout, *, tries: int) -> None:
     """Assert that reach and the engine agree; examples that reach refuses do not count."""
     (varied, present), tokens = edits, TOKENS[:LENGTH]
 
@@ -199,7 +212,7 @@ def agree(family: str, rule: Hidden | None, edits: Rows, readout: Readout, *, tr
 @settings(max_examples=80, deadline=None)
 @given(st.sampled_from(FAMILIES), rules(), rows(LENGTH - 1), st.data())
 def test_a_readout_moves_exactly_where_it_can_be_reached(
-    kind: str, family: str, rule: Hidden | None, edits: Rows, data: st.DataObject
+    kind: str, family: str, rule: Table | None, edits: Rows, data: st.DataObject
 ) -> None:
     """An unreachable readout equals the unvaried one; a reachable one moves for some weights and values."""
     agree(family, rule, edits, data.draw(READOUTS[kind]), tries=TRIES)
@@ -208,7 +221,7 @@ def test_a_readout_moves_exactly_where_it_can_be_reached(
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(FAMILIES), rules(), rows(LENGTH), st.builds(Token, st.integers(2, 3)))
 def test_a_generated_token_moves_exactly_where_it_can_be_reached(
-    family: str, rule: Hidden | None, edits: Rows, readout: Token
+    family: str, rule: Table | None, edits: Rows, readout: Token
 ) -> None:
     """An unreachable generated token is the unvaried one; a reachable one is another for some weights and values."""
     agree(family, rule, edits, readout, tries=20 * TRIES)
@@ -236,7 +249,7 @@ def test_a_head_is_read_by_the_mlp_of_its_layer_unless_both_read_the_same_stream
 
 @settings(max_examples=80, deadline=None)
 @given(rules(), rows(LENGTH + 1), st.integers(0, LENGTH - 1))
-def test_reach_refuses_what_the_engine_refuses(rule: Hidden | None, edits: Rows, position: int) -> None:
+def test_reach_refuses_what_the_engine_refuses(rule: Table | None, edits: Rows, position: int) -> None:
     """Rows of edits that mean nothing are refused by both or by neither."""
     varied, present = edits
     subject = replace(model("mistral", 0), mask_rule=rule)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from prolepsis.edits import Add, FreezePattern, ReplaceHeadOutput, ReplaceRow, ReplaceStream, Skip
+from prolepsis.edits import Add, FreezePattern, HideKeys, ReplaceHeadOutput, ReplaceRow, ReplaceStream, Skip
 from prolepsis.engine import clean_run
 from prolepsis.errors import UserError
 from prolepsis.names import Head
@@ -21,6 +21,9 @@ from tests.tiny import rows_like, tiny_subject, tiny_tokens
         ([("replace", 0, 1), ("stream", 0, 2)], "replaced already"),
         ([("skip", 1, 0), ("add", 1, 0)], "skipped in the same row"),
         ([("freeze", 1, 9)], "head L1:H9 is not among heads 0 to 1"),
+        ([("hide", 3, 1)], "HideKeys at L3: layer 3 is not among layers 0 to 2"),
+        ([("hide", 1, 9)], "position 9 is not among positions 0 to 4"),
+        ([("skip", 1, 0), ("hide", 1, 2)], "skipped in the same row"),
         ([("wide", 0, 0)], "width 9, the model expects 8"),
     ],
 )
@@ -34,6 +37,7 @@ def test_rows_that_mean_nothing_are_refused(row: list[tuple[str, int, int]], mes
         "replace": lambda layer, at: ReplaceRow(layer, at, value),
         "stream": lambda layer, at: ReplaceStream(layer, at, value),
         "skip": lambda layer, _: Skip((layer,)),
+        "hide": lambda layer, at: HideKeys(layer, at, (0,)),
         "freeze": lambda layer, at: FreezePattern((Head(layer, at),)),
     }
     with pytest.raises(UserError, match=message):
@@ -54,8 +58,10 @@ def test_a_vector_that_is_not_finite_is_refused_before_anything_is_run(made: Any
 
 
 def test_bad_vectors_are_refused_when_made() -> None:
-    """An edit with a matrix, or at a negative position, is refused before any model sees it."""
+    """An edit with a matrix, at a negative position, or of a key that comes later, is refused before it is run."""
     with pytest.raises(UserError, match="one row"):
         ReplaceRow(0, 0, torch.zeros(2, 2))
     with pytest.raises(UserError, match="negative"):
         Add(0, -1, torch.zeros(3))
+    with pytest.raises(UserError, match="HideKeys at L0: key 3 is not among positions 0 to query 2"):
+        HideKeys(0, 2, (1, 3))

@@ -16,7 +16,7 @@ from itertools import product
 import torch
 
 from prolepsis.controls import control_arms, mechanism_controls, once, reach_row
-from prolepsis.edits import BlockEdge
+from prolepsis.edits import HideKeys
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, first_turn, task_of
 from prolepsis.hooks import Read
@@ -82,7 +82,7 @@ def _half(pair: Pair) -> Half:
     return pair.half, pair.recipient.template.id
 
 
-def hide(subject: Subject, tokens: tuple[int, ...], hidden: Iterable[tuple[Keys, Queries]]) -> list[list[BlockEdge]]:
+def hide(subject: Subject, tokens: tuple[int, ...], hidden: Iterable[tuple[Keys, Queries]]) -> list[list[HideKeys]]:
     """Per pair of ``hidden`` the edits that hide these keys from the later ones of these queries, in all layers.
 
     Edges that nobody sees along are left out, and so are those of a query that would see no key at all.
@@ -94,10 +94,9 @@ def hide(subject: Subject, tokens: tuple[int, ...], hidden: Iterable[tuple[Keys,
     for keys, queries in hidden:
         if (view, keys, queries) not in known.rows:
             known.rows[view, keys, queries] = [
-                BlockEdge(Head(layer, head), query, key)
+                HideKeys(layer, query, found)
                 for layer, query in product(range(subject.n_layers), queries)
-                for key in _hideable(seen[layer][query], query, keys)
-                for head in range(subject.n_heads)
+                if (found := _hideable(seen[layer][query], query, keys))
             ]
         rows.append(known.rows[view, keys, queries])
     return rows
@@ -108,14 +107,14 @@ class _Known:
     """What has been worked out for a subject: edits by (who sees whom, keys, queries), predictions of lone tokens."""
 
     subject: Subject
-    rows: dict[tuple[object, ...], list[BlockEdge]] = field(default_factory=dict)
+    rows: dict[tuple[object, ...], list[HideKeys]] = field(default_factory=dict)
     lone: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
-def _hideable(seen: BoolArray, query: int, keys: Keys) -> list[int]:
+def _hideable(seen: BoolArray, query: int, keys: Keys) -> tuple[int, ...]:
     """Those of ``keys`` that come before ``query`` and are seen by it, none if it sees no other."""
-    found = [key for key in keys if key < query and seen[key]]
-    return found if len(found) < seen.sum() else []
+    found = tuple(key for key in keys if key < query and seen[key])
+    return found if len(found) < seen.sum() else ()
 
 
 def find_anchors(subject: Subject) -> Anchors:

@@ -11,11 +11,10 @@ from functools import cached_property
 import torch
 
 from prolepsis.controls import once
-from prolepsis.edits import Add, BlockEdge, ReplaceRow, Row
+from prolepsis.edits import Add, HideKeys, ReplaceRow, Row
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.experiments.position_sweep import sweeps
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, first_turn, task_of
-from prolepsis.names import Head
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.watching import watched
 
@@ -90,9 +89,8 @@ def hidden_runs(subject: Subject) -> dict[str, CleanRun]:
 def hidden_run(clean: CleanRun, source: int) -> CleanRun:
     """The run of the same tokens in which no later token sees the one at ``source``, in any layer."""
     blocks = [
-        BlockEdge(Head(layer, head), query, source)
+        HideKeys(layer, query, (source,))
         for layer in range(clean.subject.n_layers)
-        for head in range(clean.subject.n_heads)
         for query in range(source + 1, len(clean.tokens))
     ]
     return clean_run(clean.subject, clean.tokens, blocks)
