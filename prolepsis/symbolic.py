@@ -176,9 +176,10 @@ class Run:
 
     def _seen(self, layer: int, head: Head | None, query: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The keys ``query`` sees in ``head``, or in those nobody singled out, and the edits that hide others."""
-        visible, unseen = self.program.keys(layer, query), self._unseen(layer, head, query)
-        if not unseen:
+        visible = self.program.keys(layer, query)
+        if not self._hidden and not self._blocked:
             return visible, ()
+        unseen = self._unseen(layer, head, query)
         keys = tuple(key for key in visible if key not in unseen)
         if not keys:
             raise UserError(f"every key of {head or f'L{layer}'} at query {query} is blocked; leave it at least one")

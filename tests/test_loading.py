@@ -222,8 +222,11 @@ def test_a_tokenizer_with_no_first_token_is_refused() -> None:
         subject.encode("cat")
 
 
-def test_a_line_ends_at_every_token_that_breaks_it() -> None:
-    """A comma with a line break in one token ends a line, and a space with one; other words end it by their own id."""
+def test_a_line_ends_at_every_token_that_breaks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comma with a line break in one token ends a line, and a space with one; other words end it by their own id.
+
+    The vocabulary, which may be large, is looked through only once.
+    """
     merges = [(",", "Ċ"), ("Ġ", "Ċ"), ("a", "b")]
     pieces = ["<bos>", *",ĊĠab", *("".join(merge) for merge in merges)]
     bytes_level = Tokenizer(BPE({piece: i for i, piece in enumerate(pieces)}, merges))
@@ -232,6 +235,7 @@ def test_a_line_ends_at_every_token_that_breaks_it() -> None:
     made = PreTrainedTokenizerFast(tokenizer_object=bytes_level, bos_token="<bos>")
     subject = replace(tiny_subject("llama"), tokenizer=made)
     assert [subject.decode([i]) for i in subject.ends_of_lines(["\n"])] == ["\n", ",\n", " \n"]
+    monkeypatch.setattr(PreTrainedTokenizerFast, "get_vocab", _raises(AssertionError("looked through again")))
     assert subject.encode("a,\nb")[2] in subject.ends_of_lines(["\n"])
     assert subject.ends_of_lines(["ab"]) == [pieces.index("ab")]
 

@@ -23,7 +23,7 @@ from prolepsis.hooks import Pass, Read, applied
 from prolepsis.names import Head
 from prolepsis.plan import plan_rows
 from prolepsis.prefix import resumed
-from prolepsis.reach import reach
+from prolepsis.reach import reach_each
 from prolepsis.readings import Readings
 from prolepsis.selection import Z, supports
 from prolepsis.subject import Subject
@@ -41,11 +41,9 @@ def reached_heads(clean: CleanRun, edit: Row) -> tuple[Head, ...]:
     known, key = once(subject, _Reached).layers, (supports(edit), *seen)
     if key not in known:
         # Heads of one layer see the same, so that one of them answers for all.
-        known[key] = [
-            layer
-            for layer in range(subject.n_layers)
-            if reach(subject.wiring, supports(edit), Z(Head(layer, 0), last), tokens=clean.tokens).answer
-        ]
+        outputs = [Z(Head(layer, 0), last) for layer in range(subject.n_layers)]
+        found = reach_each(subject.wiring, supports(edit), outputs, tokens=clean.tokens)
+        known[key] = [layer for layer, reached in enumerate(found) if reached.answer]
     return tuple(Head(layer, index) for layer in known[key] for index in range(subject.n_heads))
 
 
