@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from prolepsis.subject import Subject
 
 Tensor = torch.Tensor
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
@@ -257,8 +259,7 @@ class _HeadHooks:
         per_head = output.view(rows, length, width // (parts * self.subject.d_head), parts, self.subject.d_head)
         values = per_head[..., -1, :].transpose(1, 2)
         self.values = values.repeat_interleave(self.subject.n_heads // values.shape[1], dim=1)  # [B, H, T, dh]
-        for head in self.asked_values:
-            self.state.values[head] = self.values[:, head.index].clone()
+        self.state.values.update(_copies(self.asked_values, [self.values[:, head.index] for head in self.asked_values]))
 
     def edit_z(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
         """Runs before the output projection: its input is z of all heads side by side, [B, T, H·dh]."""
@@ -276,20 +277,24 @@ class _HeadHooks:
         if written:
             *places, values = zip(*written, strict=True)
             z[tuple(map(list, places))] = stacked(values, z)
-        for head in self.asked_z:
-            self.state.z[head] = z[:, :, head.index].clone()
+        self.state.z.update(_copies(self.asked_z, [z[:, :, head.index] for head in self.asked_z]))
         return (z.view(rows, length, -1), *args[1:]), kwargs
 
     def keep_patterns(self, _: Any, __: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         patterns = output[1]
         if patterns is None:
             raise UserError(f"{self.subject.id}: attention returns no patterns; load it with eager attention")
-        for head, query in self.asked_patterns:
-            kept = patterns[:, head.index, query - self.state.offset].clone()  # [B, T]
-            for row, frozen in self.frozen:
-                if frozen == head.index:
-                    kept[row] = self._frozen_patterns()[frozen, query]
-            self.state.patterns[head, query] = kept
+        rows = [patterns[:, head.index, query - self.state.offset] for head, query in self.asked_patterns]
+        kept = _copies(self.asked_patterns, rows)  # each [B, T]
+        for (head, query), (row, frozen) in product(kept, self.frozen):
+            if frozen == head.index:
+                kept[head, query][row] = self._frozen_patterns()[frozen, query]
+        self.state.patterns.update(kept)
+
+
+def _copies(names: Iterable[Name], parts: list[Tensor]) -> dict[Name, Tensor]:
+    """Parts of larger tensors by name, copied all at once: there may be thousands of them."""
+    return dict(zip(names, torch.stack(parts), strict=True)) if parts else {}
 
 
 def rows_of(tokens: Sequence[int], n_rows: int, device: Any) -> Tensor:

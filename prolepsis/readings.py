@@ -47,10 +47,16 @@ class Readings:
         """Next-token probabilities [B, V]: float32 softmax of the last position asked for."""
         return self.last_logits.float().softmax(-1)
 
-    def log_odds(self, token: int) -> Tensor:
-        """Log-odds ln p/(1-p) of ``token`` in nats [B], in float64 from the logits, so that it never saturates."""
-        some = max(1, DOUBLES_AT_ONCE // self.last_logits.shape[-1])
-        return torch.cat([_log_odds(rows.double(), token) for rows in torch.split(self.last_logits, some)])
+    def log_odds(self, token: int | Sequence[int]) -> Tensor:
+        """Log-odds ln p/(1-p) of ``token`` in nats [B], in float64 from the logits, so that it never saturates.
+
+        ``token`` is one for all rows, or one for each of them.
+        """
+        logits = self.last_logits
+        tokens = torch.tensor(token, device=logits.device).expand(len(logits))[:, None]  # [B, 1]
+        some = max(1, DOUBLES_AT_ONCE // logits.shape[-1])
+        parts = zip(torch.split(logits, some), torch.split(tokens, some), strict=True)
+        return torch.cat([_log_odds(rows, of) for rows, of in parts])
 
 
 def joined(parts: list[Readings], order: Sequence[int], device: torch.device) -> Readings:
@@ -74,6 +80,8 @@ def _whole(chunks: list[Tensor]) -> Tensor:
     return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
 
 
-def _log_odds(logits: Tensor, token: int) -> Tensor:
-    others = torch.cat([logits[:, :token], logits[:, token + 1 :]], dim=-1)
-    return logits[:, token] - others.logsumexp(-1)
+def _log_odds(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Of tokens [B, 1]; the only copy of the logits is the one in float64."""
+    others = logits.to(torch.float64, copy=True)
+    asked = others.gather(1, tokens)
+    return asked[:, 0] - others.scatter_(1, tokens, float("-inf")).logsumexp(-1)

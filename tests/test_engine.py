@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prolepsis import readings
 from prolepsis.edits import (
     Add,
     BlockEdge,
@@ -275,6 +276,25 @@ def test_hooks_are_removed_after_an_error() -> None:
         clean.edit([blocked])
     hooks = [m for m in subject.model.modules() if m._forward_hooks or m._forward_pre_hooks]
     assert hooks == []
+
+
+@few
+@given(
+    family=families, seed=seeds, tokens=st.lists(st.integers(0, 10), min_size=1, max_size=4), some=st.integers(1, 40)
+)
+def test_log_odds_of_one_token_per_row(family: str, seed: int, tokens: list[int], some: int) -> None:
+    """Each row's own token is asked for, however many rows are looked at together, and logits stay what they are."""
+    subject = tiny_subject(family, seed)
+    rows: list[list[Add]] = [[Add(1, 2, vector)] for vector in rows_like(subject, seed, len(tokens))]
+    out = clean_run(subject, tiny_tokens(seed, 5)).edit(rows)
+    before = out.last_logits.clone()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readings, "DOUBLES_AT_ONCE", some)
+        odds = out.log_odds(tokens)
+    assert torch.equal(out.last_logits, before)
+    p = before.double().softmax(-1)[range(len(tokens)), tokens]
+    assert torch.allclose(odds, torch.log(p / (1 - p)), atol=1e-9)
+    assert all(torch.equal(odds[row], out.log_odds(token)[row]) for row, token in enumerate(tokens))
 
 
 def test_log_odds_do_not_saturate() -> None:

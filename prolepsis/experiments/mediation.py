@@ -84,12 +84,20 @@ class Mediation:
     @cached_property
     def clean_pattern(self) -> Outputs:
         """Outputs of clean patterns and edited values: where the heads look is undone, what they find there is not."""
-        return {head: self.pattern(0, head) @ self._reads.values[head][1] for head in self.heads}
+        return self._attended(0, 1)
 
     @cached_property
     def clean_values(self) -> Outputs:
         """Outputs of edited patterns and clean values: what the heads find is undone, where they look is not."""
-        return {head: self.pattern(1, head) @ self._reads.values[head][0] for head in self.heads}
+        return self._attended(1, 0)
+
+    def _attended(self, looking: int, found: int) -> Outputs:
+        """Outputs where heads look as in one run and find what the other has: 0 is the clean one, 1 the edited one."""
+        if not self.heads:
+            return {}
+        patterns = torch.stack([self.pattern(looking, head) for head in self.heads])  # [heads, T]
+        values = torch.stack([self._reads.values[head][found] for head in self.heads])  # [heads, T, d_head]
+        return dict(zip(self.heads, (patterns[:, None] @ values)[:, 0], strict=True))
 
     def pattern(self, edited: int, head: Head) -> Tensor:
         """Attention of ``head`` from the last position [T], in the clean run (0) or the edited one (1)."""
@@ -107,7 +115,8 @@ class Mediation:
         """What is read inside the heads, z at the last position: row 0 of the clean run, row 1 of the edited one."""
         patterns = tuple((head, self.last) for head in self.heads)
         read = self.clean.edit([[], self.edit], Read((), patterns=patterns, values=self.heads, z=self.heads))
-        return replace(read, z={head: z[:, self.last].clone() for head, z in read.z.items()})
+        last = torch.stack([z[:, self.last] for z in read.z.values()]) if read.z else ()
+        return replace(read, z=dict(zip(read.z, last, strict=True)))
 
 
 def log_odds(asked: Sequence[tuple[Mediation, Sequence[Outputs]]], *, edited: bool) -> list[list[float]]:
@@ -170,11 +179,7 @@ class _Prompts:
 
     def _odds(self, owners: Sequence[int], state: Pass) -> list[float]:
         logits = self.subject.unembed(state.resid_post[self.subject.n_layers - 1])  # [B, 1, V]
-        own = torch.tensor(owners, device=logits.device)
-        odds = logits.new_zeros(len(own), dtype=torch.float64)
-        for index in sorted(set(owners)):
-            odds[own == index] = Readings(logits=logits[own == index]).log_odds(self.mediations[index].token)
-        found: list[float] = odds.tolist()
+        found: list[float] = Readings(logits).log_odds([self.mediations[index].token for index in owners]).tolist()
         return found
 
 
