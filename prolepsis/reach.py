@@ -31,7 +31,7 @@ from prolepsis.selection import (
     Token,
     Z,
 )
-from prolepsis.symbolic import Program, Run, Value
+from prolepsis.symbolic import Program, Run, Value, unedited
 from prolepsis.wiring import Wiring, wiring_from_config
 
 __all__ = ["Reach", "Wiring", "reach", "wiring_from_config"]
@@ -76,13 +76,13 @@ def reach_each(
     """:func:`reach` for several readouts of one edited run."""
     given, varied = tuple(given), tuple(varied)
     prompt, n_tokens = check_places(wiring, given + varied, readouts, tokens=tokens)
-    heads = [place.head for place in (*given, *varied, *readouts) if isinstance(place, _OF_HEADS)]
-    program = Program(wiring, prompt, n_tokens, given + varied, heads)
-    from_clean = any(isinstance(edit, Frozen | StreamReplaced) for edit in given + varied)
-    clean = Run(program, (), None, len(prompt)) if from_clean else None
-    before = Run(program, range(len(given)), clean, n_tokens)
-    after = Run(program, range(len(given) + len(varied)), clean, n_tokens)
-    comparison = _Comparison(program, len(given), before, after)
+    heads = frozenset(place.head for place in (*given, *varied, *readouts) if isinstance(place, _OF_HEADS))
+    # Only a mask rule looks at tokens: without one all prompts of a length are one.
+    seen = tuple(range(len(prompt))) if wiring.mask_rule is None else prompt
+    clean = unedited(wiring, seen, n_tokens, heads).with_edits(given + varied)
+    before = Run(clean.program, range(len(given)), clean)
+    after = Run(clean.program, range(len(given) + len(varied)), clean)
+    comparison = _Comparison(clean.program, len(given), before, after)
     return tuple(map(comparison.of, readouts))
 
 

@@ -4,8 +4,10 @@ Equal numbers stand for equal computations, so two runs that share a program agr
 the weights, exactly where its numbers are equal.
 """
 
+import copy
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from prolepsis.errors import UserError
@@ -49,10 +51,8 @@ class Program:
     and therefore computed one by one; the others of a layer see and move the same, so they are computed as one.
     """
 
-    def __init__(
-        self, wiring: Wiring, tokens: Sequence[int], n_tokens: int, edits: Sequence[Support], heads: Iterable[Head]
-    ) -> None:
-        self.wiring, self.edits = wiring, tuple(edits)
+    def __init__(self, wiring: Wiring, tokens: Sequence[int], n_tokens: int, heads: Iterable[Head]) -> None:
+        self.wiring, self.edits = wiring, tuple[Support, ...]()
         self.n_prompt, self.n_tokens = len(tokens), n_tokens
         self.heads: dict[int, list[Head]] = defaultdict(list)
         for head in sorted(set(heads)):
@@ -61,6 +61,12 @@ class Program:
         self._numbers: dict[Value, int] = {}
         self._keys: dict[int | None, list[tuple[int, ...]]] = {}
         self._padded = [*tokens, *[GENERATED] * (n_tokens - len(tokens))]
+
+    def with_edits(self, edits: Iterable[Support]) -> "Program":
+        """The same program for runs under ``edits``, which number their values apart from those of other edits."""
+        program = copy.copy(self)
+        program.edits, program.values, program._numbers = tuple(edits), [*self.values], {**self._numbers}
+        return program
 
     def number(self, value: Value) -> int:
         """The number of a value, the same for equal values."""
@@ -82,17 +88,17 @@ class Program:
 
 
 class Run:
-    """One run of the first ``length`` positions: the numbers of its values under some of the program's edits.
+    """One run: the numbers of its values under some of the program's edits.
 
-    ``clean`` is the unedited run that frozen patterns and replaced streams take theirs from; without them it may be
-    None.
+    ``clean`` is the unedited run, None where this is it. What lies below the first edited layer is as there, and frozen
+    patterns and replaced streams take theirs from it.
 
     ``resid_mid`` and ``resid_post`` map (layer, position), layer -1 being the embedding; ``pattern``, ``z`` and
     ``seen``, the keys a pattern is spread over, map (head, position) for the program's heads; ``logits`` maps
     positions.
     """
 
-    def __init__(self, program: Program, edits: Iterable[int], clean: "Run | None", length: int) -> None:
+    def __init__(self, program: Program, edits: Sequence[int], clean: "Run | None") -> None:
         self.program, self.clean = program, clean
         self.resid_post: dict[tuple[int, int], int] = {}
         self.resid_mid: dict[tuple[int, int], int] = {}
@@ -101,8 +107,25 @@ class Run:
         self.logits: dict[int, int] = {}
         self.seen: dict[tuple[Head, int], tuple[int, ...]] = {}
         self._sort(edits)
-        for position in range(length):
-            self._advance(position)
+        first = 0
+        if clean is not None:
+            first = min((program.edits[index].layer for index in edits), default=program.wiring.n_layers)
+            self._share(clean, first)
+        for position in range(program.n_tokens):
+            self._advance(position, first)
+
+    def with_edits(self, edits: Iterable[Support]) -> "Run":
+        """The same run, as the clean one of a program with ``edits``."""
+        run = copy.copy(self)
+        run.program = self.program.with_edits(edits)
+        return run
+
+    def _share(self, clean: "Run", first: int) -> None:
+        """Take over what lies below layer ``first``."""
+        for of_run in ("resid_post", "resid_mid"):
+            getattr(self, of_run).update({at: n for at, n in getattr(clean, of_run).items() if at[0] < first})
+        for of_head in ("pattern", "z", "seen"):
+            getattr(self, of_head).update({at: n for at, n in getattr(clean, of_head).items() if at[0].layer < first})
 
     def _sort(self, edits: Iterable[int]) -> None:
         """File the edits by the place where they act."""
@@ -142,11 +165,11 @@ class Run:
         edits = (blocked[key],) if key in blocked and key in self.program.keys(head.layer, query) else ()
         return self.program.number(Value("hidden", head.layer, head.index, query, (), edits))
 
-    def _advance(self, position: int) -> None:
-        """Run one position through all layers; generated tokens are taken to be equal in all runs."""
+    def _advance(self, position: int, first: int) -> None:
+        """Run one position through the layers from ``first`` on; generated tokens are taken to be equal in all runs."""
         program = self.program
         self.resid_post[-1, position] = program.number(Value("token", -1, None, position))
-        for layer in range(program.wiring.n_layers):
+        for layer in range(first, program.wiring.n_layers):
             if layer in self._skipped:
                 self.resid_post[layer, position] = self.resid_post[layer - 1, position]
             else:
@@ -202,7 +225,8 @@ class Run:
             z = Value("edited", head.layer, head.index, position, (), (self._z_replaced[head, position],))
         else:
             z = Value("z", head.layer, head.index, position, (pattern, *self._rows(head.layer, keys)))
-        return self.z.setdefault((head, position), self.program.number(z))
+        self.z[head, position] = self.program.number(z)
+        return self.z[head, position]
 
     def _pattern(self, head: Head, position: int) -> tuple[tuple[int, ...], int]:
         """The keys a head sees and the number of its pattern.
@@ -231,3 +255,12 @@ class Run:
         if added:
             number = program.number(Value("edited", layer, None, position, (number,), added))
         return number
+
+
+@lru_cache(maxsize=8)
+def unedited(wiring: Wiring, tokens: tuple[int, ...], n_tokens: int, heads: frozenset[Head]) -> Run:
+    """The run without edits, with ``heads`` computed one by one; kept, since one prompt is asked about many times.
+
+    Its values are not to be changed: give it edits by :meth:`Run.with_edits`.
+    """
+    return Run(Program(wiring, tokens, n_tokens, heads), (), None)
