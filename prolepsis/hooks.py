@@ -133,7 +133,7 @@ def visible(subject: "Subject", state: Pass, layer: int) -> np.ndarray[Any, np.d
     # Keys that are hidden from all heads alike need no mask of their own for each head.
     n_heads = subject.n_heads if plan.block else 1
     seen = np.broadcast_to(seen, (n_rows, n_heads, *seen.shape[2:])).copy()
-    hidden = [(row, head, at, key) for row, at, keys in plan.hide for key in keys for head in range(n_heads)]
+    hidden = [(row, head, at, key) for row, at, key in plan.hide for head in range(n_heads)]
     row, head, at, key = np.array([*hidden, *plan.block]).T
     here = (at >= state.offset) & (at < total)
     seen[row[here], head[here], at[here] - state.offset, key[here]] = False

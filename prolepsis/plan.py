@@ -40,7 +40,7 @@ class LayerPlan:
     heads: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
     freeze: list[tuple[int, int]] = field(default_factory=list)
     block: list[tuple[int, int, int, int]] = field(default_factory=list)
-    hide: list[tuple[int, int, tuple[int, ...]]] = field(default_factory=list)
+    hide: list[tuple[int, int, int]] = field(default_factory=list)
 
     @property
     def inside(self) -> bool:
@@ -139,7 +139,7 @@ def _place(plan: LayerPlan, layer: int, row: int, edit: Edit) -> None:
     # Hidden keys and blocked edges come first, being many.
     match edit:
         case HideKeys():
-            plan.hide.append((row, edit.query, edit.keys))
+            plan.hide.extend((row, edit.query, key) for key in edit.keys)
         case BlockEdge():
             plan.block.append((row, edit.head.index, edit.query, edit.key))
         case Skip():
