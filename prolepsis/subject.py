@@ -157,9 +157,13 @@ class Subject:
         """The transformers module that runs all layers, without the unembedding."""
         return self.model.get_submodule(self.family.layers.rpartition(".")[0])
 
+    @cached_property
+    def _layers(self) -> Any:
+        return self.model.get_submodule(self.family.layers)
+
     def layer(self, layer: int) -> Any:
         """The transformers module of layer ``layer``."""
-        return self.model.get_submodule(self.family.layers)[layer]
+        return self._layers[layer]
 
     def part(self, layer: int, part: str) -> Any:
         """A part of layer ``layer`` by its name in :class:`Family`, for example ``"mid_norm"``."""
