@@ -79,10 +79,11 @@ def features_of(tops: TopTokens, words: Mapping[int, str], cut: float = MIN_COSI
     ``words`` maps the tokens that count → word; cosines below ``cut`` do not count.
     """
     found: dict[str, dict[Feature, float]] = {}
-    for layer, (row, cosines) in enumerate(zip(tops.token.tolist(), tops.cosine.tolist(), strict=True)):
-        for index, (token, cosine) in enumerate(zip(row, cosines, strict=True)):
-            if token in words and cosine >= cut:
-                found.setdefault(words[token], {})[Feature(layer, index)] = cosine
+    # Of millions of features a few thousand write a word.
+    writes = torch.isin(tops.token, torch.tensor([*words], dtype=tops.token.dtype)) & (tops.cosine.double() >= cut)
+    tokens, cosines = tops.token[writes].tolist(), tops.cosine[writes].tolist()
+    for (layer, index), token, cosine in zip(writes.nonzero().tolist(), tokens, cosines, strict=True):
+        found.setdefault(words[token], {})[Feature(layer, index)] = cosine
     return found
 
 
