@@ -173,6 +173,15 @@ def test_a_batch_takes_what_is_free_and_no_more_than_makes_anything_faster() -> 
     assert small < 12 * GIB
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.034, "0.034 s"), (9.96, "10 s"), (99.4, "99 s"), (99.6, "2 min"), (5370, "90 min"), (5400, "1.5 h")],
+)
+def test_times_are_said_as_a_person_says_them(seconds: float, said: str) -> None:
+    """In seconds, minutes or hours, and never in powers of ten."""
+    assert expect.in_time(seconds) == said
+
+
 def test_this_machine_is_measured() -> None:
     """Rates and sizes are positive, what is free is part of what there is, and a GPU that is not there says so."""
     machine = look_at("cpu", "float32")

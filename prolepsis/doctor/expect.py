@@ -84,7 +84,8 @@ def slowness(subject: "Subject", families: Collection[str]) -> str | None:
 
 def in_time(seconds: float) -> str:
     """A duration as a person says it."""
-    if seconds < 100:
+    # Two digits of 99.5 and more would be written as a power of ten.
+    if seconds < 99.5:
         return f"{seconds:.2g} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
