@@ -69,5 +69,6 @@ class Activity:
 
 def weights_of(activations: Tensor) -> dict[Feature, float]:
     """The features of ``activations`` [L, F] that are not zero, and their values."""
-    found = activations.nonzero().tolist()
-    return {Feature(layer, index): float(activations[layer, index]) for layer, index in found}
+    places = activations.nonzero()
+    values = activations[tuple(places.T)].tolist()
+    return {Feature(layer, index): value for (layer, index), value in zip(places.tolist(), values, strict=True)}
