@@ -130,6 +130,7 @@ class Skip:
 Edit = Add | ReplaceRow | ReplaceStream | ReplaceHeadOutput | FreezePattern | BlockEdge | HideKeys | Skip
 Row = Sequence[Edit]
 Blocking = BlockEdge | HideKeys
+"""Edits by which a query sees less."""
 
 
 def layers_of(edit: Edit) -> tuple[int, ...]:

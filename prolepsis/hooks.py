@@ -259,7 +259,7 @@ class _HeadHooks:
         per_head = output.view(rows, length, width // (parts * self.subject.d_head), parts, self.subject.d_head)
         values = per_head[..., -1, :].transpose(1, 2)
         self.values = values.repeat_interleave(self.subject.n_heads // values.shape[1], dim=1)  # [B, H, T, dh]
-        self.state.values.update(_copies(self.asked_values, [self.values[:, head.index] for head in self.asked_values]))
+        self.state.values.update(copies(self.asked_values, [self.values[:, head.index] for head in self.asked_values]))
 
     def edit_z(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
         """Runs before the output projection: its input is z of all heads side by side, [B, T, H·dh]."""
@@ -277,7 +277,7 @@ class _HeadHooks:
         if written:
             *places, values = zip(*written, strict=True)
             z[tuple(map(list, places))] = stacked(values, z)
-        self.state.z.update(_copies(self.asked_z, [z[:, :, head.index] for head in self.asked_z]))
+        self.state.z.update(copies(self.asked_z, [z[:, :, head.index] for head in self.asked_z]))
         return (z.view(rows, length, -1), *args[1:]), kwargs
 
     def keep_patterns(self, _: Any, __: tuple[Any, ...], output: tuple[Any, ...]) -> None:
@@ -285,14 +285,14 @@ class _HeadHooks:
         if patterns is None:
             raise UserError(f"{self.subject.id}: attention returns no patterns; load it with eager attention")
         rows = [patterns[:, head.index, query - self.state.offset] for head, query in self.asked_patterns]
-        kept = _copies(self.asked_patterns, rows)  # each [B, T]
+        kept = copies(self.asked_patterns, rows)  # each [B, T]
         for (head, query), (row, frozen) in product(kept, self.frozen):
             if frozen == head.index:
                 kept[head, query][row] = self._frozen_patterns()[frozen, query]
         self.state.patterns.update(kept)
 
 
-def _copies(names: Iterable[Name], parts: list[Tensor]) -> dict[Name, Tensor]:
+def copies(names: Iterable[Name], parts: list[Tensor]) -> dict[Name, Tensor]:
     """Parts of larger tensors by name, copied all at once: there may be thousands of them."""
     return dict(zip(names, torch.stack(parts), strict=True)) if parts else {}
 

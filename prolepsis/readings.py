@@ -53,10 +53,10 @@ class Readings:
         ``token`` is one for all rows, or one for each of them.
         """
         logits = self.last_logits
-        tokens = torch.tensor(token, device=logits.device).expand(len(logits))[:, None]  # [B, 1]
+        tokens = torch.tensor(token, device=logits.device).expand(len(logits))  # [B]
         some = max(1, DOUBLES_AT_ONCE // logits.shape[-1])
         parts = zip(torch.split(logits, some), torch.split(tokens, some), strict=True)
-        return torch.cat([_log_odds(rows, of) for rows, of in parts])
+        return torch.cat([log_odds(rows, of) for rows, of in parts])
 
 
 def joined(parts: list[Readings], order: Sequence[int], device: torch.device) -> Readings:
@@ -80,8 +80,9 @@ def _whole(chunks: list[Tensor]) -> Tensor:
     return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
 
 
-def _log_odds(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Of tokens [B, 1]; the only copy of the logits is the one in float64."""
+def log_odds(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Log-odds ln p/(1-p) in nats [B] of one of ``tokens`` [B] per row of ``logits`` [B, V], in float64."""
+    # The only copy that is made: logits may be the largest tensor there is.
     others = logits.to(torch.float64, copy=True)
-    asked = others.gather(1, tokens)
-    return asked[:, 0] - others.scatter_(1, tokens, float("-inf")).logsumexp(-1)
+    asked = others.gather(1, tokens[:, None])
+    return asked[:, 0] - others.scatter_(1, tokens[:, None], float("-inf")).logsumexp(-1)

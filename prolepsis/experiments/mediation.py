@@ -19,7 +19,7 @@ from prolepsis.batching import in_batches, row_bytes
 from prolepsis.controls import once
 from prolepsis.edits import ReplaceHeadOutput, Row
 from prolepsis.engine import CleanRun
-from prolepsis.hooks import Pass, Read, applied
+from prolepsis.hooks import Pass, Read, applied, copies
 from prolepsis.names import Head
 from prolepsis.plan import plan_rows
 from prolepsis.prefix import resumed
@@ -115,8 +115,7 @@ class Mediation:
         """What is read inside the heads, z at the last position: row 0 of the clean run, row 1 of the edited one."""
         patterns = tuple((head, self.last) for head in self.heads)
         read = self.clean.edit([[], self.edit], Read((), patterns=patterns, values=self.heads, z=self.heads))
-        last = torch.stack([z[:, self.last] for z in read.z.values()]) if read.z else ()
-        return replace(read, z=dict(zip(read.z, last, strict=True)))
+        return replace(read, z=copies(read.z, [z[:, self.last] for z in read.z.values()]))
 
 
 def log_odds(asked: Sequence[tuple[Mediation, Sequence[Outputs]]], *, edited: bool) -> list[list[float]]:

@@ -13,6 +13,7 @@ from prolepsis.masks import CoupletBarrier
 from prolepsis.organisms import grammar
 from prolepsis.organisms.grammar import CATEGORY, GROUP_OF, GROUPS, HELD_OUT, PARTNER, TOKEN_ID, VERBS, WORDS
 from prolepsis.organisms.training import additive_mask
+from prolepsis.readings import log_odds
 from prolepsis.task import Task, Template
 
 Scores = dict[str, float]
@@ -71,14 +72,6 @@ def row_replaced(trained: Trained, layer: int, position: int, rows: torch.Tensor
         yield
     finally:
         hook.remove()
-
-
-def _log_odds(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Log-odds ln p/(1-p) of one token per row, in nats, [B]."""
-    logits = logits.double()
-    target = logits.gather(1, tokens[:, None])[:, 0]
-    rest = logits.scatter(1, tokens[:, None], float("-inf")).logsumexp(1)
-    return target - rest
 
 
 def _encode(texts: Sequence[str]) -> torch.Tensor:
@@ -194,13 +187,13 @@ def interchange(trained: Trained, template: Template, turn: int) -> Interchange:
     slot = 1 + template.text.split().index("{word}")
     positions = tuple(range(slot + 1, natural.shape[1] - 1))
     targets = _partners(donors)
-    before = _log_odds(trained.logits(natural), targets)
+    before = log_odds(trained.logits(natural), targets)
     effects, flips = [], []
     for layer, rows in enumerate(trained.resid_post(donor)):
         for position in positions:
             with row_replaced(trained, layer, position, rows[:, position]):
                 logits = trained.logits(natural)
-            effects.append(_log_odds(logits, targets) - before)
+            effects.append(log_odds(logits, targets) - before)
             flips.append(logits.argmax(-1) == targets)
     shape = (-1, len(positions), len(words))
     return Interchange(
