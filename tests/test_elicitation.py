@@ -19,11 +19,13 @@ from prolepsis.experiments.elicitation import (
     paired_counts,
     priming,
 )
-from prolepsis.experiments.rhyme_pairs import rhyme_pairs, task_of
+from prolepsis.experiments.rhyme_pairs import Pair, rhyme_pairs, task_of
 from prolepsis.judge import judge_family
 from prolepsis.ledger import rows
 from prolepsis.loading import load_subject
+from prolepsis.report.subjects import ENGLISH
 from prolepsis.subject import Subject
+from prolepsis.task import Prompt, Task, Template
 
 
 @cache
@@ -52,6 +54,32 @@ def test_a_couplet_before_takes_the_planted_planner_in() -> None:
     pairs = {pair.id: pair for pair in rhyme_pairs(task)}
     asked = {item: Asked(elicitation._after_a_couplet(pair, task), "") for item, pair in pairs.items()}
     assert first_words(subject, asked) == {item: pair.donor.answer for item, pair in pairs.items()}
+
+
+def test_a_template_with_a_couplet_of_its_own_is_primed_by_it() -> None:
+    """The English prompts begin with a couplet: primed they are as they are, plain they begin with line 1."""
+    task = Task.load(ENGLISH)
+    for template in task.templates:
+        pair = _pair(template)
+        couplet, line_1 = pair.recipient.text[: -len(elicitation._by_itself(pair.recipient))], pair.recipient.word
+        assert elicitation._after_a_couplet(pair, task) == pair.recipient.text
+        assert couplet.count("\n") == 2
+        assert elicitation._by_itself(pair.recipient).split("\n")[0].endswith(f"{line_1},")
+
+
+def test_a_template_without_a_couplet_is_primed_by_the_donors() -> None:
+    """The donor's couplet ends with a line break and no blanks around it; a single line before is no couplet."""
+    task = Task.load(ENGLISH)
+    for before in ("", "A poem:\n"):
+        pair = _pair(Template("bare", before + "I saw the {word},\nand then the", before))
+        asked = elicitation._after_a_couplet(pair, task)
+        assert asked == "I saw the sun,\nand then the fun\nI saw the day,\nand then the"
+        assert elicitation._by_itself(pair.recipient) == "I saw the day,\nand then the"
+
+
+def _pair(template: Template) -> Pair:
+    day, sun = Prompt(template, "ay", "day", "way"), Prompt(template, "un", "sun", "fun")
+    return Pair(recipient=day, donor=sun, mate=day, donor_mate=sun, half=0)
 
 
 def test_a_couplet_outside_the_window_changes_nothing() -> None:

@@ -1,7 +1,8 @@
 """What makes a subject rhyme? The first word it writes with and without the lines before (section 3 of the paper).
 
 A prompt ends where a rhyme is due. The paper writes another couplet before it, which establishes another rhyme, and
-appends an HTML tag. Its counts take line 1's own word for a rhyme; here repeats and true rhymes are told apart.
+appends an HTML tag. Its counts take line 1's own word for a rhyme; here repeats and true rhymes are told apart. Line 1
+is the line of the rhyme word; a template may have a couplet of its own before it.
 """
 
 import re
@@ -23,6 +24,8 @@ from prolepsis.task import Prompt, Task
 Values = Mapping[str, float]
 Outcome = Literal["rhyme", "repeat", "neither"]
 TAG, OTHER_TAG = "<strong>", "<table>"
+COUPLET = 2
+"""Line breaks that end a whole couplet."""
 TOKENS_PER_WORD = 4
 """Enough for the first word of a line in a natural language; in a listed one every word is a token."""
 
@@ -70,7 +73,7 @@ def outcomes(subject: Subject, asked: Mapping[str, Asked]) -> dict[str, Outcome]
 
 
 def with_line_1(subject: Subject) -> dict[str, Outcome]:
-    """The task's own prompts, line 1 and line 2 up to its last word."""
+    """The task's own prompts: line 1, with what the template has before it, and line 2 up to its last word."""
     return outcomes(subject, _asked(subject, lambda pair, _: pair.recipient.text))
 
 
@@ -85,8 +88,13 @@ def another_line_1(subject: Subject) -> dict[str, Outcome]:
 
 
 def primed(subject: Subject) -> dict[str, Outcome]:
-    """The task's prompts after a whole couplet with another rhyme."""
+    """Line 1 and line 2 after a whole couplet with another rhyme."""
     return outcomes(subject, _asked(subject, _after_a_couplet))
+
+
+def plain(subject: Subject) -> dict[str, Outcome]:
+    """Line 1 and line 2 with nothing before them."""
+    return outcomes(subject, _asked(subject, lambda pair, _: _by_itself(pair.recipient)))
 
 
 def true_rhymes(subject: Subject) -> Values:
@@ -127,16 +135,16 @@ def priming(subject: Subject) -> Measurement:
     Arms: ``plain`` (the same prompts without the couplet before), ``untrained twin``. ``detail`` has the repeats by
     themselves, and McNemar's exact test of primed against plain prompts.
     """
-    start = time.perf_counter()
+    start, without = time.perf_counter(), plain(subject)
     return _measurement(
         subject,
         "priming",
         primed_rhymes(subject),
         {
-            "plain": _hits(once(subject, with_line_1), "rhyme", "repeat"),
+            "plain": _hits(without, "rhyme", "repeat"),
             **control_arms(subject, primed_rhymes, {"untrained twin": subject.twin}),
         },
-        detail={"repeats": _repeats(once(subject, primed)), "repeats, plain": _repeats(once(subject, with_line_1))},
+        detail={"repeats": _repeats(once(subject, primed)), "repeats, plain": _repeats(without)},
         start=start,
     )
 
@@ -200,10 +208,20 @@ def _after_the_word(prompt: Prompt) -> str:
     return prompt.template.text.partition("{word}")[2].lstrip(" ,.;:!?")
 
 
+def _by_itself(prompt: Prompt) -> str:
+    """The prompt from line 1 on, without the lines its template has before that."""
+    text = prompt.template.text
+    return text[text.rfind("\n", 0, text.index("{word}")) + 1 :].replace("{word}", prompt.word)
+
+
 def _after_a_couplet(pair: Pair, task: Task) -> str:
-    """The prompt after the donor's couplet, which ends as lines of this language end."""
-    end = () if pair.donor.answer in task.line_end else task.line_end[:1]
-    return " ".join([pair.donor.text, pair.donor.answer, *end, pair.recipient.text])
+    """The prompt after its template's own couplet, else after the donor's, ended as lines of this language end."""
+    if pair.recipient.template.text.partition("{word}")[0].count("\n") >= COUPLET:
+        return pair.recipient.text
+    couplet = f"{_by_itself(pair.donor)} {pair.donor.answer}"
+    end = "" if pair.donor.answer in task.line_end else task.line_end[0]
+    between = end if end.isspace() else f" {end} " if end else " "
+    return f"{couplet}{between}{_by_itself(pair.recipient)}"
 
 
 def _hits(found: Mapping[str, Outcome], *counted: Outcome) -> dict[str, float]:
