@@ -4,6 +4,8 @@ Items that share a prompt, a feature or a rhyme group are not independent; inter
 times as often as they promise. The design says how they hang together:
 
 * "one-way": one label per item. t on the cluster means from 12 clusters on, exact sign flips of them below.
+* "by-item": one label per item, and a mean over items, in which large clusters weigh more: what share of the words, not
+  of the average group. Ratio estimator, with as many clusters as equal ones would vary as little (Kish 1965).
 * "two-way": a label for each of two crossed factors. Cameron, Gelbach & Miller (2011), with the smaller number of
   clusters − 1 degrees of freedom.
 * "pairs-of-groups": source and target group. Delete-one-group jackknife: leaving a group out removes every pair that
@@ -128,8 +130,8 @@ def estimate(
     if counted and float(np.ptp(x)) == 0 and x[0] in (lowest, 0.0, 1.0):
         law = _end_law(float(x[0]), _units(size, design), lowest)
         return _counted(float(x[0]), law, size, len(x), k)
-    value, se, law, method = _spread(x, labels, design)
-    mde = statistics.minimal_detectable_effect(se, size - 1) if size > 1 else math.inf
+    value, se, df, law, method = _spread(x, labels, design)
+    mde = statistics.minimal_detectable_effect(se, df) if df > 0 else math.inf
     if counted and isinstance(law, Point) and bool(np.isin(x, (-1.0, 0.0, 1.0)).all()):
         law = Count((value - lowest) / (1 - lowest), _units(size, design), lowest)
         return _counted(value, law, size, len(x), k)
@@ -184,15 +186,20 @@ def _counted(value: float, law: Law, size: int, n: int, k: int | None) -> Estima
     return Estimate(value, 0.0, 0.0, size, n, k, "Clopper–Pearson on clusters", law)
 
 
-def _spread(x: FloatArray, labels: list[tuple[str, ...]], design: Design) -> tuple[float, float, Law, str]:
-    """Mean, standard error, law and the name of the method."""
-    if design == "one-way":
-        names, where = np.unique([label for (label,) in labels], return_inverse=True)
-        means = np.bincount(where, weights=x) / np.bincount(where)  # [G]
+def _spread(x: FloatArray, labels: list[tuple[str, ...]], design: Design) -> tuple[float, float, float, Law, str]:
+    """Mean, standard error, its degrees of freedom, law and the name of the method."""
+    df: float
+    weights = None
+    if design in ("one-way", "by-item"):
+        names, where, sizes = np.unique([label for (label,) in labels], return_inverse=True, return_counts=True)
+        means = np.bincount(where, weights=x) / sizes  # [G]
         method = f"t on {len(names)} cluster means"
         value = float(means.mean())
         se = float(means.std(ddof=1)) / math.sqrt(len(names)) if len(names) > 1 else math.inf
         df = len(names) - 1
+        if design == "by-item":
+            weights, method, value = sizes / len(x), f"{method}, by size", float(x.mean())
+            se, df = _by_size(means - value, weights)
     elif design == "two-way":
         value, se, df = _two_way(x, labels)
         method = "two-way clustered t"
@@ -200,13 +207,26 @@ def _spread(x: FloatArray, labels: list[tuple[str, ...]], design: Design) -> tup
         value, se, df = _jackknife(x, labels)
         method = "delete-one-group jackknife"
     if not math.isfinite(se):
-        return value, math.inf, Blind(), f"none: {method} needs more clusters"
+        return value, math.inf, df, Blind(), f"none: {method} needs more clusters"
     noise = float(np.abs(x - value).max())
     if noise <= FORWARD_NOISE * max(float(np.abs(x).max()), 0.1) or se == 0:
-        return value, 0.0, Point(value, noise if se > 0 else 0.0), "point, no variance"
-    if design == "one-way" and len(names) < SIGN_FLIP_BELOW:
-        return value, se, SignFlip(statistics.subset_means(means)), f"exact sign flips of {len(names)} clusters"
-    return value, se, Student(value, se, df), method
+        return value, 0.0, df, Point(value, noise if se > 0 else 0.0), "point, no variance"
+    if design in ("one-way", "by-item") and len(names) < SIGN_FLIP_BELOW:
+        flips, by_size = SignFlip(statistics.subset_means(means, weights)), "" if weights is None else ", by size"
+        return value, se, df, flips, f"exact sign flips of {len(names)} clusters{by_size}"
+    return value, se, df, Student(value, se, df), method
+
+
+def _by_size(deviations: FloatArray, weights: FloatArray) -> tuple[float, float]:
+    """Standard error and degrees of freedom of a mean of clusters by ``weights`` of sum 1, from their deviations.
+
+    Squares of residuals lose the share Σ w² to the mean, 1 / G where weights are equal; 1 / Σ w² is how many equal
+    clusters would vary as little.
+    """
+    if len(deviations) < 2:
+        return math.inf, 0
+    lost = float(weights @ weights)
+    return math.sqrt(float(((weights * deviations) ** 2).sum()) / (1 - lost)), 1 / lost - 1
 
 
 def _two_way(x: FloatArray, labels: list[tuple[str, ...]]) -> tuple[float, float, int]:

@@ -53,7 +53,7 @@ class Student:
 
     value: float
     se: float
-    df: int
+    df: float
 
     def bounds(self, alpha: float) -> tuple[float, float]:
         reach = float(special.stdtrit(self.df, 1 - alpha)) * self.se

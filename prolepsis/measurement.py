@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from prolepsis.errors import HarnessFault
 
-Design = Literal["single", "one-way", "two-way", "pairs-of-groups"]
+Design = Literal["single", "one-way", "by-item", "two-way", "pairs-of-groups"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,9 @@ class Measurement:
 
     ``values`` maps item id → value in ``unit`` ("nats", "proportion", "probability", …). ``arms`` maps the name of a
     control arm → item id → value in the same unit; a sham arm holds deviations from the clean run. ``clusters`` maps
-    item id → labels: one label for design "one-way"; two factors for "two-way"; the source and target group, drawn
-    from one set of labels, for "pairs-of-groups"; none for "single", a deterministic value about one prompt.
+    item id → labels: one label for designs "one-way" and "by-item"; two factors for "two-way"; the source and target
+    group, drawn from one set of labels, for "pairs-of-groups"; none for "single", a deterministic value about one
+    prompt.
     ``detectable`` are the items in which an effect could have been seen at all; ``excluded`` maps an item that was
     dropped → why. ``reach`` says per row whether the outcome was forced (see ``prolepsis.reach``). ``parameters`` fix
     the protocol; ``detail`` is what a reader wants to see besides (sweeps, chosen sites).

@@ -89,15 +89,15 @@ def overlap_probability(overlap: int, first: int, second: int, total: int) -> Ov
     return Overlap(upto / every, exactly / every, (every - upto + exactly) / every)
 
 
-def subset_means(cluster_means: FloatArray) -> FloatArray:
-    """Means of all 2^G − 1 non-empty subsets of G cluster means, ascending: [2^G − 1].
+def subset_means(cluster_means: FloatArray, weights: FloatArray | None = None) -> FloatArray:
+    """Means, by ``weights`` if given, of all 2^G − 1 non-empty subsets of G cluster means, ascending: [2^G − 1].
 
     They are the typical values of a symmetric centre (Hartigan 1969): it falls into each of the 2^G gaps between them
     equally often, which makes sign-flip bounds exact without looking for them.
     """
     sums, sizes = np.zeros(1), np.zeros(1)
-    for mean in cluster_means:
-        sums, sizes = np.concatenate([sums, sums + mean]), np.concatenate([sizes, sizes + 1])
+    for mean, weight in zip(cluster_means, np.ones(len(cluster_means)) if weights is None else weights, strict=True):
+        sums, sizes = np.concatenate([sums, sums + weight * mean]), np.concatenate([sizes, sizes + weight])
     return np.sort(sums[1:] / sizes[1:])
 
 

@@ -99,10 +99,12 @@ def cases(draw, kinds=("effect", "absence", "exclusivity", "universal", "equalit
     """A claim with ``nulls`` nulls and a rival, and a random measurement in any design, often in its support."""
     scale = draw(st.sampled_from(["nats", "proportion"]))
     rng = np.random.default_rng(draw(seeds))
-    design = draw(st.sampled_from(["one-way", "two-way", "pairs-of-groups"]))
+    design = draw(st.sampled_from(["one-way", "by-item", "two-way", "pairs-of-groups"]))
     size = draw(st.integers(6, 14))
     if design == "one-way":
         clusters = {f"i{g}.{j}": (f"g{g}",) for g in range(size) for j in range(2)}
+    elif design == "by-item":
+        clusters = {f"i{g}.{j}": (f"g{g}",) for g in range(size) for j in range(1 + g % 3)}
     elif design == "two-way":
         clusters = {f"i{g}.{j}": (f"p{g}", f"f{j}") for g in range(6) for j in range(size)}
     else:

@@ -40,6 +40,31 @@ def test_one_way_is_exact_below_twelve_clusters(seed, size, alpha):
 
 
 @plain
+@given(seeds, st.integers(12, 40))
+def test_by_item_is_the_mean_over_items_with_the_spread_of_cluster_totals(seed, size):
+    """Large clusters weigh more: value, standard error and degrees of freedom are those of the ratio estimator."""
+    values, clusters = draw("by-item", seed, size)
+    x = np.array(list(values.values()))
+    sizes = np.array([sum(label == (f"g{g}",) for label in clusters.values()) for g in range(size)])
+    totals = np.array([sum(v - x.mean() for i, v in values.items() if clusters[i] == (f"g{g}",)) for g in range(size)])
+    kish = len(x) ** 2 / np.sum(sizes**2)
+    known = math.sqrt(np.sum(totals**2) / len(x) ** 2 * kish / (kish - 1))
+    found = estimate(values, clusters, "by-item", "nats")
+    assert (found.value, found.se) == pytest.approx((x.mean(), known))
+    reach = scipy.stats.t(kish - 1).ppf(0.95) * known
+    assert found.bounds(0.05) == pytest.approx((x.mean() - reach, x.mean() + reach))
+
+
+@plain
+@given(seeds, st.integers(2, 16))
+def test_by_item_and_one_way_agree_where_clusters_are_equally_large(seed, size):
+    """What an average cluster has and what an average item has differ by the sizes of clusters alone."""
+    values, clusters = draw("one-way", seed, size)
+    one_way, by_item = (interval(values, clusters, design, "nats") for design in ("one-way", "by-item"))
+    assert (by_item.value, by_item.low, by_item.high) == pytest.approx((one_way.value, one_way.low, one_way.high))
+
+
+@plain
 @given(seeds, st.integers(3, 40))
 def test_jackknife_of_independent_singles_is_the_textbook_standard_error(seed, size):
     """When every group is one item, delete-one-group gives s/√n."""
@@ -125,6 +150,7 @@ def test_bounds_move_with_the_values(design, seed, scale, shift):
     ("labels", "design", "count"),
     [
         ([("a",), ("b",), ("a",)], "one-way", 2),
+        ([("a",), ("b",), ("a",)], "by-item", 2),
         ([("a", "x"), ("b", "x"), ("c", "y")], "two-way", 2),
         ([("a", "x"), ("a", "y"), ("a", "z")], "two-way", 1),
         ([("a", "x"), ("a", "y"), ("a", "z")], "pairs-of-groups", 4),
@@ -149,7 +175,8 @@ def test_the_smallest_detectable_effect_is_that_of_the_standard_error(design, si
     if design == "pairs-of-groups" and size == 2:
         assert found.mde == math.inf
     else:
-        t = scipy.stats.t(size - 1)
+        sizes = np.unique([label for (label, *_) in clusters.values()], return_counts=True)[1]
+        t = scipy.stats.t(sizes.sum() ** 2 / np.sum(sizes**2) - 1 if design == "by-item" else size - 1)
         assert found.mde == pytest.approx((t.ppf(0.975) + t.ppf(0.8)) * found.se)
         assert 0 < found.se < math.inf
 
@@ -185,6 +212,8 @@ def test_noise_is_told_from_scatter_at_a_hundred_thousandth(design, size):
         ("one-way", 1, "none: t on 1 cluster means needs more clusters"),
         ("one-way", 11, "exact sign flips of 11 clusters"),
         ("one-way", 12, "t on 12 cluster means"),
+        ("by-item", 11, "exact sign flips of 11 clusters, by size"),
+        ("by-item", 12, "t on 12 cluster means, by size"),
         ("two-way", 1, "none: two-way clustered t needs more clusters"),
         ("two-way", 2, "two-way clustered t"),
         ("pairs-of-groups", 2, "none: delete-one-group jackknife needs more clusters"),

@@ -148,18 +148,23 @@ def test_no_overlap_of_few_heads_is_what_chance_gives():
 
 
 @plain
-@given(st.integers(1, 9), seeds, levels)
-def test_sign_flip_bounds_invert_the_brute_force_test(clusters, seed, alpha):
-    """A value lies below the lower bound exactly when enumerating all sign flips rejects it, and so above."""
+@given(st.integers(1, 9), seeds, levels, st.booleans())
+def test_sign_flip_bounds_invert_the_brute_force_test(clusters, seed, alpha, by_size):
+    """A value lies below the lower bound exactly when enumerating all sign flips rejects it, and so above.
+
+    With weights what is flipped are the weighted deviations.
+    """
     rng = np.random.default_rng(seed)
-    means = rng.normal(0.5, 1, clusters)
+    means, sizes = rng.normal(0.5, 1, clusters), rng.integers(1, 9, clusters)
     signs = np.array(list(itertools.product([1, -1], repeat=clusters)))
-    subsets = statistics.subset_means(means)
+    weights = sizes if by_size else np.ones(clusters)
+    subsets = statistics.subset_means(means, sizes if by_size else None)
     low, high = statistics.sign_flip_bounds(subsets, alpha)
     for theta0 in rng.normal(0.5, 1, 20):
-        flipped = signs @ (means - theta0)
-        above = np.mean(flipped >= (means - theta0).sum() - 1e-12)
-        below = np.mean(flipped <= (means - theta0).sum() + 1e-12)
+        deviations = weights * (means - theta0)
+        flipped = signs @ deviations
+        above = np.mean(flipped >= deviations.sum() - 1e-12)
+        below = np.mean(flipped <= deviations.sum() + 1e-12)
         assert statistics.sign_flip_p(subsets, theta0) == pytest.approx((above, below))
         assert (theta0 < low) == (above <= alpha + 1e-12)
         assert (theta0 > high) == (below <= alpha + 1e-12)

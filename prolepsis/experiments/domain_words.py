@@ -128,7 +128,7 @@ def _named(subject: Subject, name: str, categories: Collection[str], named: Coll
         experiment=name,
         subject=subject.digest,
         unit="proportion",
-        design="one-way",
+        design="by-item",
         parameters={"words": listed, "named": sorted(named), "matches": MATCHES, "cosine": MIN_COSINE},
         values={str(feature): float(word in named) for feature, word in hits.items()},
         clusters={str(feature): (f"L{feature.layer}",) for feature in hits},

@@ -88,7 +88,8 @@ def rhyme_clusters(subject: Subject) -> Measurement:
         experiment="rhyme_clusters",
         subject=subject.digest,
         unit="probability",
-        design="one-way",
+        # A group is rhymed whole or not at all: it is the share of words, not of groups, that is claimed.
+        design="by-item",
         parameters={"cosine": MIN_COSINE, "pronunciation": "first"},
         values=_grouped(found, lexicon),
         clusters=first,
