@@ -26,6 +26,7 @@ SUITES = {
     "couplets": (*PLANTED, *_TRAINED_AND_TWINS),
     "facts": _TRAINED_AND_TWINS,
     "vocabulary scan": (*PLANTED, *_WIDE_AND_TWINS),
+    "words found": (*PLANTED, *_WIDE),
     "lines": _TRAINED_AND_TWINS,
     "skipping": (*PLANTED, *SPOILED, *_TRAINED_AND_TWINS),
     "ladders": LADDERS,
