@@ -177,9 +177,23 @@ def _supported(evidence: Evidence, alpha: float) -> Decision:
         bound = f"between {number(low)} and {number(high)}"
     return replace(
         decision,
-        reason=f"{number(theta.value, claim.scale)}, {bound}, beyond every control (nearest: {nearest}, difference "
-        f"{number(contrast.value)}, at least {number(beyond)})",
+        reason=f"{number(theta.value, claim.scale)}, {bound}, beyond every null (nearest: {nearest}, difference "
+        f"{number(contrast.value)}, at least {number(beyond)}){_rivals(evidence, alpha)}",
     )
+
+
+def _rivals(evidence: Evidence, alpha: float) -> str:
+    """Other routes that give as much: no objection where none is excluded, but a reader has to know."""
+    if evidence.claim.kind == "exclusivity":
+        return ""
+    rivals = [control for control in evidence.claim.controls if control.role == "rival"]
+    contrasts = {control.label: evidence.contrast(control) for control in rivals}
+    as_good = [
+        label
+        for label, contrast in contrasts.items()
+        if contrast is not None and gap(evidence, contrast, alpha)[1] < evidence.claim.delta
+    ]
+    return f"; a rival gives as much: {', and '.join(as_good)}" if as_good else ""
 
 
 def finite(value: float) -> float | None:

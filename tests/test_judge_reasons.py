@@ -93,6 +93,16 @@ def test_the_nearest_of_the_controls_that_count_gives_the_margin(kind, null, riv
     assert f"nearest: {nearest.label}, difference" in found.reason
 
 
+@pytest.mark.parametrize(("rival", "named"), [(12.0, True), (12.9, True), (11.5, True), (10.0, False)])
+def test_a_rival_that_gives_as_much_is_named_where_it_does_not_count(rival, named):
+    """An effect that another route gives within delta is supported, and its reason says which route that is."""
+    arms = {"null": spread(0.0, seed=1), "rival": spread(rival), "positive": spread(20.0, seed=3)}
+    found = judge(make_claim(controls=(RIVAL, POSITIVE, NULL)), make_measurement(spread(12.0), arms))
+    assert found.verdict == "supported"
+    assert found.reason.endswith(f"; a rival gives as much: {RIVAL.label}") == named
+    assert ("rival" in found.reason) == named
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "said"),
     [
