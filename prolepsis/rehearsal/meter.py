@@ -45,22 +45,29 @@ class Meter:
         self.path = path
         self.taken: dict[str, Taken] = {}
         self.inner = 0.0
+        self.names: list[str] = []
 
     @contextmanager
     def measuring(self, name: str) -> Iterator[None]:
         """Count what happens inside for ``name``, less what is counted for another name within."""
+        self._peaks()
+        self.names.append(name)
         outer, self.inner = self.inner, 0.0
-        _reset_peaks()
         start = time.perf_counter()
         try:
             yield
         finally:
             seconds = time.perf_counter() - start
-            taken = Taken(seconds - self.inner, _host_peak(), _gpu_peak(), gpu_kept())
-            self.taken.setdefault(name, Taken()).add(taken)
+            self._peaks(seconds - self.inner)
+            self.names.pop()
             self.inner = outer + seconds
-            # What surrounds this has peaks of its own from here on.
-            _reset_peaks()
+
+    def _peaks(self, seconds: float = 0.0) -> None:
+        """Add peaks since the last look, and ``seconds``, to what is counted now; peaks begin anew."""
+        if self.names:
+            taken = Taken(seconds, _host_peak(), _gpu_peak(), gpu_kept())
+            self.taken.setdefault(self.names[-1], Taken()).add(taken)
+        _reset_peaks()
 
     def pytest_runtest_logfinish(self) -> None:
         """Write what is known so far, so that a run that is cut short tells it too."""
@@ -98,7 +105,8 @@ def _reset_peaks() -> None:
         Path("/proc/self/clear_refs").write_text("5")
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.reset_peak_memory_stats()
+        for device in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(device)
 
 
 def _host_peak() -> int | None:
@@ -113,7 +121,7 @@ def _gpu_peak() -> int | None:
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return None
-    return int(torch.cuda.max_memory_allocated())
+    return max(int(torch.cuda.max_memory_allocated(device)) for device in range(torch.cuda.device_count()))
 
 
 def gpu_kept() -> int | None:
@@ -121,4 +129,4 @@ def gpu_kept() -> int | None:
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return None
-    return int(torch.cuda.memory_allocated())
+    return max(int(torch.cuda.memory_allocated(device)) for device in range(torch.cuda.device_count()))
