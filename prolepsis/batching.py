@@ -1,6 +1,7 @@
 """How many rows a subject's device takes at once: what its free memory allows, and half of that after running out."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import torch
@@ -53,21 +54,21 @@ def halving(
     """``run`` on batches of ``n_rows`` rows, so many at once as fit at ``each`` bytes, ``most`` of them if given.
 
     Out of memory it begins again with half as many, says so once and remembers it, so that runs that are compared are
-    run alike. Raises Untested where not even one row fits.
+    run alike. Raises Untested where not even one row fits; what is run after that is planned anew.
     """
     while True:
         size = rows_at_once(subject, n_rows if most is None else min(n_rows, most), each)
-        try:
+        with suppress(torch.OutOfMemoryError):
             return run([range(first, min(first + size, n_rows)) for first in range(0, n_rows, size)])
-        except torch.OutOfMemoryError:
-            if size == 1:
-                raise Untested(
-                    f"{subject.id}: {subject.device} has no memory for a single row; free some, or use "
-                    "--claims-dtype bfloat16 or --claims-device cpu"
-                ) from None
-        # Outside the except block, where the exception would keep the tensors of the failed run alive.
-        subject.memo[AT_ONCE] = each * (size // 2)
+        # From here on no exception keeps the tensors of the failed run alive.
         torch.cuda.empty_cache()
+        if size == 1:
+            del subject.memo[AT_ONCE]
+            raise Untested(
+                f"{subject.id}: {subject.device} has no memory for a single row; free some, or use "
+                "--claims-dtype bfloat16 or --claims-device cpu"
+            )
+        subject.memo[AT_ONCE] = each * (size // 2)
         note(f"{subject.id}: out of memory with {size} rows at once, going on with {size // 2}")
 
 

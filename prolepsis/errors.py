@@ -1,4 +1,4 @@
-"""The four ways a run can stop short of a verdict; everything else that is raised is a bug of ours."""
+"""The three ways a run can stop short of a verdict; everything else that is raised is a bug of ours."""
 
 
 class UserError(Exception):
@@ -11,3 +11,15 @@ class Untested(Exception):
 
 class HarnessFault(Exception):
     """The instrument itself failed (a sham arm moved, a value is not a number); never turned into a verdict."""
+
+
+def let_go(error: BaseException) -> None:
+    """Drop the tracebacks of ``error`` and of what it came from.
+
+    Their frames hold on to all that ran there, models and tensors among it, for as long as the error is kept.
+    """
+    errors: list[BaseException | None] = [error]
+    for one in errors:
+        if one is not None:
+            one.__traceback__ = None
+            errors += [origin for origin in (one.__cause__, one.__context__) if origin not in errors]

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -35,15 +35,15 @@ def load_subject(reference: str, device: str = "cpu", dtype: torch.dtype = torch
     """
     check_device(device)
     multiply_exactly()
-    try:
+    with suppress(torch.OutOfMemoryError):
         subject = _load(reference, device, dtype)
         selfcheck.check(subject)
-    except torch.OutOfMemoryError:
-        raise Untested(
-            f"{Path(reference).name}: {device} has no memory for its weights as {str(dtype).removeprefix('torch.')}; "
-            f"free some, or use --claims-dtype bfloat16 or --claims-device cpu; `prolepsis doctor` says what it takes"
-        ) from None
-    return subject
+        return subject
+    # Not within a handler, where the first error would keep the weights that were there already.
+    raise Untested(
+        f"{Path(reference).name}: {device} has no memory for its weights as {str(dtype).removeprefix('torch.')}; "
+        f"free some, or use --claims-dtype bfloat16 or --claims-device cpu; `prolepsis doctor` says what it takes"
+    )
 
 
 def check_device(device: str, option: str = "--claims-device") -> None:

@@ -1,5 +1,6 @@
 """Rows in batches: what one device's memory holds, with the same results."""
 
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -113,13 +114,21 @@ def test_a_gpu_is_planned_with_half_of_what_is_free(monkeypatch: pytest.MonkeyPa
 
 
 def test_where_no_row_fits_one_line_says_what_can_be_done() -> None:
-    """It names the subject and the device."""
+    """It names the subject and the device; it holds no tensor of what was tried, and later rows are planned anew."""
+    subject, tried = tiny_subject("llama"), list[weakref.ref[torch.Tensor]]()
 
     def never(_: range) -> None:
+        batch = torch.zeros(3)
+        tried.append(weakref.ref(batch))
         raise torch.OutOfMemoryError
 
-    with pytest.raises(Untested, match="tiny-llama-0: cpu has no memory for a single row; free some, or use"):
-        in_batches(tiny_subject("llama"), 5, 1, never)
+    before = batching.rows_at_once(subject, 1000, 1 << 20)
+    with pytest.raises(Untested, match="tiny-llama-0: cpu has no memory for a single row; free some, or use") as kept:
+        in_batches(subject, 5, 1, never)
+    assert kept.value.__context__ is None
+    assert len(tried) == 3
+    assert [one() for one in tried] == [None] * 3
+    assert batching.rows_at_once(subject, 1000, 1 << 20) == before > 1
 
 
 _SUBJECTS: list[Subject] = []

@@ -1,6 +1,8 @@
 """Subject folders: what loads, and the one line a broken one is refused with."""
 
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
@@ -296,10 +298,19 @@ def test_a_gpu_that_is_not_there_is_untested_and_no_device_an_error(monkeypatch:
 
 
 def test_a_model_too_large_for_its_device_is_untested(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Out of memory while it is moved there, one line says what could fit."""
-    monkeypatch.setattr(torch.nn.Module, "to", _raises(torch.OutOfMemoryError()))
-    with pytest.raises(Untested, match="planner: cpu has no memory for its weights as float32; free some, or use"):
+    """Out of memory while it is moved there, one line says what could fit, and holds nothing of the model."""
+    models = list[weakref.ref[torch.nn.Module]]()
+
+    def full(self: torch.nn.Module, *_: Any, **__: Any) -> torch.nn.Module:
+        models.append(weakref.ref(self))
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(Untested, match="planner: cpu has no memory for its weights as float32; free some, or use") as e:
         load_subject("planner")
+    gc.collect()
+    assert e.value.__context__ is None
+    assert [model() for model in models] == [None]
 
 
 def test_an_experiment_out_of_memory_leaves_its_claim_untested(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
+import gc
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,21 +36,49 @@ def claims(tmp_path: Path) -> tuple[Claim, Claim]:
     return first, second
 
 
-def test_a_subject_is_let_go_before_the_next_is_loaded(claims: tuple[Claim, Claim]) -> None:
-    """Two families share one loaded subject, and it is gone by the time another one is loaded."""
+def _nothing_measured(_family: object, _subject: object) -> Any:
+    return {}
+
+
+def _raised_while_measuring(_family: object, _subject: object) -> Any:
+    raise ZeroDivisionError("a bug")
+
+
+def _raised_from_out_of_memory(_family: object, subject: object) -> Any:
+    try:
+        raise MemoryError(subject)
+    except MemoryError:
+        raise Untested("no memory") from None
+
+
+@pytest.mark.parametrize("measure", [_nothing_measured, _raised_while_measuring, _raised_from_out_of_memory])
+@pytest.mark.parametrize("loads", [True, False])
+def test_a_subject_is_let_go_before_the_next_is_loaded(claims: tuple[Claim, Claim], measure: Any, loads: bool) -> None:
+    """Two families share one loaded subject, and it is gone by the time another one is loaded.
+
+    So it is where what is kept with it refers to it, where measuring it raised, and where loading it raised.
+    """
     alive: list[weakref.ref[Subject]] = []
     seen: list[tuple[str, int]] = []
 
     def load(source: SubjectSource) -> Any:
         subject = Subject(id=source.id)
+        subject.memo = {"runs": subject}
         seen.append((source.id, sum(ref() is not None for ref in alive)))
         alive.append(weakref.ref(subject))
+        if not loads:
+            raise Untested("no memory for its weights")
         return subject
 
-    measuring = Measuring(load, lambda _family, _subject: {})
-    for source in (PLANNER, IMPROVISER):
-        for claim in (*claims, *claims):
-            assert measuring.outcome(claim, source, [claim]).verdict.verdict == "untested"
+    measuring = Measuring(load, measure)
+    gc.disable()
+    try:
+        for source in (PLANNER, IMPROVISER):
+            for claim in (*claims, *claims):
+                with suppress(ZeroDivisionError):
+                    assert measuring.outcome(claim, source, [claim]).verdict.verdict == "untested"
+    finally:
+        gc.enable()
     assert seen == [("planner", 0), ("improviser", 0)]
 
 

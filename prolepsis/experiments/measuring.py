@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from prolepsis.errors import Untested
+from prolepsis.errors import Untested, let_go
 from prolepsis.experiments.families import experiment
 from prolepsis.hub.needs import reads_pairs
 from prolepsis.ledger import Claim
@@ -147,8 +147,8 @@ class _Measuring:
         try:
             return known(self.subject, name, measure)
         except Untested as missing:
-            # Its traceback would hold on to all that the experiment had in memory.
-            return missing.with_traceback(None)
+            let_go(missing)
+            return missing
         except OutOfMemoryError:
             return Untested(
                 f"{self.subject.id}: {self.subject.device} has no memory for it; free some, or use --claims-dtype "

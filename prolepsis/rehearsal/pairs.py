@@ -3,6 +3,7 @@
 On the real data set it would answer nothing rightly, and no experiment on facts would have a pair to run on.
 """
 
+import gc
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,7 +31,9 @@ def write_pairs(model: Path, folder: Path, device: str) -> None:
     write_atomically(folder / f"{SPLIT}.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
     del subject
     if torch.cuda.is_available():
-        # The run that follows is a process of its own, and needs this one's memory.
+        # The run that follows is a process of its own, and needs this one's memory. What is kept with a subject refers
+        # to it.
+        gc.collect()
         torch.cuda.empty_cache()
 
 

@@ -1,12 +1,13 @@
 """Measures each family of claims once per subject, however many of its tests are selected."""
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from prolepsis import archive, audit
-from prolepsis.errors import Untested
+from prolepsis.errors import Untested, UserError, let_go
 from prolepsis.experiments.measuring import Found
 from prolepsis.measurement import Measurement
 from prolepsis.report.rows import subject_row
@@ -32,14 +33,23 @@ class Outcome:
 
 
 class Failure:
-    """An exception kept with its traceback, to be raised in each test it concerns."""
+    """An exception kept with its traceback, to be raised in each test it concerns.
+
+    One that says what is missing or mistaken needs no traceback, and any is kept only while its subject is.
+    """
 
     def __init__(self, error: Exception) -> None:
+        if isinstance(error, UserError | Untested):
+            let_go(error)
         self.error = error
         self.traceback: TracebackType | None = error.__traceback__
 
     def again(self) -> Exception:
         return self.error.with_traceback(self.traceback)
+
+    def let_go(self) -> None:
+        let_go(self.error)
+        self.traceback = None
 
 
 class Together:
@@ -130,7 +140,7 @@ class Measuring:
     def _subject(self, source: SubjectSource) -> "Subject":
         """The loaded subject; the one before it is let go first, so that two never share the memory."""
         if self._held is None or self._held[0] != source.id:
-            self._held = None
+            self._let_go()
             try:
                 self._held = source.id, self._load(source)
             except Exception as error:
@@ -139,6 +149,15 @@ class Measuring:
         if isinstance(held, Failure):
             raise held.again()
         return held
+
+    def _let_go(self) -> None:
+        """Keep nothing of the subject that is held."""
+        self._held = None
+        for done in self._done.values():
+            if isinstance(done, Failure):
+                done.let_go()
+        # What is kept with a subject refers to it, and a GPU that runs out of memory collects no garbage.
+        gc.collect()
 
 
 def _on_random_transformers(family: Sequence["Claim"]) -> Mapping["ClaimKey", Measurement]:
