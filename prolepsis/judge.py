@@ -34,7 +34,7 @@ from prolepsis.evidence import Evidence, Rows, overall_reach
 from prolepsis.ledger import Claim, Control
 from prolepsis.measurement import Measurement
 from prolepsis.rules import Decision, Word, decide, finite, gap
-from prolepsis.validity import by_validity, mean, robust
+from prolepsis.validity import WORKS_AT, by_validity, mean, robust
 
 Agreement = Literal["yes", "no", "cannot tell"]
 ClaimKey = tuple[str, str]
@@ -83,7 +83,7 @@ def judge(claim: Claim, measurement: Measurement | Untested, alpha: float = 0.05
         found = _by_wiring(reach) or _of_the_paper(measurement, reach)
         return Verdict(found.verdict, found.reason, None, "cannot tell", claim.population, None, (), reach)
     evidence = Evidence.of(claim, measurement)
-    decision = _by_wiring(reach) or by_validity(evidence, measurement, alpha)
+    decision = _by_wiring(reach) or by_validity(evidence, measurement)
     if decision is None:
         decision = robust(decide(evidence, alpha), evidence, measurement.excluded, alpha)
     aside = f"; {evidence.aside} items that could not tell are left aside" if evidence.aside else ""
@@ -232,7 +232,7 @@ def _control_row(evidence: Evidence, control: Control, alpha: float) -> dict[str
         value = max(map(abs, everywhere)) if control.role == "sham" else mean(everywhere)
         passed = value <= bound
     elif control.role == "positive" and (arm := evidence.arm(control)) is not None:
-        value, ci = arm.value, arm.bounds(alpha)
+        value, ci = arm.value, arm.bounds(WORKS_AT)
         passed = ci[0] >= bound
     elif (arm := evidence.arm(control)) is not None and (contrast := evidence.contrast(control)) is not None:
         value, difference, ci = arm.value, contrast.value, contrast.bounds(alpha)

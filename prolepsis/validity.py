@@ -12,9 +12,11 @@ from prolepsis.rules import Decision, decide, number
 MIN_CLUSTERS = 6
 MIN_ITEMS = 12
 MAX_EXCLUDED = 0.20
+WORKS_AT = 0.05
+"""Level at which a positive control has to work: whether an assay is alive does not depend on the rows beside it."""
 
 
-def by_validity(evidence: Evidence, measurement: Measurement, alpha: float) -> Decision | None:
+def by_validity(evidence: Evidence, measurement: Measurement) -> Decision | None:
     """Rule 4, as far as it does not depend on what would be decided; names everything that falls short."""
     claim, found = evidence.claim, []
     excluded = len(measurement.excluded)
@@ -24,11 +26,11 @@ def by_validity(evidence: Evidence, measurement: Measurement, alpha: float) -> D
     if excluded > MAX_EXCLUDED * items:
         found.append(f"{excluded} of {items} items were excluded, more than {MAX_EXCLUDED:.0%}")
     for control in claim.controls:
-        found += _broken(evidence, control, alpha)
+        found += _broken(evidence, control)
     return Decision("inconclusive", "; ".join(found)) if found else None
 
 
-def _broken(evidence: Evidence, control: Control, alpha: float) -> list[str]:
+def _broken(evidence: Evidence, control: Control) -> list[str]:
     """What is wrong with a control that has to hold before anything else counts."""
     everywhere, bound = evidence.arms.get(control.name, {}).values(), control.bound or 0.0
     arm = evidence.arm(control) if control.role == "positive" else None
@@ -38,8 +40,8 @@ def _broken(evidence: Evidence, control: Control, alpha: float) -> list[str]:
         return [f"{control.label} ({control.role}) was not measured"]
     if control.role == "guard" and mean(everywhere) > bound:
         return [f"off-target damage: {control.label} is {number(mean(everywhere))}, allowed {number(bound)}"]
-    if arm is not None and arm.bounds(alpha)[0] < bound:
-        found = f"{number(arm.value, evidence.claim.scale)}, at least {number(arm.bounds(alpha)[0])}"
+    if arm is not None and arm.bounds(WORKS_AT)[0] < bound:
+        found = f"{number(arm.value, evidence.claim.scale)}, at least {number(arm.bounds(WORKS_AT)[0])}"
         return [f"dead assay: {control.label} gives {found}, where {number(bound)} shows it works"]
     return []
 

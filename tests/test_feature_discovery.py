@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from prolepsis.domains import domain_hits
 from prolepsis.engine import clean_run
-from prolepsis.experiments import measuring
+from prolepsis.experiments import feature_discovery, measuring
 from prolepsis.experiments.feature_discovery import by_chance, dedicated_features, rhyme_clusters
+from prolepsis.experiments.rhyme_pairs import task_of
 from prolepsis.experiments.rhyme_responses import matched, rhyme_responses, shared_ending
 from prolepsis.experiments.vocabulary_scan import (
     TopTokens,
@@ -51,6 +52,21 @@ def test_a_word_has_all_features_that_point_at_it_and_keeps_the_best() -> None:
     assert set(features_of(tops, words)["seven"]) == {Feature(0, 0), Feature(0, 2), Feature(1, 0)}
     assert best_features(tops, words) == {"seven": Feature(0, 2), "nine": Feature(1, 2)}
     assert best_features(tops, words, cut=0.46) == {"seven": Feature(0, 2)}
+
+
+def test_a_rhyme_word_has_a_feature_in_any_spelling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A feature of "Light" is one of the word "light", as where words are grouped by rhyme; other words have none."""
+    subject = load_subject("planted-llama-irrevocable")
+    task = task_of(subject)
+    word, other = next(iter(task.groups.values()))[:2]
+    capitalised = next(token for token in range(subject.n_vocab) if subject.decode([token]) not in task.answers)
+    tops = TopTokens(torch.tensor([[capitalised]]), torch.tensor([[0.9]]))
+    for spelled, found in (({capitalised: word}, 1.0), ({capitalised: "unasked"}, 0.0), ({}, 0.0)):
+        monkeypatch.setattr(feature_discovery, "clean_words", lambda _, spelled=spelled: spelled)
+        monkeypatch.setattr(feature_discovery, "once", lambda of, what: what(of))
+        values = feature_discovery._found(subject, tops, 0.3)
+        assert (values[word], values[other]) == (found, 0.0)
+        assert set(values) == {word for words in task.groups.values() for word in words}
 
 
 @given(comparisons=st.integers(1, 10**9), alpha=st.floats(1e-4, 0.4))

@@ -237,11 +237,15 @@ def test_a_guard_and_a_positive_control_are_held_to_the_mean_of_their_items():
 
 
 def test_a_positive_control_has_to_work_beyond_chance():
-    """A mean above the bound is not enough where its interval holds values below it."""
+    """A mean above the bound is not enough where its 95 % interval holds values below it."""
     claim = make_claim(controls=(NULL, POSITIVE))
     for above, verdict in [(0.01, "inconclusive"), (0.1, "supported")]:
         measurement = make_measurement(spread(5), {"null": spread(0), "positive": spread(POSITIVE.bound + above)})
-        assert judge(claim, measurement).verdict == verdict
+        # Whatever the level that is left to the claim by the other rows of its family.
+        for alpha in (0.05, 0.0025):
+            assert judge(claim, measurement, alpha).verdict == verdict
+            (row,) = (row for row in judge(claim, measurement, alpha).controls if row["role"] == "positive")
+            assert row["passed"] == (verdict == "supported")
 
 
 @pytest.mark.parametrize(("control", "broken", "holds"), [(GUARD, 0.5, -0.5), (POSITIVE, -0.5, 0.5)])

@@ -30,7 +30,7 @@ FREQUENT = 10
 
 
 def words_found(subject: Subject) -> Values:
-    """Rhyme word of the task → 1 if some feature belongs to it, else 0."""
+    """Rhyme word of the task → 1 if some feature belongs to it, in any spelling of the vocabulary, else 0."""
     return _found(subject, once(subject, top_tokens), MIN_COSINE)
 
 
@@ -138,6 +138,7 @@ def _groups(subject: Subject) -> dict[str, tuple[str]]:
 
 
 def _found(subject: Subject, tops: TopTokens, cut: float) -> dict[str, float]:
-    words = list(_groups(subject))
-    features = best_features(tops, {subject.word_id(word): word for word in words}, cut)
+    words = _groups(subject)
+    spelled = {token: text for token, text in once(subject, clean_words).items() if text in words}
+    features = best_features(tops, {subject.word_id(word): word for word in words} | spelled, cut)
     return {word: float(word in features) for word in words}
