@@ -19,7 +19,7 @@ from prolepsis.masks import mask_rule
 from prolepsis.organisms import ABSORBER, BUNDLED, CARRIERS, PLANTED, SPOILED, TWO_TASKS, XOR
 from prolepsis.precision import multiply_exactly
 from prolepsis.subject import Subject
-from prolepsis.task import Task
+from prolepsis.task_file import read_task
 from prolepsis.transcoder import Transcoder
 from prolepsis.watching import watched
 
@@ -105,7 +105,7 @@ def load_folder(folder: Path, device: str = "cpu", dtype: torch.dtype = torch.fl
         tokenizer=_tokenizer(like),
         transcoder=transcoder,
         mask_rule=mask_rule(about.get("mask_rule")),
-        task=Task.load(like / "task.json") if (like / "task.json").exists() else None,
+        task=read_task(like / "task.json") if (like / "task.json").exists() else None,
         twin=_sibling(folder, about.get("untrained_twin")),
         same_behaviour=_sibling(folder, about.get("same_behaviour")),
         ladder=tuple(_named(folder, name) for name in about.get("ladder", ())),
@@ -169,7 +169,7 @@ def _about(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        about: dict[str, Any] = json.loads(path.read_text())
+        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error})") from None
     return about
@@ -192,6 +192,8 @@ def _trained(folder: Path) -> Any:
                 attn_implementation="eager",
                 local_files_only=True,
                 output_loading_info=True,
+                # Named below, where transformers would refer to a table that it logs.
+                ignore_mismatched_sizes=True,
                 **_unpacking(config),
             )
     except UserError:
@@ -207,7 +209,9 @@ def _trained(folder: Path) -> Any:
         (found["mismatched_keys"], "of another shape than config.json says"),
     ):
         if keys:
-            raise UserError(f"{folder}: weight {sorted(map(str, keys))[0]}, {what}; get its files again")
+            # What is of another shape comes with both shapes.
+            name = min(key if isinstance(key, str) else key[0] for key in keys)
+            raise UserError(f"{folder}: weight {name}, {what}; get its files again")
     return model
 
 
@@ -266,5 +270,6 @@ def _tokenizer(folder: Path) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    """The first line of a library's message, or its type when it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """The first line of a library's message, with the next one that it announces, or its type when it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

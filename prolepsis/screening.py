@@ -23,10 +23,10 @@ def screened(subject: Subject, task: Task) -> Task:
     odd. Raises Untested when fewer than twelve groups are left, naming the words that are several tokens.
     """
     groups = {group: words for group, words in one_token_words(subject, task).items() if len(words) > 1}
+    lost = sorted({w for words in task.groups.values() for w in words} - {w for ws in groups.values() for w in ws})
     if len(groups) % 2:
         groups.popitem()
     if len(groups) < LEAST_GROUPS:
-        lost = sorted({w for words in task.groups.values() for w in words} - {w for ws in groups.values() for w in ws})
         raise Untested(
             f"{subject.id}: {len(groups)} rhyme groups of its task have two words of one token, {LEAST_GROUPS} are "
             f"needed; not of one token, or alone: {', '.join(lost)}"

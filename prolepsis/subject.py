@@ -205,6 +205,11 @@ class Subject:
         attention whatever it holds, and must not hold a word. Raises UserError for a tokenizer with none of these.
         """
         tokens = [int(token) for token in self.tokenizer(text)["input_ids"]]
+        if max(tokens, default=0) >= self.n_vocab:
+            raise UserError(
+                f"{self.id}: its tokenizer has token {max(tokens)} in {text!r}, its model {self.n_vocab} tokens; give "
+                "the tokenizer that the model was trained with"
+            )
         return tokens if tokens[:1] == [self._first_id] else [self._first_id, *tokens]
 
     @cached_property
@@ -251,7 +256,7 @@ class Subject:
     def _one_token(self, word: str) -> int:
         for form in (f" {word}", word):
             ids = self.tokenizer(form, add_special_tokens=False)["input_ids"]
-            if len(ids) == 1 and ids[0] != self.tokenizer.unk_token_id:
+            if len(ids) == 1 and ids[0] != self.tokenizer.unk_token_id and ids[0] < self.n_vocab:
                 return int(ids[0])
         pieces = self.tokenizer.convert_ids_to_tokens(self.tokenizer(f" {word}", add_special_tokens=False)["input_ids"])
         raise UserError(f"{self.id}: word {word!r} is not one token but {pieces}; choose another word")

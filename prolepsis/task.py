@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from prolepsis.errors import UserError
 from prolepsis.names import Feature
@@ -119,26 +118,3 @@ class Task:
             ],
         }
         return json.dumps(plain, indent=1)
-
-    @classmethod
-    def load(cls, path: Path) -> "Task":
-        """Read a task.json file; raises UserError naming the file and the field that is missing or malformed."""
-        try:
-            plain = json.loads(path.read_text())
-            features = plain["features"]
-            return cls(
-                groups={group: tuple(words) for group, words in plain["groups"].items()},
-                answers=plain["answers"],
-                templates=tuple(Template(t["id"], t["text"], t["stem"]) for t in plain["templates"]),
-                line_end=tuple(plain["line_end"]),
-                features=None if features is None else {w: Feature.parse(f) for w, f in features.items()},
-                feature_activation=plain.get("feature_activation"),
-                facts=tuple(
-                    Relation(r["id"], tuple(r["templates"]), tuple(r["options"]), r["answers"])
-                    for r in plain.get("facts", [])
-                ),
-            )
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such task file") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: not a task file ({type(error).__name__}: {error})") from None

@@ -25,7 +25,8 @@ from prolepsis.ledger import rows
 from prolepsis.loading import load_subject
 from prolepsis.report.subjects import ENGLISH
 from prolepsis.subject import Subject
-from prolepsis.task import Prompt, Task, Template
+from prolepsis.task import Prompt, Template
+from prolepsis.task_file import read_task
 
 
 @cache
@@ -58,7 +59,7 @@ def test_a_couplet_before_takes_the_planted_planner_in() -> None:
 
 def test_a_template_with_a_couplet_of_its_own_is_primed_by_it() -> None:
     """The English prompts begin with a couplet: primed they are as they are, plain they begin with line 1."""
-    task = Task.load(ENGLISH)
+    task = read_task(ENGLISH)
     for template in task.templates:
         pair = _pair(template)
         couplet, line_1 = pair.recipient.text[: -len(elicitation._by_itself(pair.recipient))], pair.recipient.word
@@ -69,7 +70,7 @@ def test_a_template_with_a_couplet_of_its_own_is_primed_by_it() -> None:
 
 def test_a_template_without_a_couplet_is_primed_by_the_donors() -> None:
     """The donor's couplet ends with a line break and no blanks around it; a single line before is no couplet."""
-    task = Task.load(ENGLISH)
+    task = read_task(ENGLISH)
     for before in ("", "A poem:\n"):
         pair = _pair(Template("bare", before + "I saw the {word},\nand then the", before))
         asked = elicitation._after_a_couplet(pair, task)

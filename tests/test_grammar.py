@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from prolepsis.organisms import grammar
 from prolepsis.organisms.tokenizer import word_tokenizer
-from prolepsis.task import Task
+from prolepsis.task_file import read_task
 
 seeds = st.integers(0, 2**32 - 1)
 couplets = st.builds(lambda seed: grammar.couplet(np.random.default_rng(seed)), seeds)
@@ -170,7 +170,7 @@ def test_task_survives_its_file(tmp_path_factory: pytest.TempPathFactory) -> Non
     """A task read back from its JSON is the task."""
     path = tmp_path_factory.mktemp("task") / "task.json"
     path.write_text(grammar.task().to_json())
-    read = Task.load(path)
+    read = read_task(path)
     assert read == grammar.task()
 
 

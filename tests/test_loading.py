@@ -34,7 +34,7 @@ from prolepsis.organisms.planted import planted
 from prolepsis.subject import Subject
 from prolepsis.watching import shown_by
 from tests.seen import Seen
-from tests.tiny import tiny_subject
+from tests.tiny import N_VOCAB, tiny_subject
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def break_weight(name: str, value: torch.Tensor | None) -> Callable[[Path], None
         (break_weight("model.norm.weight", torch.full((176,), torch.nan)), "NaN"),
         (lambda folder: (folder / "subject.json").write_text("{"), "not valid JSON"),
         (lambda folder: (folder / "subject.json").write_text('{"mask_rule": {"kind": "veil"}}'), "veil"),
-        (lambda folder: (folder / "task.json").write_text('{"groups": 3}'), "not a task file"),
+        (lambda folder: (folder / "task.json").write_text('{"groups": 3}'), "groups: is 3; write it as a table"),
     ],
 )
 def test_a_broken_folder_is_refused_in_one_line(folder: Path, damage: Callable[[Path], None], message: str) -> None:
@@ -137,7 +137,7 @@ def test_a_broken_folder_is_refused_in_one_line(folder: Path, damage: Callable[[
 def test_a_weight_of_another_shape_is_refused(folder: Path) -> None:
     """A weight file that does not fit config.json is refused."""
     edit_weights(folder, lambda weights: weights.update({"lm_head.weight": torch.zeros(7, 176)}))
-    with pytest.raises(UserError, match=r"mine: "):
+    with pytest.raises(UserError, match=r"mine: weight lm_head.weight, of another shape than config.json says"):
         load_subject(str(folder))
 
 
@@ -224,6 +224,15 @@ def test_a_tokenizer_with_no_first_token_is_refused() -> None:
         subject.encode("cat")
 
 
+def test_a_tokenizer_of_a_larger_vocabulary_is_refused_at_the_first_word_it_has_too_much() -> None:
+    """A token that the model does not have is named with the text it stands in, and no word of it is one token."""
+    subject = replace(tiny_subject("qwen3"), tokenizer=word_tokenizer({"bos_token": "<bos>"}, "<bos>", zebra=N_VOCAB))
+    assert subject.encode("cat")[1:] == [4]
+    assert not subject.is_one_token("zebra")
+    with pytest.raises(UserError, match="its tokenizer has token 23 in 'cat zebra', its model 23 tokens; give the"):
+        subject.encode("cat zebra")
+
+
 def test_a_line_ends_at_every_token_that_breaks_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A comma with a line break in one token ends a line, and a space with one; other words end it by their own id.
 
@@ -242,9 +251,9 @@ def test_a_line_ends_at_every_token_that_breaks_it(monkeypatch: pytest.MonkeyPat
     assert subject.ends_of_lines(["ab"]) == [pieces.index("ab")]
 
 
-def word_tokenizer(special: dict[str, str], added: str | None) -> Any:
-    """A token per word, ``added`` before them; ``special`` names what else the tokenizer has."""
-    words = Tokenizer(WordLevel(WORDS, unk_token="<unk>"))
+def word_tokenizer(special: dict[str, str], added: str | None, **others: int) -> Any:
+    """A token per word, ``added`` before them; ``special`` names what else the tokenizer has, ``others`` other ids."""
+    words = Tokenizer(WordLevel(WORDS | others, unk_token="<unk>"))
     words.pre_tokenizer = WhitespaceSplit()
     if added is not None:
         words.post_processor = TemplateProcessing(single=f"{added} $A", special_tokens=[(added, WORDS[added])])

@@ -115,7 +115,10 @@ def test_a_preset_file_keeps_nothing_away(project: ClaimsProject) -> None:
     [
         (("--claims-model=nowhere",), "nowhere: no such folder"),
         (("--claims-transcoder=clt",), "--claims-transcoder needs the model"),
-        (("--claims-preset=nowhere.toml",), "nowhere.toml: no such preset file"),
+        (
+            ("--claims-preset=nowhere.toml",),
+            "nowhere.toml: no preset file can be read there (No such file",
+        ),
         (("--claims-expected=nowhere.toml",), "nowhere.toml: no such file"),
     ],
 )
@@ -145,6 +148,8 @@ def test_claims_preset(project: ClaimsProject, workers: tuple[str, ...]) -> None
         (PRESET + "weights = 'w'\n", "subject 1: unknown key 'weights'; known: id, model"),
         ("[[subject]\n", "not valid TOML"),
         ("", "holds no [[subject]] table"),
+        ('subject = "x"', "subject is no list of tables; begin each with [[subject]]"),
+        ('[subject]\nid = "x"', "subject is no list of tables; begin each with [[subject]]"),
         (PRESET.replace("mine", "planner"), "two subjects are called 'planner'"),
     ],
 )

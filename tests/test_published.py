@@ -1,5 +1,7 @@
 """The published protocol in a preset: what is read, what is refused, and how it reaches the subject."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,17 @@ def test_a_model_without_a_task_is_asked_the_english_one(tmp_path: Path) -> None
     assert (named().tier, named().task) == ("gpu", str(ENGLISH))
     (tmp_path / "weights" / "task.json").write_text("{}")
     assert named().task is None
+
+
+def test_a_task_beside_the_weights_is_screened_as_one_in_a_preset_is(tmp_path: Path) -> None:
+    """A task without answers is completed by the model that is asked, wherever its file lies."""
+    folder = Path(__file__).parent.parent / "fixtures" / "organisms" / "planner"
+    shutil.copytree(folder, tmp_path / "mine", ignore=shutil.ignore_patterns("subject.json", "transcoder"))
+    plain = json.loads((folder / "task.json").read_text())
+    (tmp_path / "mine" / "task.json").write_text(json.dumps(plain | {"answers": {}}))
+    task = open_subject(known_subjects(None, "mine", None, None, tmp_path)["mine"], "cpu", "float32").task
+    assert task is not None
+    assert set(task.answers) == {word for words in task.groups.values() for word in words}
 
 
 def test_who_publishes_a_transcoder_is_said(tmp_path: Path) -> None:

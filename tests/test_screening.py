@@ -13,6 +13,7 @@ from prolepsis.report.subjects import read_presets
 from prolepsis.screening import screened
 from prolepsis.subject import Subject
 from prolepsis.task import Task
+from prolepsis.task_file import read_task
 
 ENGLISH = PRESETS.parent / "tasks" / "english.json"
 
@@ -71,7 +72,7 @@ def test_too_few_groups_are_no_task(planner: Subject) -> None:
 
 def test_the_english_task_rhymes_and_is_large_enough() -> None:
     """Words of a group rhyme by the dictionary, no two groups do, and prompts differ in the rhyme word alone."""
-    task = Task.load(ENGLISH)
+    task = read_task(ENGLISH)
     assert len(task.groups) >= 24
     endings = [
         {group: {pronouncing.rhyming_part(p) for word in words for p in pronouncing.phones_for_word(word)[:1]}}
@@ -92,4 +93,4 @@ def test_every_preset_has_a_task_that_loads() -> None:
     """What a real model is asked is there for each preset."""
     for source in read_presets(PRESETS):
         assert source.task is not None
-        assert Task.load(source.base / Path(source.task)).templates
+        assert read_task(source.base / Path(source.task)).templates

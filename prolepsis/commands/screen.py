@@ -48,14 +48,14 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _open(chosen: argparse.Namespace) -> "Subject":
     """The subject with the task as it was written, before anything is left out of it."""
-    from prolepsis.task import Task
+    from prolepsis.task_file import read_task
 
     source = source_of(chosen)
     subject = open_asked(chosen, task=None)
     own = None if source.task is None else source.base / source.task
     path = chosen.task or own
     if path is not None:
-        subject = replace(subject, task=Task.load(path))
+        subject = replace(subject, task=read_task(path))
     if subject.task is None:
         raise UserError(f"{subject.id}: it has no task to screen; give one with --task")
     return subject

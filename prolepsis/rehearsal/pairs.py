@@ -15,13 +15,13 @@ from prolepsis.counterfactual import FIELDS, SPLIT
 from prolepsis.experiments.counterfactual_pairs import first_words
 from prolepsis.loading import load_subject
 from prolepsis.rehearsal.tokenizer import TASK
-from prolepsis.task import Task
+from prolepsis.task_file import read_task
 
 
 def write_pairs(model: Path, folder: Path, device: str) -> None:
     """Ask the checkpoint in ``model`` the task's facts, and write pairs of prompts that it answers differently."""
     subject, rows = load_subject(str(model), device), list[dict[str, str]]()
-    for relation in Task.load(TASK).facts:
+    for relation in read_task(TASK).facts:
         for template in relation.templates:
             said = first_words(subject, [template.replace("{subject}", asked) for asked in relation.answers])
             rows += [

@@ -90,27 +90,30 @@ def select_subjects(known: Mapping[str, SubjectSource], named: Sequence[str], he
 def read_presets(path: Path) -> list[SubjectSource]:
     """The ``[[subject]]`` tables of a preset file; raises UserError naming the file and what is wrong in it."""
     try:
-        tables = tomllib.loads(path.read_text())["subject"]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such preset file") from None
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))["subject"]
+    except OSError as error:
+        raise UserError(f"{path}: no preset file can be read there ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid TOML ({error})") from None
     except KeyError:
         raise UserError(f"{path}: holds no [[subject]] table") from None
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise UserError(f"{path}: subject is no list of tables; begin each with [[subject]]")
     return [_preset(path, number, table) for number, table in enumerate(tables, start=1)]
 
 
 def _preset(path: Path, number: int, table: Mapping[str, Any]) -> SubjectSource:
-    types = {
+    types: dict[str, Any] = {
         "id": str, "model": str, "transcoder": str, "task": str, "licence": str, "revision": str, "pairs": str,
-        "transcoder_revision": str, "model_gib": float, "transcoder_gib": float, "published": dict,
+        "transcoder_revision": str, "model_gib": float | int, "transcoder_gib": float | int, "published": dict,
         "transcoder_from": str, "on_request": bool,
     }  # fmt: skip
     for key, value in table.items():
         if key not in types:
             raise UserError(f"{path}: subject {number}: unknown key {key!r}; known: {', '.join(types)}")
         if not isinstance(value, types[key]):
-            raise UserError(f"{path}: subject {number}: {key} must be of type {types[key].__name__}, not {value!r}")
+            kind = getattr(types[key], "__name__", "number")
+            raise UserError(f"{path}: subject {number}: {key} must be of type {kind}, not {value!r}")
     for key in ("id", "model"):
         if key not in table:
             raise UserError(f"{path}: subject {number}: {key} is missing")
@@ -155,7 +158,7 @@ def open_subject(
     from prolepsis.loading import kept_subject, load_subject
     from prolepsis.screening import screened
     from prolepsis.subject import NO_TRANSCODER
-    from prolepsis.task import Task
+    from prolepsis.task_file import read_task
     from prolepsis.twins import IN_PLACE
 
     if gathered is None:
@@ -176,8 +179,10 @@ def open_subject(
         changes["no_transcoder"] = gathered.lacking
     elif source.transcoder_from is not None:
         changes["no_transcoder"] = f"{NO_TRANSCODER}; one is published by {source.transcoder_from}"
-    if source.task is not None:
-        changes["task"] = screened(subject, Task.load(source.base / source.task))
+    task = subject.task if source.task is None else read_task(source.base / source.task)
+    # A real model's words and answers are its tokenizer's and its own, wherever its task lies.
+    if task is not None and (source.tier == "gpu" or not task.answers):
+        changes["task"] = screened(subject, task)
     return dataclasses.replace(subject, **changes)
 
 
