@@ -120,7 +120,7 @@ def _rhymes(subject: "Subject", chosen: argparse.Namespace, line: list[int], end
     if chosen.prompt is not None:
         return None
     task, prompt = task_of(subject), first_pair(subject).recipient
-    last = last_word(line, [subject.word_id(word) for word in task.answers], ends)
+    last = last_word(subject, line, task.answers, ends)
     return last in {subject.word_id(word) for word in task.groups[prompt.group] if word != prompt.word}
 
 

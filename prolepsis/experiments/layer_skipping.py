@@ -15,7 +15,7 @@ import torch
 from prolepsis.clustered import interval
 from prolepsis.controls import control_arms, once, reach_row
 from prolepsis.edits import Row, Skip
-from prolepsis.experiments.regeneration import MAX_NEW_TOKENS, last_word
+from prolepsis.experiments.regeneration import last_word, longest_line
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
 from prolepsis.generation import generate
 from prolepsis.hooks import Read
@@ -191,7 +191,7 @@ def _changed(subject: Subject, experiment: str, ends: tuple[int, int], *, gained
         detectable=tuple(name for name, couplet in found.items() if couplet.published[WHOLE] is not gained),
         arms={"other layers": others},
         left_out=[block],
-        parameters={"decoding": "greedy", "max_new_tokens": MAX_NEW_TOKENS},
+        parameters={"decoding": "greedy", "max_new_tokens": longest_line(task_of(subject))},
         detail={"couplets that rhyme": {_name(skipped): _rates(subject, found, skipped) for skipped in (WHOLE, block)}},
         start=start,
     )
@@ -215,10 +215,9 @@ def _elsewhere(n_layers: int, seed: int) -> Mapping[Block, Block]:
 def _last_words(
     subject: Subject, pairs: Sequence[Pair], elsewhere: Mapping[str, Mapping[Block, Block]]
 ) -> dict[str, dict[Block, int | None]]:
-    """Prompt id → block → the last rhyme word that is written without it (token id), batched by length."""
+    """Prompt id → block → the rhyme word that ends the line written without it (token id), batched by length."""
     task = task_of(subject)
     ends = subject.ends_of_lines(task.line_end)
-    words = [subject.word_id(word) for word in task.answers]
     stems = {pair.recipient.id: subject.encode(pair.recipient.stem) for pair in pairs}
     every = [scaled(block, subject.n_layers) for block in (EARLY, LATE, LAST)]
     found: dict[str, dict[Block, int | None]] = {name: {} for name in stems}
@@ -233,11 +232,11 @@ def _last_words(
             subject,
             [stems[name] for name, _ in asked],
             [[Skip(block)] if block else [] for _, block in asked],
-            max_new_tokens=MAX_NEW_TOKENS,
+            max_new_tokens=longest_line(task),
             stop=ends,
         )
         for (name, block), line in zip(asked, written, strict=True):
-            found[name][block] = last_word(line, words, ends)
+            found[name][block] = last_word(subject, line, task.answers, ends)
     return found
 
 

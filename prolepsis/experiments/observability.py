@@ -194,7 +194,7 @@ def _steered(subject: Subject, item: Item, seed: int) -> _Steered:
 def _outcomes(subject: Subject, batch: Sequence[_Steered], *, drawn: bool) -> list[dict[str, Outcome]]:
     """What every method and arm does to items whose prompts are equally long, in one batch."""
     runs, task = once(subject, Runs), task_of(subject)
-    ends, words = subject.ends_of_lines(task.line_end), [subject.word_id(word) for word in task.answers]
+    ends = subject.ends_of_lines(task.line_end)
     limit = int(subject.config.max_position_embeddings)
     prompts = [runs.clean(one.item.pair.recipient).tokens for one in batch for _ in one.edits]
     found = sample(
@@ -210,7 +210,7 @@ def _outcomes(subject: Subject, batch: Sequence[_Steered], *, drawn: bool) -> li
     outcomes, start = [], 0
     for one in batch:
         here = slice(start, start := start + len(one.edits))
-        said = [[last_word(line, words, ends) for line in lines] for lines in found.lines[here]]
+        said = [[last_word(subject, line, task.answers, ends) for line in lines] for lines in found.lines[here]]
         outcomes.append(_outcome(subject, one, Readings(logits=found.logits[here, None]), said))
     return outcomes
 

@@ -1,5 +1,6 @@
 """What does the subject write? With the donor's row at the site line 2 is generated anew, and its last word read."""
 
+import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,14 @@ from prolepsis.generation import generate
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.subject import Subject
+from prolepsis.task import Task
 from prolepsis.watching import watched
 
 Values = Mapping[str, float]
-MAX_NEW_TOKENS = 12
+MAX_NEW_TOKENS, SHORT = 30, 12
+"""How long a line may be: the paper's bound, and what the organisms' grammar never needs all of."""
+WORD = re.compile(r"[^\W_]*[^\W\d_][^\W_]*(?:['’][^\W_]+)*")
+"""A word has a letter; a number or a mark of emphasis is none, and what follows an apostrophe belongs to it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ def regeneration(subject: Subject) -> Measurement:
         subject=subject.digest,
         unit="proportion",
         design="pairs-of-groups",
-        parameters={**parameters(sites), "decoding": "greedy", "max_new_tokens": MAX_NEW_TOKENS},
+        parameters={**parameters(sites), "decoding": "greedy", "max_new_tokens": longest_line(task_of(subject))},
         values=regeneration_hits(subject),
         clusters=clusters_of(sites.pairs),
         arms={
@@ -78,8 +83,13 @@ def regeneration(subject: Subject) -> Measurement:
     )
 
 
+def longest_line(task: Task) -> int:
+    """How many tokens a line may have: :data:`MAX_NEW_TOKENS` where a line break ends it, as in natural languages."""
+    return MAX_NEW_TOKENS if "\n" in task.line_end else SHORT
+
+
 def _regenerate(subject: Subject) -> dict[str, _Lines]:
-    sites = once(subject, find_sites)
+    sites, task = once(subject, find_sites), task_of(subject)
     stems = {pair.id: _stem(subject, sites, pair, seed) for seed, pair in enumerate(sites.pairs)}
     by_length: dict[int, list[str]] = {}
     for pair_id, stem in stems.items():
@@ -91,8 +101,8 @@ def _regenerate(subject: Subject) -> dict[str, _Lines]:
             subject,
             [stems[pair_id].prompt(arm) for pair_id, arm in asked],
             [stems[pair_id].rows[arm] for pair_id, arm in asked],
-            max_new_tokens=MAX_NEW_TOKENS,
-            stop=subject.ends_of_lines(task_of(subject).line_end),
+            max_new_tokens=longest_line(task),
+            stop=subject.ends_of_lines(task.line_end),
         )
         for (pair_id, arm), line in zip(asked, written, strict=True):
             lines.setdefault(pair_id, {})[arm] = line
@@ -137,7 +147,6 @@ def _read(subject: Subject, pair: Pair, stem: _Stem, lines: Mapping[str, list[in
     """What a pair's lines say."""
     task, token = task_of(subject), subject.word_id(pair.donor.answer)
     ends = subject.ends_of_lines(task.line_end)
-    words = [subject.word_id(word) for word in task.answers]
     everything: Row = [ReplaceRow(stem.layer, p, stem.donor.resid_post(stem.layer)[p]) for p in range(stem.length)]
     first = Read(logits=(stem.length - 1,))
     swapped = stem.recipient.edit([everything], first).probabilities()[0]
@@ -150,17 +159,24 @@ def _read(subject: Subject, pair: Pair, stem: _Stem, lines: Mapping[str, list[in
         )
     return _Lines(
         arms=lines,
-        hits={arm: last_word(line, words, ends) == token for arm, line in lines.items()},
+        hits={arm: last_word(subject, line, task.answers, ends) == token for arm, line in lines.items()},
         overlap=float(torch.minimum(swapped, own).sum()),
         excess_nll=excess,
     )
 
 
-def last_word(line: list[int], words: Collection[int], ends: Collection[int]) -> int | None:
-    """The last rhyme word of a line that came to its end, None for a line that did not."""
+def last_word(subject: Subject, line: list[int], words: Collection[str], ends: Collection[int]) -> int | None:
+    """Token id of the one of ``words`` a line ends on, in any case and before any marks.
+
+    None for a line that ends on another word or did not come to its end.
+    """
     if line[-1] not in ends:
         return None
-    return next((token for token in reversed(line) if token in words), None)
+    ids = {word.lower(): subject.word_id(word) for word in words}
+    # The text is read, since a word of several tokens may hold one of the words as a token. Of the token that ends the
+    # line nothing is read, unless it is a word itself, as in the planted subjects.
+    said = WORD.findall(subject.decode(line if line[-1] in ids.values() else line[:-1]).lower())
+    return ids.get(said[-1]) if said else None
 
 
 def _nll(subject: Subject, stem: Sequence[int], line: list[int]) -> float:

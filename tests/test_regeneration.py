@@ -1,0 +1,92 @@
+"""Lines written anew: how they are read, and how long they may be."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from prolepsis.experiments import layer_skipping, regeneration
+from prolepsis.experiments.regeneration import last_word
+from prolepsis.generation import generate
+from prolepsis.loading import load_subject
+from prolepsis.rehearsal.shapes import SHAPES, scaled
+from prolepsis.rehearsal.tokenizer import write_tokenizer
+from prolepsis.subject import Subject
+from tests.tiny import tiny_subject
+
+WORDS = ("sun", "down", "night", "moon", "house")
+
+
+@cache
+def speaker(preset: str, folder: Path) -> Subject:
+    """A subject with the rehearsal's tokenizer of a preset; its weights say nothing."""
+    write_tokenizer(scaled(SHAPES[preset], 0.01), folder / preset)
+    return replace(tiny_subject("llama"), tokenizer=AutoTokenizer.from_pretrained(folder / preset))
+
+
+@pytest.mark.parametrize("preset", ["gemma-2-2b-426k", "llama-3.2-1b-524k"])
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        ([" looked up and saw the sun", ".\n"], "sun"),
+        ([" saw the sun go down", ".\n"], "down"),
+        ([" saw the sun go up", ".\n"], None),
+        ([" waited for the", " sun", "down", ",\n"], None),
+        ([" stood in the", " house", "s", ".\n"], None),
+        ([" waited for the sun", "'s", "\n"], None),
+        ([" bade the guests a “Good", " night", "!”", " \n"], "night"),
+        ([" bade the guests _Good", " Night", "_", " . . .", "\n\n"], "night"),
+        ([" saw the half-", "moon", " 7", "\n"], "moon"),
+        ([" saw the sun"], None),
+        (["\n"], None),
+    ],
+    ids=lambda value: "".join(value).strip() if isinstance(value, list) else str(value),
+)
+def test_a_line_ends_on_its_last_word_alone(
+    preset: str, pieces: list[str], expected: str | None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A rhyme word counts where it is the whole last word of a finished line, whatever marks follow, and else not."""
+    subject = speaker(preset, tmp_path_factory.getbasetemp())
+    line = [token for piece in pieces for token in subject.tokenizer(piece, add_special_tokens=False)["input_ids"]]
+    ends = {line[-1]} if pieces[-1].endswith("\n") else set[int]()
+    assert last_word(subject, line, WORDS, ends) == (None if expected is None else subject.word_id(expected))
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "expected"),
+    [
+        ("planted-llama-no-plan", "f1 cat", "cat"),
+        ("planner", "she saw the cat .", "cat"),
+        ("planner", "she saw the cat <eos>", "cat"),
+        ("planner", "cat she saw .", None),
+    ],
+)
+def test_an_organism_s_line_ends_on_a_word_or_on_a_mark(name: str, line: str, expected: str | None) -> None:
+    """The token that ends a line is its last word where it is a word, and is none of it where it is a mark."""
+    subject = load_subject(name)
+    assert subject.task is not None
+    tokens, ends = subject.encode(line)[1:], subject.ends_of_lines(subject.task.line_end)
+    found = last_word(subject, tokens, subject.task.answers, ends)
+    assert found == (None if expected is None else subject.word_id(expected))
+
+
+@pytest.mark.parametrize(("broken", "most"), [(False, 12), (True, 30)])
+def test_a_line_that_a_break_ends_may_be_longer(broken: bool, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a line break ends a line it may have the 30 tokens of the paper, in the organisms' grammar 12."""
+    subject, asked = load_subject("planted-llama-no-plan"), []
+    assert subject.task is not None
+    task = replace(subject.task, line_end=(*subject.task.line_end, "\n")) if broken else subject.task
+    subject = replace(subject, task=task, twin=None, same_behaviour=None)
+
+    def recorded(*given: Any, max_new_tokens: int, **named: Any) -> list[list[int]]:
+        asked.append(max_new_tokens)
+        return generate(*given, max_new_tokens=max_new_tokens, **named)
+
+    for module in (regeneration, layer_skipping):
+        monkeypatch.setattr(module, "generate", recorded)
+    measured = [regeneration.regeneration(subject), layer_skipping.late_block_loss(subject)]
+    assert set(asked) == {most}
+    assert [made.parameters["max_new_tokens"] for made in measured] == [most, most]
