@@ -91,6 +91,16 @@ def test_a_dose_of_zero_changes_nothing() -> None:
     assert set(transcoder_steering(subject_of("xor")).arms["zero dose"].values()) == {0.0}
 
 
+@pytest.mark.parametrize(("variant", "chosen"), [("dormant", "word features"), ("xor", "active features")])
+def test_the_random_write_is_matched_to_the_features_that_are_written(variant: str, chosen: str) -> None:
+    """The null is matched to the variant of the transcoder's write that is tested, and costs something as it does."""
+    found = once(subject_of(variant), steer)
+    for uses in found.uses.values():
+        assert uses["transcoder"].variant == uses["matched random"].variant == chosen
+    for arm in ("transcoder", "matched random"):
+        assert all(path.costs[-1] > 0 for path in found.paths[arm][chosen].values())
+
+
 def test_a_half_has_no_part_in_its_own_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrecking one half's targets leaves what that half is tested with unchanged, and changes the other half's."""
     subject = subject_of("irrevocable")

@@ -83,7 +83,9 @@ def _choose(pairs: Sequence[Pair], paths: Mapping[str, Paths], half: int) -> dic
     reference = reference_use(paths["transcoder"], seen)
     allowed = budgets(paths["transcoder"], reference, seen)
     most = {"interchange": 1 + DOSES.index(1.0)}
-    uses = {arm: best_use(paths[name], allowed, most.get(arm, len(DOSES))) for arm, name in METHODS.items()}
+    # A null has everything but the cause: it is matched to the features that are written, not to the others.
+    asked = dict(paths) | {"matched random": {reference.variant: paths["matched random"][reference.variant]}}
+    uses = {arm: best_use(asked[name], allowed, most.get(arm, len(DOSES))) for arm, name in METHODS.items()}
     return uses | {"transcoder": reference}
 
 
@@ -128,17 +130,21 @@ def _writes(subject: Subject, sites: Sites, pairs: Sequence[Pair]) -> list[dict[
             runs.clean(prompt).resid_post_at(site)
             for prompt in (pair.donor, pair.recipient, pair.donor_mate, pair.mate)
         )  # [L, d]
-        active = activity.writes(
-            weights_of(activity.at(runs.clean(pair.donor), site) - activity.at(runs.clean(pair.recipient), site))
-        )
+        change = activity.at(runs.clean(pair.donor), site) - activity.at(runs.clean(pair.recipient), site)
+        features: dict[str, Writes] = {
+            "active features": activity.writes(weights_of(change)),
+            "word features": activity.writes(_word_weights(task, words, pair, unit)),
+        }
         difference = donor - recipient
         norm, towards = difference[layer].norm(), unembedding_direction(subject, runs.answer(pair.donor))
         writes: dict[tuple[str, str], Writes] = {
-            ("transcoder", "active features"): active,
-            ("transcoder", "word features"): activity.writes(_word_weights(task, words, pair, unit)),
+            **{("transcoder", variant): write for variant, write in features.items()},
             ("mean difference", "at the site"): {layer: (difference + donor_mate - mate)[layer] / 2},
             ("unembedding", "at the site"): {layer: norm * towards.to(difference)},
-            ("matched random", "at the site"): matched_random(active, towards.cpu(), seed),
+            **{
+                ("matched random", variant): matched_random(write, towards.cpu(), seed)
+                for variant, write in features.items()
+            },
             ("random row", "at the site"): {layer: random_row(difference[layer], seed)},
         }
         for at in range(max(1, subject.n_layers - 1)):
@@ -174,7 +180,7 @@ def transcoder_steering(subject: Subject) -> Measurement:
     """Gain of the target by the transcoder's method at the site within the budget, with its control arms.
 
     Arms, each within the same budget: ``interchange``, ``residual difference``, ``mean difference``, ``unembedding``;
-    ``matched random`` (a random write of the active features' norms and projection on the target), ``untrained twin``;
+    ``matched random`` (a random write of the chosen features' norms and projection on the target), ``untrained twin``;
     ``interchange at any cost``, uncapped by the budget; sham ``zero dose``.
     """
     return _measurement(subject, "transcoder_steering", transcoder_gains)
