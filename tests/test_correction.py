@@ -18,6 +18,7 @@ from prolepsis.experiments.correction import (
     outcomes,
     protocols,
 )
+from prolepsis.experiments.position_sweep import sweeps
 from prolepsis.judge import judge
 from prolepsis.loading import load_subject
 from prolepsis.names import Feature
@@ -76,6 +77,16 @@ def test_the_third_group_is_a_third_one() -> None:
         (third,) = [group for group, words in task.groups.items() if made.correct_word in words]
         assert len({made.pair.recipient.group, made.pair.donor.group, third}) == 3
         assert list(task.groups).index(third) % 2 == made.pair.half
+
+
+def test_the_commitment_is_what_the_sweep_wrote() -> None:
+    """Suppression and injection of the correction test are those of the position sweep, layer by layer."""
+    planner = load_subject("planner")
+    swept = once(planner, sweeps)
+    for made in once(planner, protocols):
+        writes = swept[made.pair.id].writes
+        assert made.commit.keys() == writes.keys()
+        assert all(torch.equal(made.commit[layer], vector) for layer, vector in writes.items())
 
 
 def test_added_evidence_meets_its_closed_form() -> None:

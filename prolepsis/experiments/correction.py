@@ -15,7 +15,7 @@ import torch
 
 from prolepsis.controls import once, reach_row
 from prolepsis.edits import Add, Row
-from prolepsis.experiments.position_sweep import DOSE, STRONG, Sweep, Writes, sweeps, typical_activation, word_features
+from prolepsis.experiments.position_sweep import DOSE, STRONG, Sweep, Writes, strength_unit, sweeps, word_features
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, first_turn, task_of
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
@@ -83,10 +83,9 @@ def later_writes(subject: Subject, feature: Feature, strength: float, first: int
 
 def protocols(subject: Subject) -> tuple[Protocol, ...]:
     """The published edits of every pair that has features to commit to and to correct with."""
-    task, runs, found = task_of(subject), once(subject, Runs), once(subject, sweeps)
+    task, found, unit = task_of(subject), once(subject, sweeps), once(subject, strength_unit)
     transcoder, features = transcoder_of(subject), once(subject, word_features)
     pairs = tuple(pair for pair in first_turn(task) if pair.id in found)
-    unit = task.feature_activation or typical_activation(subject, runs, pairs, list(features.values()))
     made = []
     for pair in watched(pairs, "pairs"):
         third = _third(pair, pairs, found)
