@@ -2,24 +2,40 @@
 
 import math
 import statistics
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from prolepsis import ledger
 from prolepsis.controls import once
 from prolepsis.experiments.contrastive_steering import fact_steering, fact_steering_as_written, rhyme_contrasts
 from prolepsis.experiments.feature_activity import Activity, weights_of
-from prolepsis.experiments.observability import METHODS, STRENGTHS, best_features, items_of, sampled_ids, steer_last
+from prolepsis.experiments.observability import (
+    METHODS,
+    STRENGTHS,
+    best_features,
+    items_of,
+    sampled_ids,
+    score_features,
+    steer_last,
+)
 from prolepsis.experiments.rhyme_pairs import Runs
 from prolepsis.experiments.steering_methods import contrastive_probe, decoder_similarity, six_methods
 from prolepsis.judge import judge
 from prolepsis.loading import load_subject
 from prolepsis.names import Feature
+from prolepsis.rehearsal.shapes import SHAPES, Shape, scaled
+from prolepsis.rehearsal.tokenizer import TASK, write_tokenizer
 from prolepsis.subject import Subject
+from prolepsis.task import Task
+from prolepsis.transcoder import Transcoder, write_transcoder
+from tests.tiny import tiny_subject
 
 
 @cache
@@ -51,6 +67,64 @@ def test_weighted_features_write_what_decoding_gives() -> None:
     for layer in range(subject.n_layers):
         expected = decoded[layer]
         torch.testing.assert_close(written.get(layer, torch.zeros_like(expected)), expected)
+
+
+def english(shape: Shape, folder: Path) -> Subject:
+    """A tiny random subject with the English task and the rehearsal's tokenizer of a preset."""
+    write_tokenizer(shape, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    subject = tiny_subject("llama", dtype=torch.float32, n_vocab=len(tokenizer))
+    generator = torch.Generator().manual_seed(1)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    layers, width = range(subject.n_layers), subject.d_model
+    write_transcoder(
+        folder / "transcoder",
+        [drawn(9, width) for _ in layers],
+        [drawn(9) for _ in layers],
+        [drawn(9, subject.n_layers - layer, width) for layer in layers],
+        [drawn(width) for _ in layers],
+        model_name="tiny",
+    )
+    task = Task.load(TASK)
+    answers = {word: words[i - 1] for words in task.groups.values() for i, word in enumerate(words)}
+    transcoder = Transcoder.open(folder / "transcoder")
+    return replace(subject, tokenizer=tokenizer, transcoder=transcoder, task=replace(task, answers=answers))
+
+
+@pytest.mark.parametrize("preset", ["gemma-2-2b-426k", "llama-3.2-1b-524k"])
+def test_probes_read_the_word_as_the_paper_writes_it(preset: str, tmp_path: Path) -> None:
+    """Method 1 reads features at the end of "The word is {w}" and method 5 at that of " {w}"."""
+    subject = english(scaled(SHAPES[preset], 0.01), tmp_path)
+    scores, activity = score_features(subject), once(subject, Activity)
+    for of, start in ((scores.in_sentence, "The word is "), (scores.probes, " ")):
+        for word, found in of.items():
+            tokens = tuple(subject.encode(f"{start}{word}"))
+            assert tokens[-1] == subject.word_id(word)
+            assert torch.equal(found, activity.of((tokens, len(tokens) - 1)))
+    assert any(not torch.equal(scores.in_sentence[word], probe) for word, probe in scores.probes.items())
+
+
+def test_a_word_is_probed_alone_where_the_sentence_is_not_known() -> None:
+    """A vocabulary without "The word is" leaves method 1 the word by itself."""
+    subject = subject_of("planner")
+    scores, activity = score_features(subject), once(subject, Activity)
+    for word, found in scores.in_sentence.items():
+        assert torch.equal(found, activity.of((tuple(subject.encode(word)), 1)))
+        assert torch.equal(found, scores.probes[word])
+
+
+def test_method_1_takes_its_features_from_the_sentence() -> None:
+    """With other scores in the sentence method 1 does what they say, and method 5 what it did."""
+    subject = load_subject("planted-llama-revocable")
+    scores = once(subject, score_features)
+    subject.memo["prolepsis.experiments.observability.score_features"] = replace(scores, in_sentence=scores.dots)
+    found = steer_last(subject)
+    for item, outcome in found["largest activation"].items():
+        assert outcome.gains == pytest.approx(found["decoder dot"][item].gains)
+        assert not any(found["contrastive probe"][item].hits)
 
 
 def test_targets_come_from_both_kinds_of_group() -> None:

@@ -53,10 +53,9 @@ METHODS = (
     "contrastive probe",
     "ablation",
 )
-"""M1, M2a, M2b, M3 (written at each feature's own layer), M4 (at all downstream layers), M5, M6.
-
-The word is probed alone, for M1 too: not every subject knows the paper's "The word is".
-"""
+"""M1, M2a, M2b, M3 (written at each feature's own layer), M4 (at all downstream layers), M5, M6."""
+SENTENCE = "The word is"
+"""What M1 puts before the word it probes; M5 probes it alone, and so does M1 where a subject lacks these words."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +110,11 @@ def sampled_ids(subject: Subject) -> tuple[str, ...]:
 class Scores:
     """How the features of a subject rate against target words, by answer; every tensor [L, F].
 
-    ``probes`` are activations at the bare word; ``dots`` and ``cosines`` compare what a feature writes at the last
-    layer with the word's embedding.
+    ``in_sentence`` and ``probes`` are activations at the token of the word, after :data:`SENTENCE` and alone; ``dots``
+    and ``cosines`` compare what a feature writes at the last layer with the word's embedding.
     """
 
+    in_sentence: Mapping[str, Tensor]
     probes: Mapping[str, Tensor]
     dots: Mapping[str, Tensor]
     cosines: Mapping[str, Tensor]
@@ -129,18 +129,23 @@ def score_features(subject: Subject) -> Scores:
     """Rate all features against the items' targets."""
     activity, transcoder = once(subject, Activity), transcoder_of(subject)
     words = list(dict.fromkeys(item.target.answer for item in items_of(subject)))
-    tokens = [tuple(subject.encode(word)) for word in words]
-    spots = [(probe, len(probe) - 1) for probe in tokens]
+    ids = [subject.word_id(word) for word in words]
+    sentence, alone = (tuple(subject.encode(text)) for text in (SENTENCE, ""))
+    if subject.tokenizer.unk_token_id in sentence:
+        sentence = alone
+    # The token that is aimed at, as it stands after a space: the text of a word alone begins with another one.
+    spots = [((*start, token), len(start)) for start in (sentence, alone) for token in ids]
     activity.read(spots)
-    probes = dict(zip(words, map(activity.of, spots), strict=True))
-    embedding = subject.unembedding[[subject.word_id(word) for word in words]].float().cpu()  # [words, d]
+    active = [activity.of(spot) for spot in spots]
+    in_sentence, probes = (dict(zip(words, some, strict=True)) for some in (active[: len(ids)], active[len(ids) :]))
+    embedding = subject.unembedding[ids].float().cpu()  # [words, d]
     dots, cosines = [], []
     for layer in range(subject.n_layers):
         rows = transcoder.last_decoder(layer)  # [F, d]
         dots.append(embedding @ rows.T)
         cosines.append(normalize(embedding, dim=-1) @ normalize(rows, dim=-1).T)
     dot, cosine = torch.stack(dots, 1), torch.stack(cosines, 1)  # [words, L, F]
-    return Scores(probes, dict(zip(words, dot, strict=True)), dict(zip(words, cosine, strict=True)))
+    return Scores(in_sentence, probes, dict(zip(words, dot, strict=True)), dict(zip(words, cosine, strict=True)))
 
 
 def best_features(scores: Tensor) -> list[Feature]:
@@ -254,7 +259,7 @@ def _writes(subject: Subject, item: Item, seed: int) -> dict[str, Writes]:
     swap = {words[w]: -unit for w in task_of(subject).groups[item.pair.recipient.group] if w in words}
     norm = (donor.resid_post(middle)[last] - clean.resid_post(middle)[last]).norm()
     return {
-        "largest activation": added(best_features(scores.probes[answer])),
+        "largest activation": added(best_features(scores.in_sentence[answer])),
         "decoder dot": added(best_features(scores.dots[answer])),
         "decoder cosine": added(best_features(scores.cosines[answer])),
         "active cosine": _summed(own_layer),

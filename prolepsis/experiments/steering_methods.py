@@ -69,7 +69,7 @@ def ablation(subject: Subject) -> Measurement:
 
 
 def largest_activation(subject: Subject) -> Measurement:
-    """Method 1 (A.1): the features the bare target word activates most; share of its lines that hit, with the arms.
+    """Method 1 (A.1): the features most active at the target in a sentence; share of its lines that hit, with the arms.
 
     Arms, here and in the methods below: ``suppress + inject`` and ``last row``, drawn in the same way.
     """
@@ -92,7 +92,7 @@ def clamped_similarity(subject: Subject) -> Measurement:
 
 
 def contrastive_probe(subject: Subject) -> Measurement:
-    """Method 5 (A.5): the features the target word activates more than other words do."""
+    """Method 5 (A.5): the features the target word, alone, activates more than other words do."""
     return _drawn(subject, "contrastive_probe", "contrastive probe")
 
 
