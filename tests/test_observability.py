@@ -27,6 +27,7 @@ from prolepsis.experiments.observability import (
 )
 from prolepsis.experiments.rhyme_pairs import Runs
 from prolepsis.experiments.steering_methods import contrastive_probe, decoder_similarity, six_methods
+from prolepsis.hooks import Read
 from prolepsis.judge import judge
 from prolepsis.loading import load_subject
 from prolepsis.names import Feature
@@ -125,6 +126,18 @@ def test_method_1_takes_its_features_from_the_sentence() -> None:
     for item, outcome in found["largest activation"].items():
         assert outcome.gains == pytest.approx(found["decoder dot"][item].gains)
         assert not any(found["contrastive probe"][item].hits)
+
+
+def test_losses_are_of_the_natural_top() -> None:
+    """What an edit takes is taken from the likeliest token of the clean run, where that is not the answer too."""
+    subject = subject_of("planted-llama-spoiled-early")
+    runs, found = once(subject, Runs), once(subject, steer_last)["last row"]
+    for item in items_of(subject):
+        clean, target = (runs.clean(prompt).read(Read()) for prompt in (item.pair.recipient, item.target))
+        top = int(clean.last_logits[0].argmax())
+        assert top != runs.answer(item.pair.recipient)
+        (loss,) = found[item.id].losses
+        assert loss == pytest.approx(float(clean.log_odds(top) - target.log_odds(top)), abs=1e-4)
 
 
 def test_targets_come_from_both_kinds_of_group() -> None:

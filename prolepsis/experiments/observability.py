@@ -79,8 +79,8 @@ class Item:
 class Outcome:
     """What one method did to one item, by strength.
 
-    Hits; share of the lines drawn that hit, empty where none was drawn; gains of the target's and losses of the natural
-    answer's log-odds, and off-target KL, in nats.
+    Hits; share of the lines drawn that hit, empty where none was drawn; gains of the target's log-odds and losses of
+    those of the natural top, which is the likeliest next token without an edit, and off-target KL, in nats.
     """
 
     hits: tuple[bool, ...]
@@ -226,8 +226,8 @@ def _outcome(
     """One item's outcomes; ``out`` and ``said``, the last words of the lines that were drawn, have a row per edit."""
     runs, item = once(subject, Runs), one.item
     token = runs.answer(item.target)
-    odds, natural = (out.log_odds(of).tolist() for of in (token, runs.answer(item.pair.recipient)))
     p, tops = out.probabilities().double(), out.last_logits.argmax(-1).tolist()
+    odds, natural = (out.log_odds(of).tolist() for of in (token, tops[0]))
     families = {*runs.family(item.pair.recipient), *runs.family(item.target)}
     costs = lumped_kl(p[0], p, sorted(families)).tolist()
     return {

@@ -55,9 +55,10 @@ def six_methods(subject: Subject) -> Measurement:
 
 
 def ablation(subject: Subject) -> Measurement:
-    """Loss of the natural answer's log-odds when the last token's active features are ablated at strength 4, in nats.
+    """Loss of the natural top's log-odds when the last token's active features are ablated at strength 4, in nats.
 
-    Arm: ``other features``, as many that are not active, with the same weights.
+    The natural top is the likeliest next token without an edit, be it the answer or not. Arm: ``other features``, as
+    many that are not active, with the same weights.
     """
     start, found = time.perf_counter(), once(subject, steer_last)
     strength = STRENGTHS.index(ABLATION_STRENGTH)
