@@ -27,7 +27,7 @@ from prolepsis.judge import judge
 from prolepsis.loading import load_subject
 from prolepsis.names import Head
 from prolepsis.reach import reach
-from prolepsis.selection import Pattern, parse_edits
+from prolepsis.selection import Pattern, Z, parse_edits, supports
 from prolepsis.statistics import overlap_probability
 from prolepsis.subject import Subject
 from prolepsis.wiring import open_wiring
@@ -195,6 +195,41 @@ def test_late_layers_are_told_from_forced_ones() -> None:
     rows = [row for row in measured.reach["rows"] if not row["claimed"]]
     assert rows
     assert not any(row["reachable"] for row in rows)
+
+
+@pytest.mark.parametrize("name", ["window-2-untrained", "window-relay-untrained"])
+def test_reach_rows_speak_of_their_own_pair(name: str) -> None:
+    """Each pair's rows say what the wiring says of its own edit and site, which differ by half within a template."""
+    subject = load_subject(name)
+    routed = {one.pair.id: one for one in once(subject, routing).routed}
+    rows = (late_heads(subject).reach or {})["rows"]
+    assert len(rows) == len(routed) * subject.n_layers
+    for number, row in enumerate(rows):
+        one = routed[row["item"]]
+        readout = Pattern(Head(number % subject.n_layers, 0), one.main.last, one.site)
+        assert row["name"].endswith(f"→ {readout}")
+        answer = reach(subject.wiring, supports(one.main.edit), readout, tokens=one.main.clean.tokens)
+        assert row["reachable"] == answer.answer
+    sites = {(one.pair.recipient.template.id, one.site) for one in routed.values()}
+    assert len(sites) > len({template for template, _ in sites})
+
+
+def test_no_site_is_left_out_of_the_reach_rows() -> None:
+    """Where sites differ by half, every edit of every template has its row, on rhymes alone and beside facts."""
+    subject = load_subject("window-2-untrained")
+    asked = {
+        "amplification": {
+            (supports(one.main.edit), Pattern(Head(subject.n_layers - 1, 0), one.main.last, one.site))
+            for one in once(subject, routing).routed
+        },
+        "shared_heads": {
+            (supports(one.edit), Z(Head(subject.n_layers - 1, 0), one.last))
+            for one in once(subject, find_carriers).mediations.values()
+        },
+    }
+    for name, experiment in {"amplification": amplification, "shared_heads": shared_heads}.items():
+        found = {row["name"] for row in (experiment(subject).reach or {})["rows"]}
+        assert found == {f"{', '.join(map(str, edits))} → {readout}" for edits, readout in asked[name]}
 
 
 def test_the_papers_layers_are_forced_by_its_edit() -> None:

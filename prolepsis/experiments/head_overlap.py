@@ -23,7 +23,7 @@ from prolepsis.experiments.mediation import Mediation, reached_heads
 from prolepsis.experiments.rhyme_pairs import Pair, clusters_of
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
-from prolepsis.selection import Z
+from prolepsis.selection import Support, Z, supports
 from prolepsis.statistics import overlap_probability
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
@@ -199,13 +199,14 @@ def _named(effects: Effects) -> dict[str, float]:
 
 
 def _rows(rhymes: Carriers) -> list[dict[str, object]]:
-    """Whether the redirect reaches any head's output at the last position: per template, that of the last layer."""
-    rows: dict[str, dict[str, object]] = {}
+    """Whether the redirect reaches any head's output at the last position: per template and site, in the last layer."""
+    rows: dict[tuple[str, tuple[Support, ...], Z], dict[str, object]] = {}
     for pair in rhymes.pairs:
         one = rhymes.mediations[pair.id]
-        if pair.recipient.template.id not in rows:
-            readout = Z(Head(one.clean.subject.n_layers - 1, 0), one.last)
-            rows[pair.recipient.template.id] = reach_row(one.clean, one.edit, readout)
+        readout = Z(Head(one.clean.subject.n_layers - 1, 0), one.last)
+        key = (pair.recipient.template.id, supports(one.edit), readout)
+        if key not in rows:
+            rows[key] = reach_row(one.clean, one.edit, readout)
     return list(rows.values())
 
 

@@ -21,10 +21,12 @@ from prolepsis.experiments.head_routing import (
 from prolepsis.experiments.prompt_bootstrap import bootstrap_over_prompts
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
-from prolepsis.selection import Pattern
+from prolepsis.selection import Pattern, Support, supports
 from prolepsis.subject import Subject
 
 Values = Mapping[str, float]
+Asked = tuple[str, tuple[Support, ...], Pattern]
+"""Template, edited places and readout."""
 
 LAST_PART = 0.35
 """The part of the network the paper's top heads lie in."""
@@ -190,27 +192,34 @@ def late_share(subject: Subject, changes: Changes, *, everything: bool = False) 
 
 def _late_rows(subject: Subject, found: Routing) -> list[dict[str, object]]:
     """Per pair and layer, whether the edit reaches that layer's attention to the site; late layers are claimed."""
-    known: dict[tuple[str, int, int], dict[str, object]] = {}
+    known: dict[Asked, dict[str, object]] = {}
     rows = []
     for one in found.routed:
-        first = min(edit.layer for edit in one.main.edit if hasattr(edit, "layer"))
         for layer in range(subject.n_layers):
-            key = (one.pair.recipient.template.id, first, layer)
+            key, readout = _asked(one, layer)
             if key not in known:
-                readout = Pattern(Head(layer, 0), one.main.last, one.site)
                 known[key] = reach_row(one.main.clean, one.main.edit, readout, claimed=is_late(subject, layer))
             rows.append({**known[key], "item": one.pair.id})
     return rows
 
 
 def _rows(subject: Subject, found: Routing) -> list[dict[str, object]]:
-    """Per template, whether the edit reaches the last layer's attention to the site: then it reaches some."""
-    rows: dict[str, dict[str, object]] = {}
+    """Per template and edit, whether it reaches the last layer's attention to the site: then it reaches some."""
+    rows: dict[Asked, dict[str, object]] = {}
     for one in found.routed:
-        if one.pair.recipient.template.id not in rows:
-            readout = Pattern(Head(subject.n_layers - 1, 0), one.main.last, one.site)
-            rows[one.pair.recipient.template.id] = reach_row(one.main.clean, one.main.edit, readout)
+        key, readout = _asked(one, subject.n_layers - 1)
+        if key not in rows:
+            rows[key] = reach_row(one.main.clean, one.main.edit, readout)
     return list(rows.values())
+
+
+def _asked(one: Routed, layer: int) -> tuple[Asked, Pattern]:
+    """All that the reach of a pair's edit to a layer's attention to the site depends on, and that attention.
+
+    The site is chosen by half, and what is written by pair: pairs of one template need not have either in common.
+    """
+    readout = Pattern(Head(layer, 0), one.main.last, one.site)
+    return (one.pair.recipient.template.id, supports(one.main.edit), readout), readout
 
 
 def _detail(found: Routing) -> dict[str, object]:
@@ -250,7 +259,7 @@ def routed_measurement(
 ) -> Measurement:
     """A measurement on the routed pairs; ``measure`` gives its values, and those of the untrained twin.
 
-    ``reach`` says per template whether the edit moves any attention, unless given.
+    ``reach`` says per template and edit whether it moves any attention, unless given.
     """
     start = time.perf_counter()
     found = once(subject, routing)
