@@ -1,5 +1,6 @@
 """Lesser heads, amplification, small strengths and total shifts on subjects and prompts that are known."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -11,13 +12,19 @@ from prolepsis.controls import once
 from prolepsis.experiments.correction import STEPS
 from prolepsis.experiments.correction_routing import total_shift_rises, total_shifts
 from prolepsis.experiments.head_routing import RANDOM, routing
+from prolepsis.experiments.position_sweep import word_features
 from prolepsis.experiments.prompt_bootstrap import bootstrap_over_prompts
+from prolepsis.experiments.rhyme_pairs import task_of
+from prolepsis.experiments.routing_claims import amplification, amplifications
 from prolepsis.experiments.routing_details import (
     head_amplification,
+    head_amplifications,
     lesser_heads_change,
     soft_response,
+    superadditivities,
     superadditivity,
     suppression_gain,
+    suppression_gains,
     third_head_change,
 )
 from prolepsis.loading import load_subject
@@ -71,6 +78,38 @@ def test_a_head_that_does_not_move_is_in_proportion_and_counts_not() -> None:
     assert head_amplification(subject).detectable == ()
     found = once(subject, routing)
     assert all(f"{arm} ×0.333" in one.changes for one in found.routed for arm in RANDOM)
+
+
+def test_pairs_in_which_nothing_is_suppressed_are_set_aside() -> None:
+    """Where a group's words have no features suppression adds exactly nothing, and that pair says nothing of it."""
+    whole = load_subject("planted-llama-irrevocable")
+    task = task_of(whole)
+    bare = list(task.groups)[-6:]
+    left = {
+        word: at for word, at in once(whole, word_features).items() if all(word not in task.groups[b] for b in bare)
+    }
+    subject = replace(whole, task=replace(task, features=left))
+    routed = once(subject, routing).routed
+    suppressed = {one.pair.id for one in routed if one.pair.recipient.group not in bare}
+    assert len(routed) > len(suppressed) > 0
+    for experiment in (amplification, head_amplification, suppression_gain, superadditivity):
+        measured = experiment(subject)
+        assert set(measured.detectable or ()) == suppressed
+        assert set(measured.values) == {one.pair.id for one in routed}
+        assert all(measured.values[pair] for pair in suppressed)
+    for one in routed:
+        adds_nothing = one.total("both") == pytest.approx(one.total("inject"), abs=1e-6)
+        assert adds_nothing == (one.pair.id not in suppressed)
+
+
+def test_a_twin_that_suppresses_nothing_is_no_null() -> None:
+    """The twin's arm holds the pairs alone that it can suppress and inject for."""
+    twin = load_subject("planner-untrained")
+    routed = once(twin, routing).routed
+    able = {one.pair.id for one in routed if min(one.total("suppress"), one.total("inject")) > 1e-6}
+    assert 0 < len(able) < len(routed)
+    for measure in (amplifications, head_amplifications, suppression_gains, superadditivities):
+        assert set(measure(twin)) == able
 
 
 def test_a_total_shift_is_that_of_all_heads_from_clean() -> None:

@@ -13,6 +13,7 @@ import torch
 
 from prolepsis.controls import matched_random, once, unembedding_direction
 from prolepsis.edits import Add, Row
+from prolepsis.engine import CleanRun
 from prolepsis.errors import Untested
 from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads
 from prolepsis.experiments.position_sweep import Writes, strength_unit, sweeps, word_features
@@ -20,6 +21,8 @@ from prolepsis.experiments.rhyme_pairs import Pair, Runs, task_of
 from prolepsis.experiments.sites import find_sites
 from prolepsis.hooks import Read
 from prolepsis.names import Head
+from prolepsis.reach import reach_each
+from prolepsis.selection import Pattern, supports
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.watching import watched
 
@@ -50,7 +53,7 @@ class Routed:
     Arms: ``both`` (suppress + inject at the main strength), ``suppress`` and ``inject`` alone, those of :data:`RANDOM`
     (norm and projection on the word matched in every layer), ``random suppress`` (such a write in the suppression's
     place, the injection kept) and ``random suppress alone``, and some followed by ``×k``, a multiple of the main
-    strength. ``reached`` says how many layers an arm's write reaches.
+    strength. ``reached`` says how many layers' attention to the site ``both``, ``suppress`` and ``inject`` reach.
     """
 
     pair: Pair
@@ -64,6 +67,15 @@ class Routed:
     def redirect(self) -> float:
         """What the main edit gives the injected word, in nats."""
         return self.odds["both"] - self.odds["clean"]
+
+    @property
+    def combined(self) -> bool:
+        """Whether suppression and injection each reach some attention.
+
+        Where one does not, as where no word of the natural group has a feature to suppress, both move exactly what the
+        other moves: what either adds cannot be told.
+        """
+        return self.reached["suppress"] > 0 < self.reached["inject"]
 
     def total(self, arm: str) -> float:
         """Σ|Δattention| over the heads the main edit reaches."""
@@ -93,6 +105,10 @@ class Routing:
     def detectable(self) -> tuple[str, ...]:
         """The pairs that the main edit redirects."""
         return tuple(one.pair.id for one in self.routed if one.redirect > DETECTABLE)
+
+    def combined(self) -> tuple[Routed, ...]:
+        """The pairs that can tell what suppression and injection do together."""
+        return tuple(one for one in self.routed if one.combined)
 
 
 def routing(subject: Subject) -> Routing:
@@ -201,8 +217,18 @@ def _routed(subject: Subject, pair: Pair, features: _Features, dose: float, seed
         main=Mediation(clean, arms["both"], token, heads),
         changes={arm: dict(zip(heads, changes, strict=True)) for arm, changes in zip(arms, moved, strict=True)},
         odds=dict(zip(("clean", *arms), out.log_odds(token).tolist(), strict=True)),
-        reached={arm: len({head.layer for head in reached_heads(clean, arms[arm])}) for arm in ("both", "inject")},
+        reached={arm: _layers_reached(clean, arms[arm], site) for arm in ("both", "suppress", "inject")},
     )
+
+
+def _layers_reached(clean: CleanRun, edit: Row, site: int) -> int:
+    """In how many layers the wiring lets ``edit`` change attention from the last position to the site.
+
+    Heads that cannot see the site may still be reached by way of other positions.
+    """
+    subject, last = clean.subject, len(clean.tokens) - 1
+    attention = [Pattern(Head(layer, 0), last, site) for layer in range(subject.n_layers)]
+    return sum(found.answer for found in reach_each(subject.wiring, supports(edit), attention, tokens=clean.tokens))
 
 
 def _top(changes: Sequence[Changes]) -> Head | None:

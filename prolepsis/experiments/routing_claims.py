@@ -117,7 +117,7 @@ def late_shares(subject: Subject) -> Values:
 def amplification(subject: Subject) -> Measurement:
     """By how much suppression raises the total |Δattention| of an injection, as a log ratio, with its control arms.
 
-    Only pairs that the edit redirects count, and whose injection can be read at all.
+    Only pairs that the edit redirects count, and whose suppression and injection can each be read at all.
     Arms: ``suppress only`` (the total of suppression by itself over that of the injection), ``random suppress`` (a
     matched random write in the suppression's place), ``reached layers`` (the ratio of how many layers the two edits
     reach at all), ``untrained twin``.
@@ -130,13 +130,13 @@ def amplification(subject: Subject) -> Measurement:
             one.pair.id: math.log(max(one.reached["both"], 1) / max(one.reached["inject"], 1)) for one in found.routed
         },
     }
-    able = tuple(one.pair.id for one in found.routed if one.reached["inject"] and one.redirect > DETECTABLE)
+    able = tuple(one.pair.id for one in found.combined() if one.redirect > DETECTABLE)
     return routed_measurement(subject, "amplification", amplifications, unit="nats", arms=arms, detectable=able)
 
 
 def amplifications(subject: Subject) -> Values:
-    """Pair id → log of the total |Δattention| of suppress + inject over that of inject alone."""
-    return {one.pair.id: _log_ratio(one, "both") for one in once(subject, routing).routed}
+    """Pair id → log of the total |Δattention| of suppress + inject over inject alone, where each can be read."""
+    return {one.pair.id: _log_ratio(one, "both") for one in once(subject, routing).combined()}
 
 
 def saturation(subject: Subject) -> Measurement:
@@ -259,10 +259,11 @@ def routed_measurement(
 ) -> Measurement:
     """A measurement on the routed pairs; ``measure`` gives its values, and those of the untrained twin.
 
+    Pairs that ``measure`` says nothing of are set aside; so are those that are not ``detectable``, where it is given.
     ``reach`` says per template and edit whether it moves any attention, unless given.
     """
     start = time.perf_counter()
-    found = once(subject, routing)
+    found, values = once(subject, routing), measure(subject)
     halves = [sorted({one.pair.recipient.group for one in found.routed if one.pair.half == half}) for half in (0, 1)]
     return Measurement(
         experiment=name,
@@ -275,10 +276,10 @@ def routed_measurement(
             "main strength": "the weakest that redirects the other half, in units of typical activation",
             "top head": "largest mean |Δattention| on the other half",
         },
-        values=measure(subject),
+        values=dict.fromkeys((one.pair.id for one in found.routed), 0.0) | dict(values),
         clusters={one.pair.id: one.pair.clusters for one in found.routed},
         arms={**arms, **control_arms(subject, measure, {"untrained twin": subject.twin})},
-        detectable=detectable,
+        detectable=tuple(values) if detectable is None else detectable,
         reach={"rows": _rows(subject, found) if reach is None else reach},
         detail=detail or {},
         seconds=time.perf_counter() - start,

@@ -48,31 +48,32 @@ def lesser_changes(subject: Subject) -> Values:
 def head_amplification(subject: Subject) -> Measurement:
     """By how much suppression raises the top head's |Δattention| under an injection, as a log ratio (section 6).
 
-    The head is the top one of suppress + inject on the other half. Only pairs that the edit redirects count. Arms:
-    ``suppress only`` (suppression by itself over the injection), ``random suppress`` (a matched random write in the
-    suppression's place), ``untrained twin``.
+    The head is the top one of suppress + inject on the other half. Only pairs that the edit redirects count, and whose
+    suppression and injection can each be read at all. Arms: ``suppress only`` (suppression by itself over the
+    injection), ``random suppress`` (a matched random write in the suppression's place), ``untrained twin``.
     """
     found = once(subject, routing)
     arms = {
         arm: {one.pair.id: _head_ratio(found, one, of) for one in found.routed}
         for arm, of in (("suppress only", "suppress"), ("random suppress", "random suppress"))
     }
-    able = tuple(one.pair.id for one in found.routed if one.reached["inject"] and one.redirect > DETECTABLE)
+    able = tuple(one.pair.id for one in found.combined() if one.redirect > DETECTABLE)
     return routed_measurement(
         subject, "head_amplification", head_amplifications, unit="nats", arms=arms, detectable=able
     )
 
 
 def head_amplifications(subject: Subject) -> Values:
-    """Pair id → log of the top head's |Δattention| under suppress + inject over that under inject alone."""
+    """Pair id → log of the top head's |Δattention| under both over inject alone, where each can be read."""
     found = once(subject, routing)
-    return {one.pair.id: _head_ratio(found, one, "both") for one in found.routed}
+    return {one.pair.id: _head_ratio(found, one, "both") for one in found.combined()}
 
 
 def suppression_gain(subject: Subject) -> Measurement:
     """Total |Δattention| of suppress + inject less that of inject alone (section 6), with its control arms.
 
-    Arms: ``suppress only`` (suppression in the place of both), ``random suppress``, ``untrained twin``.
+    Only pairs whose suppression and injection can each be read at all count. Arms: ``suppress only`` (suppression in
+    the place of both), ``random suppress``, ``untrained twin``.
     """
     found = once(subject, routing)
     arms = {
@@ -94,15 +95,16 @@ def suppression_gain(subject: Subject) -> Measurement:
 
 
 def suppression_gains(subject: Subject) -> Values:
-    """Pair id → total |Δattention| of suppress + inject less that of inject alone."""
-    return {one.pair.id: one.total("both") - one.total("inject") for one in once(subject, routing).routed}
+    """Pair id → total |Δattention| of suppress + inject less that of inject alone, where each can be read."""
+    return {one.pair.id: one.total("both") - one.total("inject") for one in once(subject, routing).combined()}
 
 
 def superadditivity(subject: Subject) -> Measurement:
     """Total |Δattention| of suppress + inject beyond the sum of what either moves alone, with its control arms.
 
-    Where attention answers in proportion this is at most 0. Arms: ``random suppress`` (the same of a matched random
-    write in the suppression's place), ``untrained twin``.
+    Where attention answers in proportion this is at most 0. Only pairs whose suppression and injection can each be read
+    at all count. Arms: ``random suppress`` (the same of a matched random write in the suppression's place), ``untrained
+    twin``.
     """
     found = once(subject, routing)
     arms = {
@@ -114,8 +116,8 @@ def superadditivity(subject: Subject) -> Measurement:
 
 
 def superadditivities(subject: Subject) -> Values:
-    """Pair id → total |Δattention| of both less those of suppression and of injection."""
-    return {one.pair.id: _beyond(one, "both", "suppress") for one in once(subject, routing).routed}
+    """Pair id → total |Δattention| of both less those of suppression and of injection, where each can be read."""
+    return {one.pair.id: _beyond(one, "both", "suppress") for one in once(subject, routing).combined()}
 
 
 def soft_response(subject: Subject) -> Measurement:
