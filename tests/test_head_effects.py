@@ -22,7 +22,7 @@ from prolepsis.experiments.head_effects import head_outputs, shares
 from prolepsis.experiments.head_overlap import exchanged_facts, recurring_heads, shared_heads, spearman, telling_size
 from prolepsis.experiments.head_routing import RANDOM, STRENGTHS, lost_by_head, routing
 from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads
-from prolepsis.experiments.routing_claims import LAST_PART, amplification, late_heads
+from prolepsis.experiments.routing_claims import LAST_PART, amplification, late_heads, top_head_share
 from prolepsis.judge import judge
 from prolepsis.loading import load_subject
 from prolepsis.names import Head
@@ -168,6 +168,36 @@ def test_attention_ranks_the_decoy_first_and_it_carries_nothing() -> None:
         assert one.redirect > 10
         assert lost[one.pair.id][DECOY] == pytest.approx(0, abs=1e-3)
         assert lost[one.pair.id][ROUTE] == pytest.approx(one.redirect, abs=1e-3)
+
+
+@pytest.mark.parametrize(("of_another", "verdict"), [(0.6, "vacuous"), (0.2, "supported")])
+def test_a_head_that_does_no_more_than_another_is_not_the_one_that_carries(of_another: float, verdict: str) -> None:
+    """The top head is held against the strongest other one, however many there are that do nothing."""
+    subject = load_subject("planted-llama-pattern-only")
+    found = once(subject, routing)
+    heads = [Head(layer, index) for layer in range(8) for index in range(9)]
+    subject.memo[f"{lost_by_head.__module__}.{lost_by_head.__qualname__}"] = {
+        one.pair.id: dict.fromkeys(heads, 0.0)
+        | {DECOY: of_another * one.redirect, found.top_head(one): 0.6 * one.redirect}
+        for one in found.routed
+    }
+    measured = top_head_share(subject)
+    arm = measured.arms["strongest other head"]
+    assert list(arm.values()) == pytest.approx([of_another] * len(arm))
+    (claim,) = [claim for claim in ledger.rows(family="q3", variant="published") if claim.id == "C03"]
+    assert judge(claim, measured).verdict == verdict
+
+
+def test_the_strongest_other_head_is_chosen_without_its_own_half() -> None:
+    """Heads that carry a redirect on one half alone are none that the other half chose."""
+    subject = load_subject("planted-llama-pattern-only")
+    found, each = once(subject, routing), (DECOY, ROUTE)
+    subject.memo[f"{lost_by_head.__module__}.{lost_by_head.__qualname__}"] = {
+        one.pair.id: dict.fromkeys(each, 0.0) | {each[one.pair.half]: one.redirect} for one in found.routed
+    }
+    measured = top_head_share(subject)
+    assert set(measured.arms["strongest other head"].values()) == {0.0}
+    assert measured.detail["strongest other head"] == {"half 0": str(each[1]), "half 1": str(each[0])}
 
 
 def test_the_change_of_attention_meets_its_closed_form() -> None:

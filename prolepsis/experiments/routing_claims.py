@@ -59,32 +59,50 @@ def top_changes(subject: Subject) -> Values:
 def top_head_share(subject: Subject) -> Measurement:
     """Share of the paper's own redirect that is lost with the top head's clean output, with its control arms.
 
-    Only pairs that the edit redirects count. Arms: ``other heads`` (the mean of the same for all others that the edit
-    reaches), ``untrained twin``.
+    Only pairs that the edit redirects count. Arms: ``strongest other head`` (the same for the one, of all others that
+    the edit reaches, of which most is lost on the other half), ``untrained twin``.
     """
-    found, lost = once(subject, routing), once(subject, lost_by_head)
-    others = {}
-    for one in found.routed:
-        nats = [value for head, value in lost[one.pair.id].items() if head != found.top_head(one)]
-        others[one.pair.id] = statistics.fmean(nats) / max(one.redirect, DETECTABLE) if nats else 0.0
+    found = once(subject, routing)
+    others = {half: _strongest_other(subject, half) for half in (0, 1)}
     return routed_measurement(
         subject,
         "top_head_share",
         top_shares,
         unit="share",
-        arms={"other heads": others},
+        arms={
+            "strongest other head": {one.pair.id: _share(subject, one, others[one.pair.half]) for one in found.routed}
+        },
         detectable=found.detectable(),
-        detail=_detail(found),
+        detail=_detail(found) | {"strongest other head": {f"half {half}": str(head) for half, head in others.items()}},
     )
 
 
 def top_shares(subject: Subject) -> Values:
     """Pair id → share of the redirect (of 1 nat where there is less) lost with the top head's clean output."""
+    found = once(subject, routing)
+    return {one.pair.id: _share(subject, one, found.top_head(one)) for one in found.routed}
+
+
+def _share(subject: Subject, one: Routed, head: Head | None) -> float:
+    """Share of a pair's redirect lost with the clean output of ``head``; 0 where the edit does not reach it."""
+    lost = once(subject, lost_by_head)[one.pair.id]
+    return (lost.get(head, 0.0) if head else 0.0) / max(one.redirect, DETECTABLE)
+
+
+def _strongest_other(subject: Subject, half: int) -> Head | None:
+    """The head besides the top one with which most is lost of what the other half's pairs redirect, None without any.
+
+    The mean of all others would be near 0 in a model of many heads, however many of them lose as much as the top one.
+    """
     found, lost = once(subject, routing), once(subject, lost_by_head)
-    return {
-        one.pair.id: lost[one.pair.id].get(found.top_head(one), 0.0) / max(one.redirect, DETECTABLE)
-        for one in found.routed
-    }
+    others = [one for one in found.routed if one.pair.half != half]
+    redirected = [one for one in others if one.redirect > DETECTABLE] or others
+    heads = {head for one in others for head in lost[one.pair.id]} - {found.tops[half, "both"]}
+    return max(
+        sorted(heads, key=lambda head: (head.layer, head.index)),
+        key=lambda head: statistics.fmean(_share(subject, one, head) for one in redirected),
+        default=None,
+    )
 
 
 def late_heads(subject: Subject) -> Measurement:
