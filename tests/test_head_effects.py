@@ -18,8 +18,16 @@ from prolepsis.engine import clean_run
 from prolepsis.experiments import measuring
 from prolepsis.experiments.attention_ranking import area_under_curve, attention_ranking
 from prolepsis.experiments.carriers import find_carriers
+from prolepsis.experiments.fact_routing import Routing, routings
 from prolepsis.experiments.head_effects import head_outputs, shares
-from prolepsis.experiments.head_overlap import exchanged_facts, recurring_heads, shared_heads, spearman, telling_size
+from prolepsis.experiments.head_overlap import (
+    exchanged_facts,
+    facts_list,
+    recurring_heads,
+    shared_heads,
+    spearman,
+    telling_size,
+)
 from prolepsis.experiments.head_routing import RANDOM, STRENGTHS, lost_by_head, routing
 from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads
 from prolepsis.experiments.routing_claims import LAST_PART, amplification, late_heads, top_head_share
@@ -335,6 +343,37 @@ def test_lists_of_few_heads_say_nothing() -> None:
     size = telling_size(512)
     below, above = (overlap_probability(0, n, n, 512).at_most for n in (size, size - 1))
     assert below < 0.05 <= above
+
+
+@pytest.mark.parametrize(
+    ("listed", "shifted", "chance"),
+    [(Head(1, 0), (1, 2, 3), 0.0), (Head(2, 0), (1, 2, 3), 0.125), (Head(2, 0), (1, 2), None)],
+)
+def test_chance_is_of_the_heads_that_both_edits_reach(
+    listed: Head, shifted: tuple[int, ...], chance: float | None
+) -> None:
+    """A listed head that rhymes cannot reach meets nothing by chance; a recurring one that facts cannot is no case."""
+    subject = load_subject("planted-llama-own-heads")
+    shifts = {Head(layer, index): 1.0 * (Head(layer, index) == listed) for layer in shifted for index in range(4)}
+    subject.memo[f"{routings.__module__}.{routings.__qualname__}"] = {"a": Routing((shifts,), ((listed,),))}
+    measured = recurring_heads(subject)
+    assert measured.values == {str(DECOY): 0.0}
+    assert measured.parameters["facts"] == ["a"]
+    assert measured.detail["facts' list"] == [str(listed)]
+    assert set(measured.detectable or ()) == set(measured.arms["chance"]) == (set() if chance is None else {str(DECOY)})
+    assert set(measured.arms["chance"].values()) == (set() if chance is None else {chance})
+    assert measured.detail["probability of so small an overlap"] == 1 - (chance or 0)
+
+
+def test_the_facts_list_holds_the_heads_that_lead_most_often() -> None:
+    """It is the published one: heads in the order of the share of pairs and blocks in which they shift most."""
+    found = once(load_subject("planner"), routings)
+    heads = {head for of in found.values() for shifts in of.shifts for head in shifts}
+    shares = {head: statistics.fmean(of.share(head) for of in found.values()) for head in heads}
+    listed = facts_list(found, 3)
+    assert [shares[head] for head in listed] == sorted(shares.values(), reverse=True)[:3]
+    still = {"a": Routing(({DECOY: 0.0},), ((DECOY,),))}
+    assert facts_list(still, 3) == []
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,8 @@ def test_pairs_are_summed_with_all_that_is_to_be_fetched(data_set: Hub) -> None:
     without = plan(SOURCE, ["exact_flips"], online=True)
     assert found.missing_bytes - without.missing_bytes == len_of(data_set)
     assert (offline.pairs.size, offline.pairs.present) == (None, False)
-    assert plan(ASKED, ["interchange"], online=True).pairs is None
+    assert plan(ASKED, ["interchange", "shared_heads"], online=True).pairs is None
+    assert plan(ASKED, ["recurring_heads"], online=True).pairs == found.pairs
     (diagnosis,) = diagnose([ASKED], CLAIMS, CPU, "float32", online=True)
     assert found.pairs in diagnosis.files
 

@@ -1,8 +1,9 @@
 """Whether two tasks run through the same heads: rhymes and facts, head by head (section 8, table 3).
 
 Asked by what heads carry: their indirect effects on a redirected rhyme are ranked against those on an exchanged fact,
-over the heads that both edits reach. As published: the heads that recur in lists by |Δattention|, looked up in the
-other task's list.
+over the heads that both edits reach. As published: the heads that recur in the rhyme prompts' lists by |Δattention|,
+looked up in the facts' list. That is the one of :mod:`prolepsis.experiments.fact_routing`, of its pairs and patches:
+the fact's last token is patched, block by block, and what counts is attention to the fact's tokens.
 """
 
 import statistics
@@ -17,10 +18,12 @@ from prolepsis.controls import once, reach_row
 from prolepsis.edits import ReplaceRow
 from prolepsis.experiments.carriers import DETECTABLE, Carriers, alone, find_carriers
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns
+from prolepsis.experiments.fact_routing import Routings, n_listed, routings
 from prolepsis.experiments.facts_asked import own_facts
-from prolepsis.experiments.head_routing import LISTED, STILL, Changes, routing
+from prolepsis.experiments.head_routing import STILL, Changes, routing
 from prolepsis.experiments.mediation import Mediation, reached_heads
 from prolepsis.experiments.rhyme_pairs import Pair, clusters_of
+from prolepsis.experiments.routing_claims import routed_rows
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.selection import Support, Z, supports
@@ -48,8 +51,6 @@ class Facts:
     """Exchanged facts: pairs, what each exchange is worth in nats, and by half the heads' mean indirect effects."""
 
     pairs: tuple[FactPair, ...]
-    mediations: tuple[Mediation, ...]
-    sites: tuple[tuple[int, ...], ...]
     effects: tuple[float, ...]
     means: Mapping[int, Effects]
 
@@ -61,19 +62,18 @@ class Facts:
 def exchanged_facts(subject: Subject) -> Facts:
     """Exchange the subject of every fact pair at all its tokens together, and take heads out and put them in."""
     runs, pairs = once(subject, FactRuns), once(subject, own_facts)
-    mediations, sites = [], []
+    mediations = []
     for pair in watched(pairs, "pairs"):
         clean, donor = runs.clean(pair.recipient), runs.clean(pair.donor)
         aligned = runs.align(pair, pair.donor).subject
         edit = [ReplaceRow(FACT_LAYER, at, donor.resid_post(FACT_LAYER)[source]) for at, source in aligned]
         mediations.append(Mediation(clean, edit, runs.option_ids(pair.donor)[0], reached_heads(clean, edit)))
-        sites.append(tuple(at for at, _ in aligned))
     effects, lost, made = alone(mediations)
     by_pair = [shares(*one) for one in zip(effects, lost, made, strict=True)]
     means = {
         half: _mean([each for pair, each in zip(pairs, by_pair, strict=True) if pair.half == half]) for half in (0, 1)
     }
-    return Facts(pairs, tuple(mediations), tuple(sites), tuple(effects), means)
+    return Facts(pairs, tuple(effects), means)
 
 
 def shares(effect: float, lost: Effects, made: Effects) -> dict[Head, float]:
@@ -213,24 +213,24 @@ def _rows(rhymes: Carriers) -> list[dict[str, object]]:
 def recurring_heads(subject: Subject) -> Measurement:
     """For each head that recurs in the rhyme prompts' lists by |Δattention|: 1 if it is on the facts' list, else 0.
 
-    A prompt's list is as long, among all heads, as the paper's 10 of 208; the facts' list holds the heads found most
-    often on the lists of single facts. Arm ``chance``: the share of all eligible heads that the facts' list makes up.
-    ``detail`` says how probable an empty intersection is by chance, and how long lists would have to be for it to mean
-    something.
+    A list is as long, among all heads, as the paper's 10 of 512; the facts' list holds the heads found most often on
+    the lists of single pairs and blocks. Recurring heads that no patched fact can shift could not be on it, and are not
+    detectable. Arm ``chance``: the share of the heads both edits reach that is on the facts' list. The list is cut to
+    its length before heads that rhymes do not reach are left out of that share: values are read off that very list,
+    and others moving up would lengthen it. ``detail`` says how probable an empty intersection is by chance, and how
+    long lists would have to be for it to mean something.
     """
     start = time.perf_counter()
-    routed, facts = once(subject, routing).routed, once(subject, exchanged_facts)
-    length = max(1, round(LISTED * subject.n_layers * subject.n_heads))
-    rhyme_lists = [_top(one.changes["both"], length) for one in routed]
-    fact_lists = [
-        _top(_attention(one, sites), length) for one, sites in zip(facts.mediations, facts.sites, strict=True)
-    ]
-    counts = Counter(head for each in rhyme_lists for head in each)
+    routed, facts = once(subject, routing).routed, once(subject, routings)
+    length = n_listed(subject)
+    counts = Counter(head for one in routed for head in _top(one.changes["both"], length))
     recurring = [head for head, times in counts.items() if times >= RECURS * len(routed)]
-    listed = [head for head, _ in Counter(head for each in fact_lists for head in each).most_common(length)]
-    eligible = {head for one in routed for head in one.main.heads} & {h for one in facts.mediations for h in one.heads}
-    shared = [head for head in recurring if head in listed]
+    listed = facts_list(facts, length)
+    shifting = {head for of in facts.values() for shifts in of.shifts for head in shifts}
+    eligible = {head for one in routed for head in one.main.heads} & shifting
+    able, there = [head for head in recurring if head in eligible], [head for head in listed if head in eligible]
     names = {str(head): head for head in recurring}
+    overlap = overlap_probability(len({*able} & {*there}), len(able), len(there), len(eligible))
     return Measurement(
         experiment="recurring_heads",
         subject=subject.digest,
@@ -238,37 +238,40 @@ def recurring_heads(subject: Subject) -> Measurement:
         design="one-way",
         parameters={
             "prompts": [one.pair.id for one in routed],
-            "facts": [pair.id for pair in facts.pairs],
+            "facts": list(facts),
             "list": length,
             "recurs": RECURS,
         },
         values={name: float(head in listed) for name, head in names.items()},
         clusters={name: (name,) for name in names},
-        arms={"chance": {name: min(1.0, len(listed) / max(1, len(eligible))) for name in names}},
-        reach={"rows": _rows(once(subject, find_carriers))},
+        arms={"chance": dict.fromkeys(map(str, able), len(there) / max(1, len(eligible)))},
+        detectable=tuple(map(str, able)),
+        reach={"rows": routed_rows(subject)},
         detail={
             "facts' list": [str(head) for head in listed],
             "eligible heads": len(eligible),
-            "probability of so small an overlap": _chance(len(shared), len(recurring), len(listed), len(eligible)),
+            "probability of so small an overlap": overlap.at_most,
             "lists that an empty overlap needs": telling_size(len(eligible)),
         },
         seconds=time.perf_counter() - start,
     )
 
 
+def facts_list(facts: Routings, length: int) -> list[Head]:
+    """The heads that lead most often, over all pairs and blocks, where they shift at all; of equals the lower ones."""
+    counts = Counter(
+        head
+        for of in facts.values()
+        for shifts, leaders in zip(of.shifts, of.leaders, strict=True)
+        for head in leaders
+        if abs(shifts[head]) >= STILL
+    )
+    return sorted(counts, key=lambda head: (-counts[head], head.layer, head.index))[:length]
+
+
 def telling_size(total: int) -> int:
     """The length of two equal lists, of ``total`` heads, from which an empty overlap has a probability below .05."""
     return next((n for n in range(1, total + 1) if overlap_probability(0, n, n, total).at_most < 0.05), total)
-
-
-def _chance(overlap: int, first: int, second: int, total: int) -> float:
-    return overlap_probability(overlap, min(first, total), min(second, total), total).at_most
-
-
-def _attention(one: Mediation, sites: Sequence[int]) -> dict[Head, float]:
-    """Δattention from the last position, the mean over the subject's positions."""
-    changes = [one.attention_change(at) for at in sites]
-    return {head: statistics.fmean(each[head] for each in changes) for head in one.heads}
 
 
 def _top(changes: Changes, length: int) -> list[Head]:

@@ -221,10 +221,10 @@ def _late_rows(subject: Subject, found: Routing) -> list[dict[str, object]]:
     return rows
 
 
-def _rows(subject: Subject, found: Routing) -> list[dict[str, object]]:
+def routed_rows(subject: Subject) -> list[dict[str, object]]:
     """Per template and edit, whether it reaches the last layer's attention to the site: then it reaches some."""
     rows: dict[Asked, dict[str, object]] = {}
-    for one in found.routed:
+    for one in once(subject, routing).routed:
         key, readout = _asked(one, subject.n_layers - 1)
         if key not in rows:
             rows[key] = reach_row(one.main.clean, one.main.edit, readout)
@@ -298,7 +298,7 @@ def routed_measurement(
         clusters={one.pair.id: one.pair.clusters for one in found.routed},
         arms={**arms, **control_arms(subject, measure, {"untrained twin": subject.twin})},
         detectable=tuple(values) if detectable is None else detectable,
-        reach={"rows": _rows(subject, found) if reach is None else reach},
+        reach={"rows": routed_rows(subject) if reach is None else reach},
         detail=detail or {},
         seconds=time.perf_counter() - start,
     )

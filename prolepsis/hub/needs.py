@@ -82,13 +82,15 @@ def needs(experiments: Collection[str]) -> Needs:
     return found
 
 
-PAIRS_READ_BY = frozenset({"block_patching", "counterfactual_pairs", "fact_interchange", "fact_routing"})
-"""The modules of experiments on counterfactual pairs."""
+PAIRS_READ_BY = frozenset(
+    {"block_patching", "counterfactual_pairs", "fact_interchange", "fact_routing", "recurring_heads"}
+)
+"""Experiments on counterfactual pairs, or else the modules of such."""
 
 
 def reads_pairs(experiments: Collection[str]) -> bool:
     """Whether any of ``experiments`` is measured on counterfactual pairs."""
-    return any(MODULES[experiment] in PAIRS_READ_BY for experiment in experiments)
+    return any(PAIRS_READ_BY & {experiment, MODULES[experiment]} for experiment in experiments)
 
 
 def published_features(published: Published | None) -> tuple[Feature, ...]:
