@@ -28,7 +28,7 @@ def screened(subject: Subject, task: Task) -> Task:
         groups.popitem()
     if len(groups) < LEAST_GROUPS:
         raise Untested(
-            f"{subject.id}: {len(groups)} rhyme groups of its task have two words of one token, {LEAST_GROUPS} are "
+            f"{len(groups)} rhyme groups of its task have two words of one token, {LEAST_GROUPS} are "
             f"needed; not of one token, or alone: {', '.join(lost)}"
         )
     kept = replace(task, groups=groups)

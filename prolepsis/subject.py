@@ -32,6 +32,7 @@ LINE_BREAKS = ("\n", "Ċ", "<0x0A>")
 
 
 NO_TRANSCODER = "it has no transcoder; give one with --claims-transcoder or in a preset"
+NO_TASK = "no task.json says what to ask it; name one in a preset (--claims-preset FILE)"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,8 +43,8 @@ class Subject:
     another mechanism; both by the id or the folder of a control subject. ``ladder`` refers likewise to the subjects, of
     several depths and this one among them, that were made alike. ``published`` is what the paper ran on this model,
     ``pairs`` a data set of facts it is asked in place of those of its task. Where it has no transcoder,
-    ``no_transcoder`` says why and how to get one. ``folder`` holds the model's weights, None where they were made in
-    memory.
+    ``no_transcoder`` says why and how to get one, and ``no_task`` why it is asked for no rhymes. ``folder`` holds the
+    model's weights, None where they were made in memory.
     ``memo`` keeps what has been measured on this subject for as long as it is held.
     """
 
@@ -61,6 +62,7 @@ class Subject:
     published: Published | None = None
     pairs: Counterfactuals | None = None
     no_transcoder: str = NO_TRANSCODER
+    no_task: str = NO_TASK
     family: Family = field(init=False)
     memo: dict[str, Any] = field(init=False, default_factory=dict)
     _word_ids: dict[str, int] = field(init=False, default_factory=dict)

@@ -243,13 +243,13 @@ def test_what_cannot_be_asked_is_named(tmp_path: Path) -> None:
     """A word of several tokens is set apart, a group left with one word is not counted, and rhymes are seen."""
     task = kept_subject("planner").task
     assert task is not None
-    groups = {**task.groups, "at": (*task.groups["at"], "acrobat"), "odd": ("cat", "oddity")}
-    answers = {**task.answers, "acrobat": "cat"}
+    groups = {**task.groups, "at": (*task.groups["at"], "acrobat"), "odd": ("stood", "oddity")}
+    answers = {**task.answers, "acrobat": "cat", "stood": "oddity", "oddity": "stood"}
     path = tmp_path / "task.json"
     path.write_text(Task(groups, answers, task.templates, task.line_end, facts=task.facts[:1]).to_json())
     screened = found(tmp_path, "screen", "--subject", "planner", "--task", str(path))
     assert screened["groups"]["at"]["lost"] == ["acrobat"]
-    assert screened["groups"]["odd"] == {"words": ["cat"], "lost": ["oddity"], "rhymed": []}
+    assert screened["groups"]["odd"] == {"words": ["stood"], "lost": ["oddity"], "rhymed": []}
     assert screened["groups"]["at"]["rhymed"] == list(task.groups["at"])
     untrained = found(tmp_path, "screen", "--subject", "planner-untrained", "--task", str(path))
     assert sum(len(group["rhymed"]) for group in untrained["groups"].values()) < 20

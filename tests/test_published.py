@@ -10,6 +10,8 @@ import torch
 
 from prolepsis.errors import Untested, UserError
 from prolepsis.experiments import families
+from prolepsis.experiments.facts_asked import own_facts
+from prolepsis.experiments.rhyme_pairs import task_of
 from prolepsis.loading import load_subject
 from prolepsis.names import Feature, Head
 from prolepsis.published import Published
@@ -62,6 +64,19 @@ def test_a_task_beside_the_weights_is_screened_as_one_in_a_preset_is(tmp_path: P
     task = open_subject(known_subjects(None, "mine", None, None, tmp_path)["mine"], "cpu", "float32").task
     assert task is not None
     assert set(task.answers) == {word for words in task.groups.values() for word in words}
+
+
+def test_where_too_few_rhymes_can_be_asked_facts_still_can(tmp_path: Path) -> None:
+    """The reason names the subject by its id and the words that were lost; its facts and its weights are there."""
+    folder = Path(__file__).parent.parent / "fixtures" / "organisms" / "planner"
+    shutil.copytree(folder, tmp_path / "mine", ignore=shutil.ignore_patterns("subject.json", "transcoder"))
+    plain = json.loads((folder / "task.json").read_text())
+    groups = plain["groups"] | {name: [f"quagga{name}", f"quokka{name}"] for name in list(plain["groups"])[11:]}
+    (tmp_path / "mine" / "task.json").write_text(json.dumps(plain | {"answers": {}, "groups": groups}))
+    subject = open_subject(known_subjects(None, "mine", None, None, tmp_path)["mine"], "cpu", "float32")
+    with pytest.raises(Untested, match=r"mine: 10 rhyme groups of its task .* or alone: quagga"):
+        task_of(subject)
+    assert len(own_facts(subject)) >= 12
 
 
 def test_who_publishes_a_transcoder_is_said(tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ def _open(chosen: argparse.Namespace) -> "Subject":
     source = source_of(chosen)
     subject = open_asked(chosen, task=None)
     own = None if source.task is None else source.base / source.task
-    path = chosen.task or own
+    beside = None if subject.folder is None else subject.folder / "task.json"
+    path = chosen.task or own or (beside if beside and beside.exists() else None)
     if path is not None:
         subject = replace(subject, task=read_task(path))
     if subject.task is None:

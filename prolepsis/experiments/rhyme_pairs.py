@@ -42,8 +42,8 @@ class Pair:
 
 def task_of(subject: Subject) -> Task:
     """The subject's task; raises Untested when it has none, UserError for groups that cannot be halved and paired."""
-    if subject.task is None:
-        raise Untested(f"{subject.id}: no task.json says what to ask it; name one in a preset (--claims-preset FILE)")
+    if subject.task is None or not subject.task.groups:
+        raise Untested(f"{subject.id}: {subject.no_task}")
     groups = subject.task.groups
     if len(groups) < 12 or len(groups) % 2:
         raise UserError(f"{subject.id}: its task has {len(groups)} rhyme groups; give an even number, at least 12")

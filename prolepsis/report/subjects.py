@@ -14,7 +14,7 @@ from prolepsis import organisms
 from prolepsis.archive import asks
 from prolepsis.archive.files import Archive, Recording
 from prolepsis.counterfactual import find
-from prolepsis.errors import UserError
+from prolepsis.errors import Untested, UserError
 from prolepsis.experiments.families import MODULES
 from prolepsis.hub import Gathered, gather
 from prolepsis.ledger import Claim
@@ -182,7 +182,11 @@ def open_subject(
     task = subject.task if source.task is None else read_task(source.base / source.task)
     # A real model's words and answers are its tokenizer's and its own, wherever its task lies.
     if task is not None and (source.tier == "gpu" or not task.answers):
-        changes["task"] = screened(subject, task)
+        try:
+            changes["task"] = screened(subject, task)
+        except Untested as few:
+            # Facts can be asked, and prompts that are given, where rhymes cannot.
+            changes |= {"task": dataclasses.replace(task, groups={}, answers={}), "no_task": str(few)}
     return dataclasses.replace(subject, **changes)
 
 
