@@ -15,6 +15,10 @@ STRONG = 0.1
 """The paper's bin of strong redirects: P(inject word) at least this somewhere."""
 NOISE = 1e-6
 """Below this P(inject word) noise dominates, as the paper has it (appendix D.1)."""
+PRINTED_GROUPS = frozenset({"AE1 T", "AW1 N D", "AE1 K"})
+"""The groups the strong redirects of the 426K sweep are said to inject words of: -at, -ound, -ack (appendix D.1)."""
+PRINTED_ASTRAY = frozenset({"new", "the"})
+"""The words that are said to be injected where a pair of the Llama sweep does not localise (appendix D.3)."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +99,14 @@ def strong_pairs(pairs: Sequence[SweptPair]) -> float:
     return float(sum(pair.best >= STRONG for pair in pairs))
 
 
-def strong_groups(pairs: Sequence[SweptPair]) -> float:
-    """How many rhyme groups the strong redirects inject words of."""
-    return float(len({pair.group for pair in pairs if pair.best >= STRONG}))
+def strong_groups(pairs: Sequence[SweptPair]) -> frozenset[str]:
+    """The rhyme groups the strong redirects inject words of."""
+    return frozenset(pair.group for pair in pairs if pair.best >= STRONG)
+
+
+def groups_off_list(pairs: Sequence[SweptPair]) -> float:
+    """By how many rhyme groups those of the strong redirects and the printed ones differ, on either side."""
+    return float(len(strong_groups(pairs) ^ PRINTED_GROUPS))
 
 
 def noise_pairs(pairs: Sequence[SweptPair]) -> float:
@@ -111,9 +120,14 @@ def noise_pairs(pairs: Sequence[SweptPair]) -> float:
     return statistics.fmean(astray)
 
 
-def words_astray(pairs: Sequence[SweptPair]) -> float:
-    """How many words the pairs that do not localise inject."""
-    return float(len({pair.word for pair in pairs if not pair.localises}))
+def words_astray(pairs: Sequence[SweptPair]) -> frozenset[str]:
+    """The words the pairs that do not localise inject."""
+    return frozenset(pair.word for pair in pairs if not pair.localises)
+
+
+def words_off_list(pairs: Sequence[SweptPair]) -> float:
+    """By how many words those of the pairs that do not localise and the printed ones differ, on either side."""
+    return float(len(words_astray(pairs) ^ PRINTED_ASTRAY))
 
 
 def lowest_floor(pairs: Sequence[SweptPair]) -> float:
@@ -145,9 +159,9 @@ FIGURES: Mapping[str, tuple[str, Callable[[Sequence[SweptPair]], float]]] = {
     "published_weakest_redirect": ("probability", weakest_redirect),
     "published_median_redirect": ("probability", median_redirect),
     "published_strong_pairs": ("count", strong_pairs),
-    "published_strong_groups": ("count", strong_groups),
+    "published_group_list": ("count", groups_off_list),
     "published_noise_pairs": ("proportion", noise_pairs),
-    "published_words_astray": ("count", words_astray),
+    "published_word_list": ("count", words_off_list),
     "published_floor": ("probability", lowest_floor),
     "published_best_ratio": ("fold", best_ratio),
     "published_layer_gradient": ("rank correlation", layer_gradient),

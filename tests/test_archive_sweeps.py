@@ -39,12 +39,23 @@ def test_figures_of_a_pair_sweep(tmp_path: Path) -> None:
     one = recording(tmp_path, files.pair_sweep(pair(SPIKE, "out"), pair(FLAT, "about", "another")))
     expected = {
         "published_best_redirect": 0.4, "published_weakest_redirect": 3e-9, "recorded_strength": 10.0,
-        "published_strong_groups": 1, "published_noise_pairs": 1.0, "recorded_pairs": 2, "recorded_localisation": 0.5,
+        "published_group_list": 4, "published_noise_pairs": 1.0, "recorded_pairs": 2, "recorded_localisation": 0.5,
         "recorded_pairs_astray": 1, "recorded_largest_group": 2, "published_strong_pairs": 1,
-        "recorded_pairs_in_noise": 1, "recorded_pairs_from_millionth": 0, "published_words_astray": 1,
+        "recorded_pairs_in_noise": 1, "recorded_pairs_from_millionth": 0, "published_word_list": 3,
         "published_median_redirect": pytest.approx(0.2), "published_floor": pytest.approx(1.5e-9), "pairs_twice": 0,
     }  # fmt: skip
     assert {name: value(getattr(pair_sweep, name)(one)) for name in expected} == expected
+
+
+@pytest.mark.parametrize(("third", "agrees"), [("AE1 K", "yes"), ("AH1 T", "no")])
+def test_as_many_strong_groups_are_not_the_printed_ones(tmp_path: Path, third: str, agrees: str) -> None:
+    """The row on strong redirects agrees where they are of the printed groups, and of no other three."""
+    groups = ("AE1 T", "AW1 N D", third)
+    pairs = [pair(SPIKE, f"word {group}") | {"alt_group": group} for group in groups]
+    (claim,) = (claim for claim in ledger.rows("recorded") if claim.experiment == "published_group_list")
+    found = pair_sweep.published_group_list(recording(tmp_path, files.pair_sweep(*pairs)))
+    assert judge(claim, found).agrees == agrees
+    assert found.detail == {"strong groups": sorted(groups)}
 
 
 @given(seeds)

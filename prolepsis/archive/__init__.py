@@ -25,7 +25,7 @@ READERS = {
         "published_weakest_redirect", "published_median_redirect", "ratio_of_best_redirect",
         "ratio_of_weakest_redirect",
         "published_best_ratio", "named_redirect", "ratio_of_named_redirect", "published_layer_gradient",
-        "recorded_strength", "published_strong_groups", "published_noise_pairs", "published_words_astray",
+        "recorded_strength", "published_group_list", "published_noise_pairs", "published_word_list",
         "published_floor",
     ),
     "head_routing": (

@@ -16,7 +16,7 @@ from prolepsis.archive.single import single
 from prolepsis.errors import Untested
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
-from prolepsis.swept_pairs import FIGURES, NOISE, STRONG, SweptPair, log_odds
+from prolepsis.swept_pairs import FIGURES, NOISE, STRONG, SweptPair, log_odds, strong_groups, words_astray
 
 KIND = "pair sweep"
 DETECTABLE = 1.0
@@ -215,10 +215,10 @@ def recorded_strength(recording: Recording) -> Measurement:
     return single(recording, "recorded_strength", "strength", recording.read(KIND, parse).strength)
 
 
-def published_strong_groups(recording: Recording) -> Measurement:
-    """How many rhyme groups the strong redirects inject words of."""
-    groups = sorted({pair.group for pair in _pairs(recording) if pair.best >= STRONG})
-    return _figure(recording, "published_strong_groups", detail={"groups": groups})
+def published_group_list(recording: Recording) -> Measurement:
+    """By how many rhyme groups those of the strong redirects and the printed ones differ."""
+    detail = {"strong groups": sorted(strong_groups(_pairs(recording)))}
+    return _figure(recording, "published_group_list", detail=detail)
 
 
 def published_noise_pairs(recording: Recording) -> Measurement:
@@ -226,10 +226,10 @@ def published_noise_pairs(recording: Recording) -> Measurement:
     return _figure(recording, "published_noise_pairs")
 
 
-def published_words_astray(recording: Recording) -> Measurement:
-    """How many words the pairs that do not localise inject."""
-    words = sorted({pair.word for pair in _pairs(recording) if not pair.localises})
-    return _figure(recording, "published_words_astray", detail={"words": words})
+def published_word_list(recording: Recording) -> Measurement:
+    """By how many words those of the pairs that do not localise and the printed ones differ."""
+    detail = {"words astray": sorted(words_astray(_pairs(recording)))}
+    return _figure(recording, "published_word_list", detail=detail)
 
 
 def published_floor(recording: Recording) -> Measurement:

@@ -22,7 +22,7 @@ from prolepsis.names import Feature
 from prolepsis.published import RhymePrompt
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject, transcoder_of
-from prolepsis.swept_pairs import FIGURES, SweptPair, mean_by_position
+from prolepsis.swept_pairs import FIGURES, SweptPair, mean_by_position, strong_groups, words_astray
 from prolepsis.watching import watched
 
 
@@ -141,9 +141,9 @@ def published_strong_pairs(subject: Subject) -> Measurement:
     return _figure(subject, "published_strong_pairs")
 
 
-def published_strong_groups(subject: Subject) -> Measurement:
-    """How many rhyme groups the strong redirects inject words of."""
-    return _figure(subject, "published_strong_groups")
+def published_group_list(subject: Subject) -> Measurement:
+    """By how many rhyme groups those of the strong redirects and the printed ones differ."""
+    return _figure(subject, "published_group_list")
 
 
 def published_noise_pairs(subject: Subject) -> Measurement:
@@ -151,9 +151,9 @@ def published_noise_pairs(subject: Subject) -> Measurement:
     return _figure(subject, "published_noise_pairs", arms=())
 
 
-def published_words_astray(subject: Subject) -> Measurement:
-    """How many words the pairs that do not localise inject."""
-    return _figure(subject, "published_words_astray")
+def published_word_list(subject: Subject) -> Measurement:
+    """By how many words those of the pairs that do not localise and the printed ones differ."""
+    return _figure(subject, "published_word_list")
 
 
 def published_floor(subject: Subject) -> Measurement:
@@ -203,6 +203,8 @@ def _figure(subject: Subject, name: str, arms: tuple[str, ...] = NULLS) -> Measu
                 len(pairs), {arm: [pair.probabilities for pair in of] for arm, of in found.items()}
             ),
             "pairs that localise": [pair.id for pair in pairs if pair.localises],
+            "strong groups": sorted(strong_groups(pairs)),
+            "words astray": sorted(words_astray(pairs)),
             "groups": once(subject, groups_of).words,
             "groups without a word of one token": [
                 group for group in once(subject, groups_of).words if injected(subject, group) is None
