@@ -90,8 +90,14 @@ def weakest_redirect(pairs: Sequence[SweptPair]) -> float:
 
 
 def median_redirect(pairs: Sequence[SweptPair]) -> float:
-    """Median over pairs of P(inject word) at its best position."""
+    """Median over pairs of P(inject word) at its best position, halfway between the middle two of an even number."""
     return statistics.median(pair.best for pair in pairs)
+
+
+def median_spread(pairs: Sequence[SweptPair]) -> float:
+    """Half the distance of the two middle pairs: either is a median of an even number, and so is all between them."""
+    best = [pair.best for pair in pairs]
+    return (statistics.median_high(best) - statistics.median_low(best)) / 2
 
 
 def strong_pairs(pairs: Sequence[SweptPair]) -> float:
@@ -154,16 +160,25 @@ def layer_gradient(pairs: Sequence[SweptPair]) -> float:
     return float(spearmanr([-pair.layer for pair in pairs], ratios).statistic)
 
 
-FIGURES: Mapping[str, tuple[str, Callable[[Sequence[SweptPair]], float]]] = {
-    "published_best_redirect": ("probability", best_redirect),
-    "published_weakest_redirect": ("probability", weakest_redirect),
-    "published_median_redirect": ("probability", median_redirect),
-    "published_strong_pairs": ("count", strong_pairs),
-    "published_group_list": ("count", groups_off_list),
-    "published_noise_pairs": ("proportion", noise_pairs),
-    "published_word_list": ("count", words_off_list),
-    "published_floor": ("probability", lowest_floor),
-    "published_best_ratio": ("fold", best_ratio),
-    "published_layer_gradient": ("rank correlation", layer_gradient),
+@dataclass(frozen=True)
+class Figure:
+    """A figure of a pair sweep; ``spread`` is how far to either side of ``value`` what it means leaves it open."""
+
+    unit: str
+    value: Callable[[Sequence[SweptPair]], float]
+    spread: Callable[[Sequence[SweptPair]], float] = lambda _: 0.0
+
+
+FIGURES: Mapping[str, Figure] = {
+    "published_best_redirect": Figure("probability", best_redirect),
+    "published_weakest_redirect": Figure("probability", weakest_redirect),
+    "published_median_redirect": Figure("probability", median_redirect, median_spread),
+    "published_strong_pairs": Figure("count", strong_pairs),
+    "published_group_list": Figure("count", groups_off_list),
+    "published_noise_pairs": Figure("proportion", noise_pairs),
+    "published_word_list": Figure("count", words_off_list),
+    "published_floor": Figure("probability", lowest_floor),
+    "published_best_ratio": Figure("fold", best_ratio),
+    "published_layer_gradient": Figure("rank correlation", layer_gradient),
 }
-"""Experiment → unit and figure; recorded sweeps and sweeps that are run are asked the same."""
+"""Experiment → figure; recorded sweeps and sweeps that are run are asked the same."""

@@ -58,6 +58,18 @@ def test_as_many_strong_groups_are_not_the_printed_ones(tmp_path: Path, third: s
     assert found.detail == {"strong groups": sorted(groups)}
 
 
+@pytest.mark.parametrize(
+    ("third", "verdict", "agrees"),
+    [(7.1e-9, "inconclusive", "cannot tell"), (7.3e-9, "inconclusive", "cannot tell"), (7.0e-9, "contradicted", "no")],
+)
+def test_either_middle_pair_may_be_the_printed_median(tmp_path: Path, third: float, verdict: str, agrees: str) -> None:
+    """A printed median that lies between the two middle pairs, or is one of them, is not contradicted."""
+    pairs = [pair([1e-14, 1e-14, p], f"w{p}") for p in (1e-12, 6.6e-9, third, 0.5)]
+    (claim,) = (claim for claim in ledger.rows("recorded") if claim.id == "B29")
+    found = judge(claim, pair_sweep.published_median_redirect(recording(tmp_path, files.pair_sweep(*pairs))))
+    assert (found.verdict, found.agrees) == (verdict, agrees)
+
+
 @given(seeds)
 def test_bins_hold_every_pair_once(seed: int) -> None:
     """Whatever their redirects, the five bins of the appendix together hold all pairs."""

@@ -17,7 +17,7 @@ from prolepsis.errors import Untested, UserError
 from prolepsis.experiments import families
 from prolepsis.experiments.published_correction import correction_test
 from prolepsis.experiments.published_pairs import groups_of, pair_sweeps
-from prolepsis.experiments.published_prompt import NULLS
+from prolepsis.experiments.published_prompt import NULLS, noise
 from prolepsis.experiments.published_routing import routed_prompts
 from prolepsis.experiments.published_sweep import sweep_prompt
 from prolepsis.judge import judge
@@ -34,6 +34,7 @@ from prolepsis.swept_pairs import (
     layer_gradient,
     lowest_floor,
     median_redirect,
+    median_spread,
     noise_pairs,
     strong_groups,
     strong_pairs,
@@ -350,6 +351,24 @@ def test_figures_of_pairs_meet_their_closed_forms() -> None:
         noise_pairs(PAIRS[:2])
     with pytest.raises(Untested, match="all injected features lie in one layer"):
         layer_gradient(PAIRS[:1])
+
+
+@pytest.mark.parametrize(("best", "low", "high"), [((0.1, 0.2, 0.6, 0.9), 0.2, 0.6), ((0.1, 0.2, 0.6), 0.2, 0.2)])
+def test_all_between_the_middle_pairs_is_a_median(best: tuple[float, ...], low: float, high: float) -> None:
+    """Of an even number of pairs the median is known to the distance of the middle two, of an odd one exactly."""
+    pairs = [swept(number, 0, [1e-9, p]) for number, p in enumerate(best)]
+    value, spread = median_redirect(pairs), median_spread(pairs)
+    assert (value - spread, value + spread) == pytest.approx((low, high))
+
+
+def test_a_median_that_is_run_is_open_between_the_middle_pairs(subject: Subject) -> None:
+    """The stored tolerance of the median holds half the distance of the two middle pairs, and rounding beside it."""
+    pairs = once(subject, pair_sweeps)["measured"]
+    assert len(pairs) % 2 == 0
+    found = families.experiment("published_median_redirect")(subject)
+    rounding = noise(subject) * value(found)
+    assert found.parameters["numerical_tolerance"] == pytest.approx(median_spread(pairs) + rounding)
+    assert median_spread(pairs) > rounding
 
 
 STRONG_LISTS = {

@@ -176,7 +176,7 @@ def published_weakest_redirect(recording: Recording) -> Measurement:
 
 
 def published_median_redirect(recording: Recording) -> Measurement:
-    """Median over pairs of P(inject word) at its best position."""
+    """Median over pairs of P(inject word) at its best position, and how far it is open."""
     return _figure(recording, "published_median_redirect")
 
 
@@ -262,8 +262,9 @@ def _of_pairs(
 
 
 def _figure(recording: Recording, experiment: str, detail: dict[str, Any] | None = None) -> Measurement:
-    unit, figure = FIGURES[experiment]
-    return single(recording, experiment, unit, figure(_pairs(recording)), detail=detail)
+    figure, pairs = FIGURES[experiment], _pairs(recording)
+    value, spread = figure.value(pairs), figure.spread(pairs)
+    return single(recording, experiment, figure.unit, value, tolerance=spread, detail=detail)
 
 
 def _count(recording: Recording, experiment: str, counted: Callable[[Pair], bool]) -> Measurement:

@@ -132,7 +132,7 @@ def published_weakest_redirect(subject: Subject) -> Measurement:
 
 
 def published_median_redirect(subject: Subject) -> Measurement:
-    """Median over pairs of P(inject word) at its best position."""
+    """Median over pairs of P(inject word) at its best position, and how far it is open."""
     return _figure(subject, "published_median_redirect")
 
 
@@ -186,16 +186,16 @@ def clean_word_features(subject: Subject) -> Measurement:
 
 
 def _figure(subject: Subject, name: str, arms: tuple[str, ...] = NULLS) -> Measurement:
-    start, found, (unit, figure) = time.perf_counter(), once(subject, pair_sweeps), FIGURES[name]
-    pairs, value = found["measured"], figure(found["measured"])
-    exact = unit in ("count", "proportion", "rank correlation")
+    start, found, figure = time.perf_counter(), once(subject, pair_sweeps), FIGURES[name]
+    pairs, value = found["measured"], figure.value(found["measured"])
+    exact = figure.unit in ("count", "proportion", "rank correlation")
     return single(
         subject,
         name,
-        unit,
+        figure.unit,
         value,
         parameters={"pairs": [pair.id for pair in pairs], "features": [pair.feature for pair in pairs]},
-        arms={arm: figure(found[arm]) for arm in arms},
+        arms={arm: figure.value(found[arm]) for arm in arms},
         rows=once(subject, _reach_rows),
         detail={
             "P of each pair": {pair.id: pair.probabilities for pair in pairs},
@@ -210,7 +210,7 @@ def _figure(subject: Subject, name: str, arms: tuple[str, ...] = NULLS) -> Measu
                 group for group in once(subject, groups_of).words if injected(subject, group) is None
             ],
         },
-        tolerance=0.0 if exact else noise(subject) * value,
+        tolerance=figure.spread(pairs) + (0.0 if exact else noise(subject) * value),
         seconds=time.perf_counter() - start,
     )
 
