@@ -100,6 +100,11 @@ def median_spread(pairs: Sequence[SweptPair]) -> float:
     return (statistics.median_high(best) - statistics.median_low(best)) / 2
 
 
+def localised(pairs: Sequence[SweptPair]) -> float:
+    """Share of all pairs that localise, those without any peak counted as the paper counts them."""
+    return statistics.fmean(pair.localises for pair in pairs)
+
+
 def strong_pairs(pairs: Sequence[SweptPair]) -> float:
     """How many pairs are strong redirects."""
     return float(sum(pair.best >= STRONG for pair in pairs))
@@ -173,6 +178,7 @@ FIGURES: Mapping[str, Figure] = {
     "published_best_redirect": Figure("probability", best_redirect),
     "published_weakest_redirect": Figure("probability", weakest_redirect),
     "published_median_redirect": Figure("probability", median_redirect, median_spread),
+    "published_localisation": Figure("proportion", localised),
     "published_strong_pairs": Figure("count", strong_pairs),
     "published_group_list": Figure("count", groups_off_list),
     "published_noise_pairs": Figure("proportion", noise_pairs),

@@ -39,7 +39,7 @@ def test_figures_of_a_pair_sweep(tmp_path: Path) -> None:
     one = recording(tmp_path, files.pair_sweep(pair(SPIKE, "out"), pair(FLAT, "about", "another")))
     expected = {
         "published_best_redirect": 0.4, "published_weakest_redirect": 3e-9, "recorded_strength": 10.0,
-        "published_group_list": 4, "published_noise_pairs": 1.0, "recorded_pairs": 2, "recorded_localisation": 0.5,
+        "published_group_list": 4, "published_noise_pairs": 1.0, "recorded_pairs": 2, "published_localisation": 0.5,
         "recorded_pairs_astray": 1, "recorded_largest_group": 2, "published_strong_pairs": 1,
         "recorded_pairs_in_noise": 1, "recorded_pairs_from_millionth": 0, "published_word_list": 3,
         "published_median_redirect": pytest.approx(0.2), "published_floor": pytest.approx(1.5e-9), "pairs_twice": 0,
@@ -56,6 +56,17 @@ def test_as_many_strong_groups_are_not_the_printed_ones(tmp_path: Path, third: s
     found = pair_sweep.published_group_list(recording(tmp_path, files.pair_sweep(*pairs)))
     assert judge(claim, found).agrees == agrees
     assert found.detail == {"strong groups": sorted(groups)}
+
+
+def test_printed_rates_are_held_against_the_rate_of_all_pairs(tmp_path: Path) -> None:
+    """Where 95 of 136 pairs localise, and no other shows anything, the rate of all agrees and no rate disagrees."""
+    pairs = [pair(SPIKE if i < 95 else FLAT, f"w{i}", f"prompt {i}") for i in range(136)]
+    one = recording(tmp_path, files.pair_sweep(*pairs))
+    rows = {claim.id: claim for claim in ledger.rows(tier="archive")}
+    detectable, all_pairs = pair_sweep.localisation_rate(one), pair_sweep.published_localisation(one)
+    assert judge(rows["B06b"], all_pairs).agrees == "yes"
+    assert judge(rows["B10g"], all_pairs).agrees == "no"
+    assert judge(rows["B06"], detectable).agrees == "cannot tell"
 
 
 @pytest.mark.parametrize(

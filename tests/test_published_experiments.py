@@ -32,6 +32,7 @@ from prolepsis.swept_pairs import (
     best_redirect,
     groups_off_list,
     layer_gradient,
+    localised,
     lowest_floor,
     median_redirect,
     median_spread,
@@ -341,6 +342,7 @@ def test_figures_of_pairs_meet_their_closed_forms() -> None:
     """Extremes, counts, floor, ratio and gradient of four pairs made by hand."""
     assert best_redirect(PAIRS) == 0.5
     assert weakest_redirect(PAIRS) == 3e-8
+    assert localised(PAIRS) == 0.5
     assert median_redirect(PAIRS) == pytest.approx((0.2 + 1e-3) / 2)
     assert (strong_pairs(PAIRS), strong_groups(PAIRS)) == (2, {"group 1"})
     assert (noise_pairs(PAIRS), words_astray(PAIRS)) == (0.5, {"word 2", "word 3"})
@@ -404,7 +406,7 @@ def test_figures_do_not_depend_on_the_order_of_pairs(seed: int) -> None:
     pairs.append(swept(9, 0, [0.9, 0.1, 0.2, 0.3, 0.4]))
     shuffled = [pairs[i] for i in torch.randperm(len(pairs), generator=generator)]
     for figure in (
-        best_redirect, weakest_redirect, median_redirect, strong_pairs, groups_off_list, noise_pairs, words_off_list,
-        lowest_floor, best_ratio, layer_gradient,
+        best_redirect, weakest_redirect, median_redirect, localised, strong_pairs, groups_off_list, noise_pairs,
+        words_off_list, lowest_floor, best_ratio, layer_gradient,
     ):  # fmt: skip
         assert figure(pairs) == pytest.approx(figure(shuffled))

@@ -19,7 +19,7 @@ READERS = {
     "position_sweep": ("published_spike", "published_baseline", "sweep_floor_over_baseline"),
     "pair_sweep": (
         "localisation_rate", "strong_localisation", "redirect_gain", "floor_over_baseline", "pairs_twice",
-        "recorded_pairs", "recorded_localisation", "recorded_pairs_astray", "recorded_largest_group",
+        "recorded_pairs", "published_localisation", "recorded_pairs_astray", "recorded_largest_group",
         "published_strong_pairs", "recorded_pairs_from_hundredth", "recorded_pairs_from_thousandth",
         "recorded_pairs_from_millionth", "recorded_pairs_in_noise", "published_best_redirect",
         "published_weakest_redirect", "published_median_redirect", "ratio_of_best_redirect",

@@ -122,11 +122,9 @@ def recorded_pairs(recording: Recording) -> Measurement:
     return _count(recording, "recorded_pairs", lambda _: True)
 
 
-def recorded_localisation(recording: Recording) -> Measurement:
+def published_localisation(recording: Recording) -> Measurement:
     """Share of all pairs that localise, those without any peak counted as the paper counts them."""
-    pairs = _pairs(recording)
-    value = statistics.fmean(pair.localises for pair in pairs)
-    return single(recording, "recorded_localisation", "proportion", value)
+    return _figure(recording, "published_localisation")
 
 
 def recorded_pairs_astray(recording: Recording) -> Measurement:

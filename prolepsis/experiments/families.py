@@ -115,6 +115,7 @@ MODULES = {
     "published_best_redirect": "published_pairs",
     "published_weakest_redirect": "published_pairs",
     "published_median_redirect": "published_pairs",
+    "published_localisation": "published_pairs",
     "published_strong_pairs": "published_pairs",
     "published_group_list": "published_pairs",
     "published_noise_pairs": "published_pairs",

@@ -136,6 +136,11 @@ def published_median_redirect(subject: Subject) -> Measurement:
     return _figure(subject, "published_median_redirect")
 
 
+def published_localisation(subject: Subject) -> Measurement:
+    """Share of all pairs that localise, those without any peak counted as the paper counts them."""
+    return _figure(subject, "published_localisation")
+
+
 def published_strong_pairs(subject: Subject) -> Measurement:
     """How many pairs are strong redirects."""
     return _figure(subject, "published_strong_pairs")
