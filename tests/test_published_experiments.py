@@ -191,7 +191,9 @@ def test_every_other_group_is_injected_into_every_prompt(subject: Subject) -> No
     # Of the groups of a prompt the natural one is left out, and the one whose words are no tokens as they are written.
     assert len(pairs) == 2 * (len(groups.words) - 2)
     assert {"sky", "fly"} in members
-    assert families.experiment("published_floor")(subject).detail["groups without a word of one token"] == ["AY1"]
+    assert families.experiment("published_best_redirect")(subject).detail["groups without a word of one token"] == [
+        "AY1"
+    ]
     natural = {PROMPT: next(m for m in members if "about" in m), OTHER: next(m for m in members if "who" in m)}
     for pair in pairs:
         tokens = [word for word in groups.words[pair.group] if f" {word}" in subject.tokenizer.get_vocab()]
@@ -292,7 +294,7 @@ MOVED = {
     "no such head": ({"routing": [{**PLAIN["routing"][0], "heads": ["L21:H5"]}]}, "published_first_head",
                      "it has no head L21:H5; the paper's preset is for another model"),
     "no correction": ({"correction": None}, "published_commitment", "the paper ran no correction test on it"),
-    "no pairs": ({"pairs": None}, "published_floor", "the paper ran no pair sweep on it"),
+    "no pairs": ({"pairs": None}, "published_best_redirect", "the paper ran no pair sweep on it"),
     "no routing": ({"routing": []}, "published_first_head", "the paper ran no routing prompt on it"),
     "no recurring heads": ({"recurring": []}, "published_recurring_heads", "the paper names no recurring heads for it"),
 }  # fmt: skip
@@ -312,7 +314,7 @@ def test_a_rhyme_that_no_dictionary_knows_is_refused(tmp_path: Path) -> None:
     """Without the pronunciation of a prompt's rhyme word its natural group cannot be told."""
     changes: dict[str, Any] = {"pairs": {"strength": 1.0, "prompts": [{"prompt": PROMPT, "rhyme": "xyzzyx"}]}}
     with pytest.raises(UserError, match=r"published.pairs: rhyme 'xyzzyx' is in no dictionary; give the word"):
-        families.experiment("published_floor")(published_subject("llama", tmp_path, **changes))
+        families.experiment("published_best_redirect")(published_subject("llama", tmp_path, **changes))
 
 
 def test_a_word_of_several_tokens_is_refused(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ READERS = {
         "published_weakest_redirect", "published_median_redirect", "ratio_of_best_redirect",
         "ratio_of_weakest_redirect",
         "published_best_ratio", "named_redirect", "ratio_of_named_redirect", "published_layer_gradient",
-        "recorded_strength", "published_group_list", "published_noise_pairs", "published_word_list",
-        "published_floor",
+        "recorded_strength", "published_group_list", "published_noise_pairs", "recorded_word_list",
+        "recorded_floor",
     ),
     "head_routing": (
         "first_head_clean", "first_head_edited", "second_head_clean", "second_head_edited", "third_head_clean",

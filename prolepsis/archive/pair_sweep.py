@@ -224,15 +224,15 @@ def published_noise_pairs(recording: Recording) -> Measurement:
     return _figure(recording, "published_noise_pairs")
 
 
-def published_word_list(recording: Recording) -> Measurement:
+def recorded_word_list(recording: Recording) -> Measurement:
     """By how many words those of the pairs that do not localise and the printed ones differ."""
     detail = {"words astray": sorted(words_astray(_pairs(recording)))}
-    return _figure(recording, "published_word_list", detail=detail)
+    return _figure(recording, "recorded_word_list", detail=detail)
 
 
-def published_floor(recording: Recording) -> Measurement:
+def recorded_floor(recording: Recording) -> Measurement:
     """The lowest in-sweep floor of any pair."""
-    return _figure(recording, "published_floor")
+    return _figure(recording, "recorded_floor")
 
 
 def _of_pairs(

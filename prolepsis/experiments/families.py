@@ -119,8 +119,6 @@ MODULES = {
     "published_strong_pairs": "published_pairs",
     "published_group_list": "published_pairs",
     "published_noise_pairs": "published_pairs",
-    "published_word_list": "published_pairs",
-    "published_floor": "published_pairs",
     "published_best_ratio": "published_pairs",
     "published_layer_gradient": "published_pairs",
     "clean_word_features": "published_pairs",

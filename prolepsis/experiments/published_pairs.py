@@ -22,7 +22,7 @@ from prolepsis.names import Feature
 from prolepsis.published import RhymePrompt
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject, transcoder_of
-from prolepsis.swept_pairs import FIGURES, SweptPair, mean_by_position, strong_groups, words_astray
+from prolepsis.swept_pairs import FIGURES, SweptPair, mean_by_position, strong_groups
 from prolepsis.watching import watched
 
 
@@ -156,16 +156,6 @@ def published_noise_pairs(subject: Subject) -> Measurement:
     return _figure(subject, "published_noise_pairs", arms=())
 
 
-def published_word_list(subject: Subject) -> Measurement:
-    """By how many words those of the pairs that do not localise and the printed ones differ."""
-    return _figure(subject, "published_word_list")
-
-
-def published_floor(subject: Subject) -> Measurement:
-    """The lowest in-sweep floor of any pair."""
-    return _figure(subject, "published_floor")
-
-
 def published_best_ratio(subject: Subject) -> Measurement:
     """The largest ratio of a best redirect to its in-sweep floor."""
     return _figure(subject, "published_best_ratio")
@@ -209,7 +199,6 @@ def _figure(subject: Subject, name: str, arms: tuple[str, ...] = NULLS) -> Measu
             ),
             "pairs that localise": [pair.id for pair in pairs if pair.localises],
             "strong groups": sorted(strong_groups(pairs)),
-            "words astray": sorted(words_astray(pairs)),
             "groups": once(subject, groups_of).words,
             "groups without a word of one token": [
                 group for group in once(subject, groups_of).words if injected(subject, group) is None
