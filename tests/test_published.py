@@ -94,7 +94,10 @@ def test_who_publishes_a_transcoder_is_said(tmp_path: Path) -> None:
 
 
 def test_the_papers_protocols_are_those_it_prints() -> None:
-    """Each preset has the sweep of App. F.2, four prompts for pairs, and the routing sites and heads of App. E."""
+    """Each preset has the sweep of App. F.2, four prompts for pairs, and the routing sites and heads of App. E.
+
+    Llama's pairs are the 44 of section 5, at the strength of App. F.2; the prompts of App. D.3's 47 are not printed.
+    """
     found = {source.id: source.published for source in read_presets(PRESETS)}
     small, large, llama = found["gemma-2-2b-426k"], found["gemma-2-2b-2.5m"], found["llama-3.2-1b-524k"]
     assert small is not None
