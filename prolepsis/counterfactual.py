@@ -109,27 +109,41 @@ def find(name: str, base: Path, cache: Path | None) -> Counterfactuals:
 
     Raises UserError for a folder with no file of the split, or several, and for a name that can be neither.
     """
-    found = base / name if (base / name).exists() else _cached(name)
-    if found is not None and found.is_dir():
-        found /= file_of_split((str(path.relative_to(found)) for path in found.rglob("*")), found)
+    found: Path | None = base / name
+    if not (base / name).exists():
+        found = _cached(name)
+    elif (base / name).is_dir():
+        found = base / name / file_of_split(_files_in(base / name), base / name)
     return Counterfactuals(name, found, cache)
 
 
 def _cached(name: str) -> Path | None:
+    """The file of the split in the cache; None where none is there, as after a transfer that was cut short."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, repo_type="dataset", local_files_only=True))
+        folder = Path(snapshot_download(name, repo_type="dataset", local_files_only=True))
     except LocalEntryNotFoundError:
         return None
     except HFValidationError:
         raise UserError(f"pairs: {name} is neither a file nor a data set on Hugging Face") from None
+    names = _files_in(folder)
+    return folder / file_of_split(names, folder) if _of_split(names) else None
+
+
+def _files_in(folder: Path) -> list[str]:
+    """The names of the files below ``folder`` that can be read."""
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+
+
+def _of_split(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if Path(name).suffix in READERS and SPLIT in Path(name).stem)
 
 
 def file_of_split(names: Iterable[str], where: object) -> str:
     """The one file of the split among ``names``; raises UserError where there is none in ``where``, or several."""
-    found = sorted(name for name in names if Path(name).suffix in READERS and SPLIT in Path(name).stem)
+    found = _of_split(names)
     if len(found) != 1:
         several = ", ".join(Path(name).name for name in found) or "none"
         raise UserError(f"{where}: one file with {SPLIT!r} in its name is needed, found {several}; name it as `pairs`")

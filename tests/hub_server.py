@@ -31,13 +31,15 @@ class Hub:
     """What the server holds, how it fails, and what it was asked.
 
     ``cut`` is the number of bytes after which the connection breaks when a file of that name is sent next, by file, and
-    ``stall`` that after which it stands still and ``stalled`` is set. ``requests`` are (method, path, Range header),
+    ``stall`` that after which it stands still and ``stalled`` is set; of ``broken`` files no transfer ever gets further
+    than a byte. ``requests`` are (method, path, Range header),
     ``sent`` the bytes of bodies by file.
     """
 
     repos: dict[str, Repo] = field(default_factory=dict)
     ranges: bool = True
     cut: dict[str, int] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
     stall: dict[str, int] = field(default_factory=dict)
     stalled: threading.Event = field(default_factory=threading.Event)
     status: int | None = None
@@ -134,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
             if (stall := self.hub.stall.get(file)) is not None:
                 self._stand_still(content, stall, headers)
                 return
-            cut = self.hub.cut.pop(file, None)
+            cut = 1 if file in self.hub.broken else self.hub.cut.pop(file, None)
             self.hub.sent[file] = self.hub.sent.get(file, 0) + len(content[:cut])
             self._send(status, content, body=body, cut=cut, **headers)
         else:

@@ -1,5 +1,6 @@
 """Data sets of counterfactual pairs, asked of a hub on loopback."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +17,14 @@ from tests.test_doctor import CLAIMS, CPU
 from tests.test_hub_plan import SOURCE
 
 ASKED = replace(SOURCE, pairs="o/pairs")
+TEST = "test-00000-of-00001.jsonl"
 
 
 @pytest.fixture
 def data_set(hub: Hub, tmp_path: Path) -> Hub:
     """A hub whose repository of pairs has two splits."""
     (tmp_path / "data").mkdir()
-    write_jsonl(tmp_path / "data" / "test-00000-of-00001.jsonl", ROWS)
+    write_jsonl(tmp_path / "data" / TEST, ROWS)
     write_jsonl(tmp_path / "data" / "train-00000-of-00001.jsonl", ROWS[:1])
     hub.add("o/pairs", tmp_path / "data")
     return hub
@@ -37,14 +39,14 @@ def test_the_split_that_is_asked_comes_once(data_set: Hub, tmp_path: Path) -> No
     assert "train-00000-of-00001.jsonl" not in data_set.sent
     asked = len(data_set.requests)
     file = planned_pairs(ASKED, online=True)
-    assert file == RemoteFile("datasets/o/pairs", "main", "test-00000-of-00001.jsonl", len_of(data_set), present=True)
+    assert file == RemoteFile("datasets/o/pairs", "main", TEST, len_of(data_set), present=True)
     fetch_pairs(file, told.append)
     assert len(data_set.requests) == asked
 
 
 def len_of(hub: Hub) -> int:
     """Bytes of the split that is asked."""
-    return len(hub.repos["o/pairs"].files["test-00000-of-00001.jsonl"])
+    return len(hub.repos["o/pairs"].files[TEST])
 
 
 def test_pairs_are_summed_with_all_that_is_to_be_fetched(data_set: Hub) -> None:
@@ -75,6 +77,23 @@ def test_what_the_hub_refuses_leaves_the_rest_to_be_measured(hub: Hub, tmp_path:
     assert hub.requests
     with pytest.raises(Untested, match="hf download o/pairs --repo-type dataset"):
         _ = find("o/pairs", tmp_path, None).rows
+
+
+def test_a_transfer_that_was_cut_short_is_tried_again(
+    data_set: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a broken transfer leaves in the cache is no data set: it is untested, and the next run brings it."""
+    # huggingface_hub waits a second before each of its tries.
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    told: list[str] = []
+    data_set.broken.add(TEST)
+    gather(ASKED, ["exact_flips"], told.append)
+    assert any(line.startswith("datasets/o/pairs: asking") and "run again" in line for line in told)
+    assert list((tmp_path / "home" / "hub" / "datasets--o--pairs" / "snapshots").iterdir())
+    assert find("o/pairs", tmp_path, None).path is None
+    data_set.broken.clear()
+    gather(ASKED, ["exact_flips"], told.append)
+    assert find("o/pairs", tmp_path, None).rows == tuple(ROWS)
 
 
 def test_a_data_set_of_several_tests_is_refused(data_set: Hub) -> None:
