@@ -142,6 +142,16 @@ def test_a_server_without_ranges_sends_whole_files(hub: Hub, tmp_path: Path) -> 
     assert "W_dec_0" in untested(lambda: transcoder.rows(Feature(0, 1)))
 
 
+def test_a_scan_without_ranges_brings_encoders_that_say_what_they_are(hub: Hub) -> None:
+    """Where headers cannot be read alone, a scan has a whole file of encoders, and opens."""
+    hub.ranges = False
+    transcoder = opened(SOURCE, ["dedicated_features"])
+    assert torch.equal(transcoder.last_decoder(1), random_parts(0)["decoders"][1][:, -1])
+    assert [name for name in sorted(hub.sent) if "W_enc" in name and hub.asked_for(name)[-1][1] is None] == [
+        "W_enc_0.safetensors"
+    ]
+
+
 def test_the_digest_is_that_of_the_commit(hub: Hub) -> None:
     """However much of it is here, a transcoder is known by its commit; another commit is another one."""
     partly, wholly = opened(SOURCE, ["published_spike"]).digest, opened(SOURCE, ["localisation_rate"]).digest

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import hf_hub_download
 from safetensors.torch import save_file
 
 from prolepsis.errors import Untested, UserError
@@ -210,19 +211,94 @@ def test_what_is_here_needs_no_hub(hub: Hub) -> None:
     assert gather(SOURCE, [], lambda _: None).model.is_dir()
 
 
-def test_a_transcoder_that_is_all_in_the_cache_asks_for_nothing(hub: Hub, tmp_path: Path) -> None:
-    """As `hf download` leaves it, a whole transcoder is used as it is, online and without anything written."""
-    from huggingface_hub import hf_hub_download
+def left_by_others(repo: str, *files: str) -> None:
+    """Put files into the cache as `hf download` and other programs leave them: we never asked the hub for its list."""
+    for file in files:
+        hf_hub_download(repo, file)
 
+
+@pytest.mark.parametrize("online", [True, False])
+def test_a_cache_that_others_filled_is_used_as_it_is(hub: Hub, online: bool) -> None:
+    """Of a whole model and transcoder nothing is fetched; a run that may ask does so once, for the list of files."""
     for name, repo in hub.repos.items():
-        for file in repo.files:
-            hf_hub_download(name, file)
+        left_by_others(name, *repo.files)
     hub.requests.clear()
-    gathered = gather(SOURCE, [*MODULES], lambda _: None)
-    files = HubFiles(gathered.transcoder, online=True)
+    gathered = gather(SOURCE, [*MODULES], (lambda _: None) if online else None)
+    assert gathered.lacking is None
+    files = HubFiles(gathered.transcoder, online=online)
     assert torch.equal(Transcoder.open(files).decoder(0, 1), random_parts(0)["decoders"][0][:, 1])
+    assert {path for _, path, _ in hub.requests} == (
+        {f"/api/models/{name}/revision/{'c' * 40}" for name in hub.repos} if online else set()
+    )
+    hub.requests.clear()
+    gather(SOURCE, [*MODULES], lambda _: None) if online else gather(SOURCE, [*MODULES])
     assert hub.requests == []
-    assert not (tmp_path / "home" / "assets").exists()
+
+
+def test_a_cache_that_others_filled_does_not_move_on_with_its_branch(hub: Hub) -> None:
+    """What is whole at the commit that is here stays in use, although the branch has another one now."""
+    for name, repo in hub.repos.items():
+        left_by_others(name, *repo.files)
+    sent = hub.sent.copy()
+    hub.repos["o/clt"].commit = "d" * 40
+    assert gather(SOURCE, ["localisation_rate"], lambda _: None).transcoder.commit == "c" * 40
+    assert hub.sent == sent
+
+
+def test_a_cache_that_others_filled_needs_no_hub_that_answers(hub: Hub) -> None:
+    """Where the hub refuses, what is whole is used all the same."""
+    for name, repo in hub.repos.items():
+        left_by_others(name, *repo.files)
+    hub.status = 503
+    gathered = gather(SOURCE, ["localisation_rate"], lambda _: None)
+    assert gathered.lacking is None
+    assert HubFiles(gathered.transcoder, online=True).path("W_dec_0.safetensors").is_file()
+
+
+LEFT = {
+    "no tokenizer": ("o/model", ["config.json", "model.safetensors"]),
+    "one layer": ("o/clt", ["config.yaml", "W_enc_0.safetensors", "W_dec_0.safetensors"]),
+    "one file of decoders": ("o/clt", ["config.yaml", "W_dec_0.safetensors"]),
+    "encoders alone": ("o/clt", ["config.yaml", *sorted(ENCODERS)]),
+    "a configuration": ("o/clt", ["config.yaml"]),
+}
+
+
+@pytest.mark.parametrize("experiments", [["published_spike"], ["dedicated_features"], ["localisation_rate"]])
+@pytest.mark.parametrize("left", LEFT)
+@pytest.mark.usefixtures("hub")
+def test_what_others_left_out_is_fetched(left: str, experiments: list[str]) -> None:
+    """A cache that another program filled in part is not taken for all there is: the rest comes as if from none."""
+    left_by_others(LEFT[left][0], *LEFT[left][1])
+    gathered = gather(SOURCE, experiments, lambda _: None)
+    assert gathered.lacking is None
+    assert (gathered.model / "tokenizer.json").is_file()
+    transcoder = Transcoder.open(HubFiles(gathered.transcoder, online=True), LAYERS, WIDTH)
+    parts = random_parts(0)["decoders"]
+    if experiments == ["published_spike"]:
+        for feature in (*PUBLISHED.sweep.suppress, PUBLISHED.sweep.inject):
+            assert torch.equal(transcoder.rows(feature), parts[feature.layer][feature.index])
+    else:
+        assert torch.equal(transcoder.last_decoder(1), parts[1][:, -1])
+    found = plan(SOURCE, experiments, online=False)
+    assert not found.problems
+
+
+@pytest.mark.parametrize("down", [False, True], ids=["offline", "hub down"])
+@pytest.mark.parametrize("left", LEFT)
+def test_what_others_left_out_is_named_where_it_cannot_be_had(hub: Hub, left: str, down: bool) -> None:
+    """Without the hub what is not here is no mistake of the user: the reason names it, or the refusal."""
+    repo, files = LEFT[left]
+    left_by_others(repo, *files)
+    if repo == "o/clt":
+        gather(SOURCE, [], lambda _: None)
+    hub.status = 503 if down else None
+    found = plan(SOURCE, ["localisation_rate", "published_spike"], online=down)
+    assert not found.mistakes
+    (problem,) = [line for line in found.problems if repo in line]
+    assert ("the hub answers 503" if down else f"`hf download {repo}`") in problem
+    assert problem.startswith(f"{repo}: " if down else f"not on this machine: {repo}@cccccccc: ")
+    assert bool(found.blocking) == (repo == "o/model")
 
 
 def test_every_experiment_says_what_it_reads() -> None:

@@ -147,7 +147,7 @@ def _remarks(source: SubjectSource, files: Sequence[RemoteFile], sizes: Sizes | 
         if not online:
             remarks.append(f"offline: whether the licence is accepted was not asked; it is at {source.licence}")
         elif not missing and files:
-            remarks.append("all files are here, so the hub was not asked about licence and access")
+            remarks.append("all files are here, so the hub need not be asked about licence and access")
     if any(file.size is None for file in files if not file.present):
         remarks.append("sizes of some files are unknown, since the hub could not be asked")
     if sizes is None:

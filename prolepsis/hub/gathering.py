@@ -52,14 +52,14 @@ def gather(
     how = () if tell else (f"--claims-subject {source.id} downloads what is needed",)
     if model is None or found.blocking:
         raise Untested("; ".join((*found.problems, *how)))
-    hidden = transcoder is None and source.transcoder is not None and bool(needs(experiments))
-    lacking = "; ".join((*found.problems, *how)) if hidden else None
+    wanted = source.transcoder is not None and bool(needs(experiments))
+    lacking = "; ".join((*found.problems, *how)) if wanted and found.problems else None
     if tell is not None:
         if no_room.model is not None:
             raise Untested(no_room.model)
         fetch(model, tell)
         if transcoder is not None:
-            lacking = no_room.transcoder or _why_not(fetch, transcoder, tell)
+            lacking = no_room.transcoder or _why_not(fetch, transcoder, tell) or lacking
         if found.no_pairs is not None:
             tell(found.no_pairs)
         elif found.pairs is not None and no_room.pairs is None:

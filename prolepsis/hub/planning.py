@@ -24,6 +24,7 @@ LAST = " last rows"
 _BESIDE_WEIGHTS = re.compile(
     r"(generation_)?config\.json|tokenizer.*|(special|added)_tokens.*\.json|vocab\..*|merges\.txt|chat_template\..*"
 )
+_TOKENIZER = re.compile(r"tokenizer\.json|tekken\.json|vocab\..*|.*\.(model|tiktoken)")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _PER_LAYER = re.compile(r"(?:.*layer_(\d+)\.safetensors|(?:.*/)?layer_(\d+)/(?:.*/)?params\.npz)")
 
@@ -132,7 +133,7 @@ def _looked_for(
     asked = revision or MAIN
     part = None
     try:
-        known = cached(name, asked)
+        known = _known(name, asked, online)
         if known is not None:
             part = Part(known, tuple(files_of(known)))
         if online and (part is None or part.missing):
@@ -143,6 +144,21 @@ def _looked_for(
     if part is None or (part.missing and not online):
         return _Looked(part, Untested(_not_here(source, name, revision, part)))
     return _Looked(part)
+
+
+def _known(name: str, asked: str, online: bool) -> Repository | None:
+    """The commit in the cache, with all files that the hub says it has where it may be asked and never was.
+
+    Without that what another program left here, whole or not, would be taken for all there is.
+    """
+    known = cached(name, asked)
+    if known is None or known.listed or not online:
+        return known
+    try:
+        return listed(name, asked, known.commit)
+    except (Untested, UserError):
+        # What is here may be enough; where it is not, the hub is asked again and its answer told.
+        return known
 
 
 def _not_here(source: "SubjectSource", name: str, revision: str | None, part: Part | None) -> str:
@@ -168,6 +184,8 @@ def _file(repository: Repository, name: str) -> RemoteFile:
 def _model_files(repository: Repository) -> list[RemoteFile]:
     """Configuration, tokenizer and weights; safetensors where there are any."""
     names = [name for name in repository.entries if _BESIDE_WEIGHTS.fullmatch(name)]
+    if not repository.listed and not any(map(_TOKENIZER.fullmatch, repository.entries)):
+        names.append("tokenizer.json")
     return [_file(repository, name) for name in sorted({"config.json", *names, *_weights(repository)})]
 
 
@@ -202,6 +220,9 @@ def _transcoder_files(
     Where the server sends whole files only, these are the files of the layers that are read.
     """
     layers = _layers(repository)
+    if not (layers or repository.listed):
+        yield RemoteFile(repository.id, repository.commit, "its layers", None, present=False)
+        return
     whole = {"config.yaml"} & repository.entries.keys()
     parts: list[RemoteFile] = []
     for encoder, decoder in layers.values():
@@ -212,6 +233,9 @@ def _transcoder_files(
             whole |= {decoder} if part is None else set()
             parts += [part] if part else []
     for feature in features if wanted.published else ():
+        if feature.layer not in layers and not repository.listed:
+            whole.add(f"decoders of layer {feature.layer}")
+            continue
         if feature.layer not in layers:
             raise UserError(f"{repository}: has no layer {feature.layer} to read {feature} of; choose another one")
         encoder, decoder = layers[feature.layer]
@@ -221,6 +245,10 @@ def _transcoder_files(
         part = _row(repository, decoder, feature, online)
         whole |= {encoder, decoder} if part is None else set()
         parts += [part] if part else []
+    encoders = [encoder for encoder, _ in layers.values()]
+    if not any(name in whole or repository.linked(name) for name in encoders):
+        # What activates its features stands with encoders: in the header of the first, or else in the whole file.
+        whole |= set() if _header(repository, encoders[0], online) else {encoders[0]}
     yield from (_file(repository, name) for name in sorted(whole))
     yield from parts
 
@@ -257,7 +285,10 @@ def _row(repository: Repository, decoder: str, feature: "Feature", online: bool)
 
 
 def _layers(repository: Repository) -> dict[int, tuple[str, str]]:
-    """Layer → its files of encoders and decoders, which may be one; raises UserError for names of no known layout."""
+    """Layer → its files of encoders and decoders, which may be one; empty where the cache may hold none of them yet.
+
+    Raises UserError for names of no known layout.
+    """
     found = {}
     for name in sorted(repository.entries):
         if match := re.fullmatch(r"W_dec_(\d+)\.safetensors", name):
@@ -271,6 +302,6 @@ def _layers(repository: Repository) -> dict[int, tuple[str, str]]:
                     "layer into a folder, and give that"
                 )
             found[layer] = (name, name)
-    if not found:
+    if not found and repository.listed:
         raise UserError(f"{repository}: holds no transcoder of a known layout; choose another repository")
     return found

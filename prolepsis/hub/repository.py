@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -27,13 +27,15 @@ class Entry:
 class Repository:
     """A repository at one commit; ``asked`` is the branch, tag or commit it was asked for by.
 
-    ``entries`` are all its files where the hub was ever asked, else those that lie in the cache.
+    ``entries`` are all its files where the hub was ever asked, else those that lie in the cache: ``listed`` tells these
+    apart.
     """
 
     id: str
     asked: str
     commit: str
     entries: Mapping[str, Entry]
+    listed: bool = True
 
     def __str__(self) -> str:
         return f"{self.id}@{self.commit[:8]}"
@@ -80,16 +82,16 @@ def cached(name: str, revision: str) -> Repository | None:
         return None
     known = Repository(name, revision, commit, {})
     try:
-        listed = json.loads((known.kept / LISTING).read_text())
-        entries = {file: Entry(size, etag) for file, (size, etag) in listed.items()}
+        listing = json.loads((known.kept / LISTING).read_text())
+        return replace(known, entries={file: Entry(size, etag) for file, (size, etag) in listing.items()})
     except (OSError, ValueError):
         found = (path for path in known.snapshot.rglob("*") if path.is_file())
         entries = {path.relative_to(known.snapshot).as_posix(): Entry(None) for path in found}
-    return Repository(name, revision, commit, entries) if entries else None
+    return replace(known, entries=entries, listed=False) if entries else None
 
 
-def listed(name: str, revision: str) -> Repository:
-    """The commit of ``revision`` and its files as the hub has them now, kept for later.
+def listed(name: str, revision: str, commit: str | None = None) -> Repository:
+    """The files of ``commit``, by default that of ``revision`` now, as the hub has them, kept for later.
 
     Raises Untested when the hub cannot be asked or does not let this account in, UserError for a revision or name that
     does not exist.
@@ -97,7 +99,7 @@ def listed(name: str, revision: str) -> Repository:
     from huggingface_hub import HfApi
 
     with plainly(name, revision):
-        info = HfApi().model_info(name, revision=revision, files_metadata=True)
+        info = HfApi().model_info(name, revision=commit or revision, files_metadata=True)
         if info.gated:
             HfApi().auth_check(name)
         entries = {

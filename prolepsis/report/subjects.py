@@ -23,7 +23,6 @@ from prolepsis.source import PAPER, RANDOM, SubjectSource
 
 if TYPE_CHECKING:
     from prolepsis.subject import Subject
-    from prolepsis.transcoder import Transcoder
 
 DTYPES = ("float32", "float64", "bfloat16")
 """What a subject's states can be."""
@@ -174,7 +173,7 @@ def open_subject(
     if source.tier == "gpu":
         changes["twin"] = IN_PLACE
     if gathered.transcoder is not None:
-        changes["transcoder"] = _transcoder(gathered, subject)
+        changes |= _transcoder(gathered, subject)
     elif gathered.lacking is not None:
         changes["no_transcoder"] = gathered.lacking
     elif source.transcoder_from is not None:
@@ -190,11 +189,23 @@ def open_subject(
     return dataclasses.replace(subject, **changes)
 
 
-def _transcoder(gathered: Gathered, subject: "Subject") -> "Transcoder":
+def _transcoder(gathered: Gathered, subject: "Subject") -> dict[str, Any]:
+    """The transcoder, or where too little of it is here to open it why there is none: the rest can be measured."""
     from prolepsis.hub.files import HubFiles
     from prolepsis.transcoder import Transcoder
 
     place = gathered.transcoder
     assert place is not None
-    files = place if isinstance(place, Path) else HubFiles(place, online=gathered.online, lacking=gathered.lacking)
-    return Transcoder.open(files, subject.n_layers, subject.d_model)
+    if isinstance(place, Path):
+        return {"transcoder": Transcoder.open(place, subject.n_layers, subject.d_model)}
+    # Without the network each file is named where it is read, with the command that gets it.
+    files = HubFiles(place, online=gathered.online, lacking=gathered.lacking if gathered.online else None)
+    try:
+        return {"transcoder": Transcoder.open(files, subject.n_layers, subject.d_model)}
+    except Untested as missing:
+        return {"no_transcoder": gathered.lacking or str(missing)}
+    except UserError as error:
+        # Of a repository that the hub never listed, what seems to be wrong may only be not here.
+        if place.listed:
+            raise
+        return {"no_transcoder": f"{error}; not all of it may be here: get it with `hf download {place.id}`"}
