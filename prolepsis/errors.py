@@ -23,3 +23,11 @@ def let_go(error: BaseException) -> None:
         if one is not None:
             one.__traceback__ = None
             errors += [origin for origin in (one.__cause__, one.__context__) if origin not in errors]
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether it says that a device's memory is full, in torch's words or in those of CUDA and its libraries."""
+    from torch import OutOfMemoryError
+
+    said = str(error)
+    return isinstance(error, OutOfMemoryError) or "CUDA error: out of memory" in said or "STATUS_ALLOC_FAILED" in said

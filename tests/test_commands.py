@@ -14,7 +14,7 @@ import pytest
 
 from prolepsis import cli
 from prolepsis.cli import COMMANDS, EXPERIMENTS
-from prolepsis.commands.command import DIFFERENT, INTERRUPTED, OK, Command
+from prolepsis.commands.command import DIFFERENT, INTERRUPTED, OK, OUR_BUG, Command
 from prolepsis.commands.experiment import PACKAGES
 from prolepsis.commands.run import RUN
 from prolepsis.watching import shown_by
@@ -134,6 +134,26 @@ def test_a_user_error_is_one_line_and_leaves_with_4(
     line = refusal(*arguments)
     assert named in line
     assert "--claims" not in line
+
+
+@pytest.mark.parametrize("full", [True, False], ids=["out of memory", "another error"])
+def test_a_full_device_is_one_line(
+    full: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Out of memory the subject is untested, with the code and the cure; another error of torch's is a bug of ours."""
+    import torch
+
+    from prolepsis.experiments import published_sweep
+
+    def raising(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError if full else RuntimeError("a bug")
+
+    monkeypatch.setattr(published_sweep, "sweep_text", raising)
+    assert cli.main(WITH_STEERING) == (DIFFERENT if full else OUR_BUG)
+    printed = capsys.readouterr()
+    line = "prolepsis: untested: planted-llama-irrevocable: cpu has no memory for it; free some, or use --dtype"
+    assert printed.out == ""
+    assert (printed.err.startswith(line) and printed.err.count("\n") == 1) == full
 
 
 @pytest.mark.parametrize("command", ["sweep", "route", "correct", "scan", "rhymes"])

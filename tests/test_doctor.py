@@ -19,7 +19,7 @@ from prolepsis import cli, ledger
 from prolepsis.batching import MOST_BYTES
 from prolepsis.commands.command import DIFFERENT, OK, USER_ERROR
 from prolepsis.commands.doctor import grouped
-from prolepsis.doctor import expect
+from prolepsis.doctor import expect, machine
 from prolepsis.doctor.counter import Counter
 from prolepsis.doctor.diagnosis import diagnose
 from prolepsis.doctor.expect import Sizes, peak_bytes, works_of
@@ -191,6 +191,68 @@ def test_this_machine_is_measured() -> None:
     assert (machine.total_bytes, machine.host_bytes) == (machine.host_bytes, host_memory()[0])
     if not torch.cuda.is_available():
         assert "no GPU that torch can use as cuda" in str(look_at("cuda", "float32").lacking)
+
+
+def gpu(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let torch say that it has a GPU of 16 GiB; gives its free bytes, which can be changed."""
+    free = [15 * GIB]
+    monkeypatch.setattr("prolepsis.loading.check_device", lambda _: None)
+    said = {"mem_get_info": lambda _: (*free, 16 * GIB), "get_device_name": lambda _: "a GPU"}
+    for name, answer in (said | {"is_bf16_supported": lambda: True}).items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    return free
+
+
+def test_what_is_free_is_read_before_rates_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks that torch keeps of the measurement are not missing from what is free."""
+    free = gpu(monkeypatch)
+
+    def taking(*_: str) -> Rates:
+        free[0] -= GIB
+        return CPU.rates
+
+    monkeypatch.setattr(machine, "rates_of", taking)
+    found = look_at("cuda", "float32")
+    assert (found.free_bytes, found.total_bytes, found.rates, found.lacking) == (15 * GIB, 16 * GIB, CPU.rates, None)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 64.00 MiB."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"),
+    ],
+    ids=["torch", "cuBLAS", "CUDA"],
+)
+def test_a_full_gpu_is_short_and_has_no_rates(
+    error: RuntimeError, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says that its memory is full and what is free, and the run cannot start."""
+    gpu(monkeypatch)[0] = GIB // 64
+
+    def full(*_: object, **__: object) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setattr(torch, "randn", full)
+    assert cli.main(["doctor", str(folder), "--device", "cuda"]) == DIFFERENT
+    printed = capsys.readouterr()
+    line = "short: cuda: its memory is full (16 MiB free of 16 GiB); free some, or use --device cpu"
+    assert printed.out.splitlines().count(line) == 1
+    assert "not measured" in printed.out
+    assert "TFLOP" not in printed.out + printed.err
+
+
+def test_another_error_of_a_gpu_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not about memory is raised as it is."""
+    gpu(monkeypatch)
+
+    def broken(*_: object, **__: object) -> torch.Tensor:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch, "randn", broken)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        look_at("cuda", "float32")
 
 
 def test_a_folder_that_fits_can_start(folder: Path) -> None:

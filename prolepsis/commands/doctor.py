@@ -110,7 +110,9 @@ def _show_machine(console: "Console", machine: "Machine", *, online: bool) -> No
     rows = {
         "device": f"{machine.device}: {machine.name}",
         "its memory": f"{in_words(machine.free_bytes)} free of {in_words(machine.total_bytes)}",
-        "its rates": f"{products} TFLOP/s in products, {rates.copies / 1e9:.3g} GB/s in copies, "
+        "its rates": "not measured"
+        if machine.lacking
+        else f"{products} TFLOP/s in products, {rates.copies / 1e9:.3g} GB/s in copies, "
         f"{rates.starts:,.0f} operations started a second",
         "driver": machine.driver or "none found",
         "torch": f"{machine.torch}, state dtypes {', '.join(machine.dtypes) or 'none'}",

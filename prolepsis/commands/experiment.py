@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prolepsis.commands.bars import bars
 from prolepsis.commands.command import OK, Command, columns
-from prolepsis.errors import Untested, UserError
+from prolepsis.errors import Untested, UserError, is_out_of_memory
 from prolepsis.report.subjects import DTYPES, known_subjects, open_subject, select_subjects
 from prolepsis.source import SubjectSource
 from prolepsis.watching import watched
@@ -62,7 +62,7 @@ def experiment_command(
 
     def run(chosen: argparse.Namespace) -> int:
         check_files(chosen)
-        with _own_options(), bars(f"loading {chosen.subject}") as doing:
+        with _own_options(), _within_memory(chosen), bars(f"loading {chosen.subject}") as doing:
             subject = (opened or open_asked)(chosen)
             if transcoder and subject.transcoder is None:
                 raise UserError(f"{subject.id}: it has no transcoder; give the folder of one with --transcoder")
@@ -111,6 +111,20 @@ def _own_options() -> Iterator[None]:
         yield
     except (UserError, Untested) as error:
         raise type(error)(str(error).replace(PREFIX, "--")) from None
+
+
+@contextmanager
+def _within_memory(chosen: argparse.Namespace) -> Iterator[None]:
+    """A device that is full leaves the subject untested."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise Untested(
+            f"{chosen.subject}: {chosen.device} has no memory for it; free some, or use --dtype bfloat16 or "
+            "--device cpu; `prolepsis doctor` says what it takes"
+        ) from None
 
 
 def check_files(chosen: argparse.Namespace) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from prolepsis.doctor.work import Rates
+from prolepsis.hub.remote import in_words
 
 MEASURED_SECONDS = 0.2
 """How long a rate is measured."""
+NOT_MEASURED = Rates(0.0, 0.0, 0.0, 0.0)
 _SIDE = {"cpu": 1024, "cuda": 4096}
 _COPIED_BYTES = 1 << 27
 
@@ -24,8 +26,8 @@ class Machine:
     """The device a run would use, and the host it is in.
 
     ``total_bytes`` and ``free_bytes`` are of the device's memory, which on a CPU is the host's; ``rates`` are all
-    zero where there is no device. ``dtypes`` are the state dtypes the device computes in. ``lacking`` says why the
-    device cannot be used, None where it can.
+    zero where they could not be measured. ``dtypes`` are the state dtypes the device computes in. ``lacking`` says why
+    the device cannot be used, None where it can.
     """
 
     device: str
@@ -52,7 +54,7 @@ def look_at(device: str, dtype: str) -> Machine:
     """What there is, with the rates measured in ``dtype``; raises UserError for what is no device of this torch."""
     import torch
 
-    from prolepsis.errors import Untested
+    from prolepsis.errors import Untested, is_out_of_memory
     from prolepsis.loading import check_device
 
     total, free = host_memory()
@@ -61,16 +63,25 @@ def look_at(device: str, dtype: str) -> Machine:
         check_device(device)
     except Untested as missing:
         nothing: dict[str, Any] = {"name": "none", "driver": driver(), "dtypes": (), "total_bytes": 0, "free_bytes": 0}
-        return Machine(**there, **nothing, rates=Rates(0.0, 0.0, 0.0, 0.0), lacking=str(missing))
-    there["rates"] = rates_of(device, dtype)
+        return Machine(**there, **nothing, rates=NOT_MEASURED, lacking=str(missing))
     if not device.startswith("cuda"):
         name = f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {torch.get_num_threads()} threads"
         dtypes = ("float32", "float64", "bfloat16")
-        return Machine(**there, name=name, driver=None, dtypes=dtypes, total_bytes=total, free_bytes=free)
+        rates = rates_of(device, dtype)
+        return Machine(**there, name=name, driver=None, dtypes=dtypes, total_bytes=total, free_bytes=free, rates=rates)
+    # Before rates are measured: torch keeps what that takes.
     free, total = torch.cuda.mem_get_info(device)
     dtypes = ("float32", "float64", *(("bfloat16",) if torch.cuda.is_bf16_supported() else ()))
-    name = torch.cuda.get_device_name(device)
-    return Machine(**there, name=name, driver=driver(), dtypes=dtypes, total_bytes=total, free_bytes=free)
+    there |= {"name": torch.cuda.get_device_name(device), "driver": driver(), "dtypes": dtypes}
+    there |= {"total_bytes": total, "free_bytes": free}
+    try:
+        return Machine(**there, rates=rates_of(device, dtype))
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        free_of = f"{in_words(free)} free of {in_words(total)}"
+        lacking = f"{device}: its memory is full ({free_of}); free some, or use --device cpu"
+        return Machine(**there, rates=NOT_MEASURED, lacking=lacking)
 
 
 def driver() -> str | None:
