@@ -159,9 +159,20 @@ class Transcoder:
 
     def rows(self, feature: Feature) -> Tensor:
         """Read the decoder rows [targets, d] of a feature at layer ``l``; row ``j`` is written to layer ``l + j``."""
-        self._check_range("layer", feature.layer, self.n_layers, f"feature {feature}: ")
-        self._check_range("index", feature.index, self.n_features, f"feature {feature}: ")
-        return self.layout.rows(feature.layer, feature.index)
+        return self.rows_of([feature])[feature]
+
+    def rows_of(self, features: Iterable[Feature]) -> dict[Feature, Tensor]:
+        """Read the decoder rows of many features, those of a layer at once: from a hub they come in few requests."""
+        by_layer: dict[int, list[int]] = {}
+        for feature in dict.fromkeys(features):
+            self._check_range("layer", feature.layer, self.n_layers, f"feature {feature}: ")
+            self._check_range("index", feature.index, self.n_features, f"feature {feature}: ")
+            by_layer.setdefault(feature.layer, []).append(feature.index)
+        return {
+            Feature(layer, index): rows
+            for layer, indices in by_layer.items()
+            for index, rows in zip(indices, self.layout.rows(layer, indices), strict=True)
+        }
 
     def decoder(self, layer: int, target: int) -> Tensor:
         """Read the decoder rows [F, d] that the features of ``layer`` write to layer ``target`` ≥ ``layer``."""
@@ -183,13 +194,14 @@ class Transcoder:
         At every layer a feature writes, ``strength`` times the sum of the decoder rows; activations, ``b_dec`` and
         skips play no part. Raises UserError for a feature named twice.
         """
-        seen: set[Feature] = set()
-        total: dict[int, Tensor] = {}
-        for feature in features:
-            if feature in seen:
+        chosen = list(features)
+        for feature in chosen:
+            if chosen.count(feature) > 1:
                 raise UserError(f"feature {feature} is named twice in one set; name it once")
-            seen.add(feature)
-            for layer, row in enumerate(self.rows(feature), start=feature.layer):
+        rows = self.rows_of(chosen)
+        total: dict[int, Tensor] = {}
+        for feature in chosen:
+            for layer, row in enumerate(rows[feature], start=feature.layer):
                 total[layer] = total[layer] + row if layer in total else row
         return {layer: strength * total[layer] for layer in sorted(total)}
 

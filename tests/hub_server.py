@@ -33,7 +33,7 @@ class Hub:
     ``cut`` is the number of bytes after which the connection breaks when a file of that name is sent next, by file, and
     ``stall`` that after which it stands still and ``stalled`` is set; of ``broken`` files no transfer ever gets further
     than a byte. ``requests`` are (method, path, Range header),
-    ``sent`` the bytes of bodies by file.
+    ``sent`` the bytes of bodies by file. With ``elsewhere`` files are sent from another host, which refuses tokens.
     """
 
     repos: dict[str, Repo] = field(default_factory=dict)
@@ -43,6 +43,7 @@ class Hub:
     stall: dict[str, int] = field(default_factory=dict)
     stalled: threading.Event = field(default_factory=threading.Event)
     status: int | None = None
+    elsewhere: bool = False
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     sent: dict[str, int] = field(default_factory=dict)
     url: str = ""
@@ -85,7 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(self.hub.status, b"", body=body)
         elif match := re.fullmatch(r"/api/(?:model|dataset)s/([^/]+/[^/]+)(/auth-check|/revision/(.+))?", path):
             self._api(match[1], match[3], check=match[2] == "/auth-check", body=body)
-        elif match := re.fullmatch(r"/(?:datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+        elif path.startswith("/elsewhere/") and self.headers.get("Authorization"):
+            self._send(400, b"", body=body)
+        elif match := re.fullmatch(r"/(?:elsewhere/|datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._file(match[1], match[2], match[3], body=body)
         else:
             self._send(404, b"{}", body=body)
@@ -127,6 +130,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         content, status = repo.files[file], 200
         headers = {"X-Repo-Commit": repo.commit, "ETag": f'"{etag(file, content)}"'}
+        if self.hub.elsewhere and not self.path.startswith("/elsewhere/"):
+            headers |= {"X-Linked-Etag": headers["ETag"], "X-Linked-Size": str(len(content))}
+            headers["Location"] = self.hub.url.replace("127.0.0.1", "localhost") + "/elsewhere" + self.path
+            self._send(302, b"", body=body, **headers)
+            return
         span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if span and self.hub.ranges:
             first, last = int(span[1]), min(int(span[2] or len(content)), len(content) - 1)

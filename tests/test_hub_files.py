@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from prolepsis.errors import Untested, UserError
-from prolepsis.hub import gather, last_rows
+from prolepsis.hub import gather, last_rows, ranges
 from prolepsis.hub.files import HubFiles
 from prolepsis.hub.last_rows import fetch_last, kept_bytes, kept_last
 from prolepsis.hub.ranges import header
@@ -24,7 +24,7 @@ from prolepsis.hub.repository import listed
 from prolepsis.names import Feature
 from prolepsis.source import SubjectSource
 from prolepsis.transcoder import Transcoder
-from tests.hub_server import Hub, etag
+from tests.hub_server import TOKEN, Hub, etag
 from tests.test_hub_plan import PUBLISHED, SOURCE
 from tests.test_layouts import LAYERS as PER_LAYER
 from tests.test_layouts import WRITERS, random_layer
@@ -78,6 +78,62 @@ def test_what_is_not_here_is_named_where_it_is_read(hub: Hub) -> None:
     assert f"W_dec_1.safetensors ({size} B) of o/clt@cccccccc" in message
     assert f"`hf download o/clt W_dec_1.safetensors --revision {'c' * 40}`" in message
     assert "W_enc_0" in untested(lambda: transcoder.encode(0, torch.zeros(1, WIDTH)))
+
+
+MANY = [Feature(0, index) for index in (3, 0, 4)] + [Feature(1, 2), Feature(1, 3)]
+
+
+ASKED_OF = {
+    "close": (1 << 20, False, ["GET"], []),
+    "apart": (0, False, ["HEAD", "GET", "GET"], []),
+    "close, elsewhere": (1 << 20, True, ["GET"], ["GET"]),
+    "apart, elsewhere": (0, True, ["HEAD"], ["GET", "GET"]),
+}
+"""Bytes between rows that are read along, whether files are sent from another host, and what is asked of the hub and of
+that one for rows 0, 3 and 4."""
+
+
+@pytest.mark.parametrize("how", ASKED_OF)
+def test_many_rows_come_in_few_requests(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Rows that lie close are one request; for others the hub is asked once where the file lies; then all are kept."""
+    transcoder, whole = opened(SOURCE, ["published_spike"]), Transcoder.open(tmp_path / "clt")
+    (tmp_path / "home" / "token").write_text(TOKEN)
+    gap, hub.elsewhere, of_hub, of_other = ASKED_OF[how]
+    monkeypatch.setattr(ranges, "_GAP", gap)
+    hub.requests.clear()
+    found = transcoder.rows_of(MANY)
+    assert set(found) == set(MANY)
+    for feature in MANY:
+        assert torch.equal(found[feature], whole.rows(feature))
+    asked = [(path.startswith("/elsewhere/"), method) for method, path, _ in hub.requests if "W_dec_0" in path]
+    assert [method for other, method in asked if not other] == of_hub
+    assert [method for other, method in asked if other] == of_other
+    hub.requests.clear()
+    transcoder.rows_of(MANY)
+    assert hub.requests == []
+
+
+def test_no_request_is_larger_than_what_is_held_at_once(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that are all asked for are read by parts."""
+    transcoder, row = opened(SOURCE, ["published_spike"]), LAYERS * WIDTH * 4
+    monkeypatch.setattr(ranges, "_AT_ONCE", 2 * row)
+    hub.requests.clear()
+    transcoder.rows_of(Feature(0, index) for index in range(FEATURES))
+    spans = [span for method, span in hub.asked_for("W_dec_0.safetensors") if method == "GET"]
+    assert len(spans) == -(-FEATURES // 2)
+    for span in spans:
+        first, last = map(int, span.removeprefix("bytes=").split("-"))
+        assert last + 1 - first <= 2 * row
+
+
+def test_of_many_rows_those_that_came_are_kept(hub: Hub) -> None:
+    """Where a request breaks, what others brought is not asked for again."""
+    transcoder = opened(SOURCE, ["published_spike"])
+    hub.cut["W_dec_1.safetensors"] = 1
+    assert "run again" in untested(lambda: transcoder.rows_of(MANY))
+    hub.requests.clear()
+    transcoder.rows_of(MANY)
+    assert [path.rpartition("/")[2] for _, path, _ in hub.requests] == ["W_dec_1.safetensors"]
 
 
 @pytest.mark.usefixtures("hub")

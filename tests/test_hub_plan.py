@@ -9,15 +9,20 @@ import torch
 from huggingface_hub import hf_hub_download
 from safetensors.torch import save_file
 
+from prolepsis.doctor.diagnosis import diagnose
 from prolepsis.errors import Untested, UserError
 from prolepsis.experiments.families import MODULES
+from prolepsis.experiments.observability import N_PAIRS
 from prolepsis.hub import Plan, gather, plan
 from prolepsis.hub.files import HubFiles
-from prolepsis.hub.needs import READ_BY, needs
+from prolepsis.hub.needs import READ_BY, ROWS_OF_ACTIVE, needs
+from prolepsis.hub.remote import in_words
 from prolepsis.published import Published
+from prolepsis.report.subjects import ENGLISH
 from prolepsis.source import SubjectSource
 from prolepsis.transcoder import Transcoder
 from tests.hub_server import TOKEN, Hub, forget_sessions
+from tests.test_doctor import CLAIMS, CPU
 from tests.test_transcoder import FEATURES, LAYERS, WIDTH, random_parts
 
 STEERED = {"prompt": "a", "suppress": ["L0:1", "L2:4"], "inject": "L1:3", "word": "b", "strength": 1.0}
@@ -299,6 +304,27 @@ def test_what_others_left_out_is_named_where_it_cannot_be_had(hub: Hub, left: st
     assert ("the hub answers 503" if down else f"`hf download {repo}`") in problem
     assert problem.startswith(f"{repo}: " if down else f"not on this machine: {repo}@cccccccc: ")
     assert bool(found.blocking) == (repo == "o/model")
+
+
+@pytest.mark.usefixtures("hub")
+def test_rows_that_no_plan_can_name_are_announced() -> None:
+    """Where active features are steered run and doctor say beforehand how many rows that may take, of what size."""
+    told: list[str] = []
+    gather(SOURCE, ["six_methods"], told.append)
+    mean = sum(ROW_BYTES[f"W_dec_{layer}"] for layer in (0, 1)) // 2
+    (line,) = [line for line in told if "besides" in line]
+    assert f"up to 152 rows for each feature that is active at a position, {in_words(152 * mean)}" in line
+    told.clear()
+    gather(SOURCE, ["localisation_rate"], told.append)
+    assert told == []
+    (found,) = diagnose([SOURCE], CLAIMS, CPU, "float32", online=True)
+    assert line in found.remarks
+
+
+def test_the_announced_rows_are_those_that_can_be_asked_for() -> None:
+    """Donor and recipient of two pairs a group of the English task, and the six methods' prompts twice."""
+    groups = json.loads(ENGLISH.read_text())["groups"]
+    assert 2 * 2 * len(groups) + 2 * N_PAIRS == ROWS_OF_ACTIVE
 
 
 def test_every_experiment_says_what_it_reads() -> None:

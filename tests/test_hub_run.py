@@ -14,11 +14,14 @@ from huggingface_hub import hf_hub_download
 
 from prolepsis.errors import Untested
 from prolepsis.experiments.families import experiment
+from prolepsis.experiments.feature_activity import Activity
+from prolepsis.experiments.vocabulary_scan import tokens_of
 from prolepsis.hub import gather
 from prolepsis.hub.needs import NOTHING, SCAN, Needs, needs
 from prolepsis.hub.room import SPARE
 from prolepsis.layouts.files import Folder
 from prolepsis.loading import ORGANISMS, load_subject
+from prolepsis.names import Feature
 from prolepsis.published import PRESETS
 from prolepsis.report.options import _may_fetch
 from prolepsis.report.subjects import open_subject, read_presets
@@ -149,6 +152,23 @@ def test_a_transcoder_that_is_partly_here_leaves_the_rest_to_be_measured(
         transcoder_of(subject)
     assert "\n" not in str(caught.value)
     assert hub.requests == []
+
+
+def test_features_that_are_written_together_are_read_together(hub: Hub) -> None:
+    """What all features of a transcoder write takes one request a layer, and the second time none."""
+    hub.add("o/planner", PLANNER)
+    hub.add("o/clt", PLANNER / "transcoder")
+    source = SubjectSource("mine", "gpu", "o/planner", "o/clt")
+    subject = open_subject(source, "cpu", "float32", gather(source, ["six_methods"], lambda _: None))
+    transcoder, whole = transcoder_of(subject), Transcoder.open(PLANNER / "transcoder")
+    features = [Feature(layer, i) for layer in range(transcoder.n_layers) for i in range(transcoder.n_features)]
+    hub.requests.clear()
+    written = Activity(subject).writes(dict.fromkeys(features, 1.0))
+    # Of the last layer, whose rows are all a scan reads, the whole file is here.
+    assert len(hub.requests) == transcoder.n_layers - 1
+    assert torch.allclose(written[0], whole.decoder(0, 0).sum(0), rtol=0, atol=1e-4)
+    tokens_of(subject, features, 1)
+    assert len(hub.requests) == transcoder.n_layers - 1
 
 
 def test_a_run_that_cannot_start_names_the_doctor(hub: Hub, project: ClaimsProject, preset: str) -> None:

@@ -105,7 +105,11 @@ def _diagnosis(
         expected=expected,
         peak_bytes=peak,
         problems=tuple(dict.fromkeys(problems)),
-        remarks=(*_remarks(source, found.files, sizes, online=online), *_uncounted(expected, families)),
+        remarks=(
+            *_remarks(source, found.files, sizes, online=online),
+            *(part.later for part in parts if part.later is not None),
+            *_uncounted(expected, families),
+        ),
     )
 
 

@@ -52,19 +52,16 @@ class Activity:
 
     def writes(self, weights: Mapping[Feature, float]) -> dict[int, Tensor]:
         """What features write with these weights: layer, from the features' own to the last → vector [d]."""
+        missing = [feature for feature in weights if feature not in self._rows]
+        self._rows |= transcoder_of(self.subject).rows_of(missing)
         total: dict[int, Tensor] = {}
         for layer in sorted({feature.layer for feature in weights}):
             features = [feature for feature in weights if feature.layer == layer]
-            rows = torch.stack([self._row(feature) for feature in features])  # [n, L - l, d]
+            rows = torch.stack([self._rows[feature] for feature in features])  # [n, L - l, d]
             written = torch.tensordot(torch.tensor([weights[feature] for feature in features]).to(rows), rows, 1)
             for at, vector in enumerate(written, start=layer):
                 total[at] = total[at] + vector if at in total else vector
         return total
-
-    def _row(self, feature: Feature) -> Tensor:
-        if feature not in self._rows:
-            self._rows[feature] = transcoder_of(self.subject).rows(feature)
-        return self._rows[feature]
 
 
 def weights_of(activations: Tensor) -> dict[Feature, float]:

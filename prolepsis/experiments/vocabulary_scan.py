@@ -69,8 +69,9 @@ def top_token(subject: Subject, feature: Feature) -> int:
 @torch.no_grad()
 def tokens_of(subject: Subject, features: Sequence[Feature], k: int) -> tuple[Tensor, Tensor]:
     """The ``k`` tokens each feature's decoder row at the last layer points at most: cosines and tokens, both [n, k]."""
-    rows = torch.stack([transcoder_of(subject).rows(feature)[-1] for feature in features])
-    return Vocabulary.of(subject.unembedding).nearest(rows, k)
+    rows = transcoder_of(subject).rows_of(features)
+    last = torch.stack([rows[feature][-1] for feature in features])
+    return Vocabulary.of(subject.unembedding).nearest(last, k)
 
 
 def features_of(tops: TopTokens, words: Mapping[int, str], cut: float = MIN_COSINE) -> dict[str, dict[Feature, float]]:

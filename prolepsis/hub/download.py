@@ -37,6 +37,8 @@ def fetch(part: Part, tell: Callable[[str], None]) -> None:
         raise Untested(lacking)
     for line in _announced(repository, [file for file in (*whole, *picked) if not file.present]):
         tell(line)
+    if part.later is not None:
+        tell(part.later)
     with plainly(repository.id, repository.asked), warnings.catch_warnings():
         # Of a full disk it would warn, which has been looked at before.
         warnings.simplefilter("ignore")

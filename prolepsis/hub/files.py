@@ -1,5 +1,6 @@
 """A transcoder of a repository, as far as it is here: whole files from the cache, rows of others."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ class HubFiles(Files):
         if self.repository.linked(name):
             return read(self.folder / name, tensor, dtype, index)
         if isinstance(index, int):
-            path = ranges.kept_row(self.repository, name, tensor, index) or self._row(name, tensor, index)
+            self._fetch_rows(name, tensor, [index])
+            path = ranges.kept_row(self.repository, name, tensor, index)
             index = slice(None)
         else:
             path = self._last(name, tensor, index)
@@ -65,13 +67,18 @@ class HubFiles(Files):
             raise self._not_here(name)
         return read(path, tensor, dtype, index)
 
-    def _row(self, name: str, tensor: str, index: int) -> Path | None:
+    def rows(self, name: str, tensor: str, dtype: torch.dtype, indices: Sequence[int]) -> Tensor:
+        if not self.repository.linked(name):
+            self._fetch_rows(name, tensor, indices)
+        return super().rows(name, tensor, dtype, indices)
+
+    def _fetch_rows(self, name: str, tensor: str, indices: Sequence[int]) -> None:
+        """Read the rows that are not kept from the hub, if it may be asked and knows ranges."""
         if self._ranges:
             try:
-                return ranges.row(self.repository, name, tensor, index)
+                ranges.fetch_rows(self.repository, name, tensor, indices)
             except ranges.NoRangesError:
                 self._ranges = False
-        return None
 
     def _last(self, name: str, tensor: str, index: Any) -> Path | None:
         """The rows of the last target layer, where they are asked for and kept."""

@@ -1,7 +1,7 @@
 """Which parts of a transcoder each experiment reads (imports no torch)."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from prolepsis.experiments.families import MODULES
 from prolepsis.names import Feature
@@ -10,19 +10,21 @@ from prolepsis.published import Published, Steering
 
 @dataclass(frozen=True)
 class Needs:
-    """``encoders`` and ``decoders`` of all layers, and decoder rows of the features a preset publishes."""
+    """``encoders`` and ``decoders`` of all layers, and decoder rows of the features a preset publishes.
+
+    ``active`` says that whole decoder rows are read of all features that are active somewhere.
+    """
 
     encoders: bool = False
     decoders: bool = False
     published: bool = False
+    active: bool = False
 
     def __bool__(self) -> bool:
-        return self.encoders or self.decoders or self.published
+        return any(astuple(self))
 
     def __or__(self, other: "Needs") -> "Needs":
-        return Needs(
-            self.encoders or other.encoders, self.decoders or other.decoders, self.published or other.published
-        )
+        return Needs(*map(max, astuple(self), astuple(other)))
 
 
 NOTHING = Needs()
@@ -30,6 +32,13 @@ PUBLISHED = Needs(published=True)
 SCAN = Needs(decoders=True)
 """The vocabulary scan reads the decoders of all layers, and the rows of any feature it finds."""
 ALL = Needs(encoders=True, decoders=True)
+ACTIVE = Needs(encoders=True, decoders=True, active=True)
+ROWS_OF_ACTIVE = 152
+"""Rows that are read at most for each feature that is active at a position.
+
+Active features are steered at the sites of 52 pairs, donor and recipient, and ablated in 24 prompts, beside as many
+others.
+"""
 
 READ_BY = {
     "absorption": NOTHING,
@@ -67,8 +76,8 @@ READ_BY = {
     "routing_claims": ALL,
     "routing_details": ALL,
     "row_dose_ratio": NOTHING,
-    "steering": ALL,
-    "steering_methods": ALL,
+    "steering": ACTIVE,
+    "steering_methods": ACTIVE,
     "unedited_prompts": NOTHING,
 }
 """Experiment, or else its module → what it reads, with all that it is built on."""

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +11,7 @@ from prolepsis.errors import Untested, UserError
 from prolepsis.hub import ranges
 from prolepsis.hub.data_sets import planned_pairs
 from prolepsis.hub.last_rows import kept_bytes, kept_last
-from prolepsis.hub.needs import Needs, needs, published_features, reads_pairs
+from prolepsis.hub.needs import ROWS_OF_ACTIVE, Needs, needs, published_features, reads_pairs
 from prolepsis.hub.remote import MAIN, RemoteFile, in_words, total
 from prolepsis.hub.repository import Repository, cached, listed
 
@@ -31,10 +31,14 @@ _PER_LAYER = re.compile(r"(?:.*layer_(\d+)\.safetensors|(?:.*/)?layer_(\d+)/(?:.
 
 @dataclass(frozen=True)
 class Part:
-    """A subject's model or transcoder: a plain folder, or a repository and the ``files`` that are needed of it."""
+    """A subject's model or transcoder: a plain folder, or a repository and the ``files`` that are needed of it.
+
+    ``later`` is a line about what is read of it only when a run comes to it, so that no file here stands for it.
+    """
 
     place: Path | Repository
     files: tuple[RemoteFile, ...] = ()
+    later: str | None = None
 
     @property
     def missing(self) -> tuple[RemoteFile, ...]:
@@ -84,6 +88,9 @@ def plan(source: "SubjectSource", experiments: Collection[str], online: bool) ->
     transcoder = _looked_for(
         source, source.transcoder if wanted else None, source.transcoder_revision, of_transcoder, online
     )
+    part = transcoder.part
+    if wanted.active and part is not None and isinstance(part.place, Repository):
+        transcoder = transcoder._replace(part=replace(part, later=_later(part.place, part.files)))
     looked = (model, transcoder)
     pairs, no_pairs = _pairs(source, experiments, online)
     files = (*(file for each in looked if each.part for file in each.part.files), *((pairs,) if pairs else ()))
@@ -261,6 +268,20 @@ def _last_rows(repository: Repository, decoder: str, online: bool) -> RemoteFile
         return None
     size, present = repository.entries[decoder].size, kept_last(repository, decoder) is not None
     return RemoteFile(repository.id, repository.commit, decoder + LAST, size, present, kept)
+
+
+def _later(repository: Repository, files: Iterable[RemoteFile]) -> str | None:
+    """How many rows are read of decoders that are not to be here whole; None where all are."""
+    names = [file.name.removesuffix(LAST) for file in files if file.name.endswith(LAST)]
+    headers = [header for name in names if (header := ranges.kept_header(repository, name)) is not None]
+    sizes = [header.row_bytes(tensor) for header in headers if (tensor := header.decoder()) is not None]
+    if not sizes:
+        return None
+    return (
+        f"{repository}: besides, decoder rows of active features are read when they are asked for, and kept: up to "
+        f"{ROWS_OF_ACTIVE} rows for each feature that is active at a position, "
+        f"{in_words(ROWS_OF_ACTIVE * sum(sizes) // len(sizes))}"
+    )
 
 
 def _header(repository: Repository, name: str, online: bool) -> ranges.Header | None:

@@ -6,7 +6,7 @@ its output as ``W_skip @ x``, and a JumpReLU's ``threshold`` [F]. A feature writ
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -70,8 +70,8 @@ class Bundles(Layout):
         threshold = self._read(layer, "threshold") if self.activation == "jumprelu" else None
         return Encoder(self._read(layer, "W_enc"), self._read(layer, "b_enc"), threshold)
 
-    def rows(self, layer: int, index: int) -> Tensor:
-        return self.files.read(_name(layer), "W_dec", self.dtype, index)[None]
+    def rows(self, layer: int, indices: Sequence[int]) -> Tensor:
+        return self.files.rows(_name(layer), "W_dec", self.dtype, indices)[:, None]
 
     def decoder(self, layer: int, target: int) -> Tensor:  # noqa: ARG002
         return self._read(layer, "W_dec")

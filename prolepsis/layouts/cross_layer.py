@@ -9,7 +9,7 @@ all layers; the files say neither k nor how the norms enter, so its decoders can
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -64,8 +64,8 @@ class CrossLayer(Layout):
             self._read(layer, "threshold") if self.activation == "jumprelu" else None,
         )
 
-    def rows(self, layer: int, index: int) -> Tensor:
-        return self.files.read(names(layer)[1], f"W_dec_{layer}", self.dtype, index)
+    def rows(self, layer: int, indices: Sequence[int]) -> Tensor:
+        return self.files.rows(names(layer)[1], f"W_dec_{layer}", self.dtype, indices)
 
     def decoder(self, layer: int, target: int) -> Tensor:
         out = torch.empty(self.n_features, self.d_model, dtype=self.dtype)

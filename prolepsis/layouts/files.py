@@ -1,7 +1,7 @@
 """The files of a transcoder: safetensors read by name and slice, and their headers checked."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,10 @@ class Files(ABC):
     @abstractmethod
     def read(self, name: str, tensor: str, dtype: torch.dtype, index: Any = slice(None)) -> Tensor:
         """A slice of a tensor, which only that part of the file is read for; raises Untested as :meth:`path` does."""
+
+    def rows(self, name: str, tensor: str, dtype: torch.dtype, indices: Sequence[int]) -> Tensor:
+        """Rows of a tensor along its first axis, [n, …]; raises as :meth:`read` does."""
+        return torch.stack([self.read(name, tensor, dtype, index) for index in indices])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ is there in several sparsities; a folder to be opened holds one of each layer. T
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +62,8 @@ class GemmaScope(Layout):
     def encoder(self, layer: int) -> Encoder:
         return Encoder(self._read(layer, "W_enc").T, self._read(layer, "b_enc"), self._read(layer, "threshold"))
 
-    def rows(self, layer: int, index: int) -> Tensor:
-        return self._read(layer, "W_dec")[index][None]
+    def rows(self, layer: int, indices: Sequence[int]) -> Tensor:
+        return self._read(layer, "W_dec")[list(indices), None]
 
     def decoder(self, layer: int, target: int) -> Tensor:  # noqa: ARG002
         return self._read(layer, "W_dec")

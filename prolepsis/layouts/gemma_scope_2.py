@@ -9,7 +9,7 @@ No file of this layout was at hand: names and orientation are as described, and 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -63,9 +63,9 @@ class GemmaScope2(Layout):
     def encoder(self, layer: int) -> Encoder:
         return Encoder(self._read(layer, "w_enc").T, self._read(layer, "b_enc"), self._read(layer, "threshold"))
 
-    def rows(self, layer: int, index: int) -> Tensor:
-        rows = self._read(layer, "w_dec", index)
-        return rows[layer:] if self.dense else rows[None]
+    def rows(self, layer: int, indices: Sequence[int]) -> Tensor:
+        rows = self.files.rows(self.by_layer[layer], "w_dec", self.dtype, indices)
+        return rows[:, layer:] if self.dense else rows[:, None]
 
     def decoder(self, layer: int, target: int) -> Tensor:
         return self._read(layer, "w_dec", (slice(None), target) if self.dense else slice(None))

@@ -1,7 +1,7 @@
 """What every layout of transcoder files answers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Self
@@ -73,8 +73,8 @@ class Layout(ABC):
         """Read the encoder of ``layer``."""
 
     @abstractmethod
-    def rows(self, layer: int, index: int) -> Tensor:
-        """Read the decoder rows of one feature, [targets, d]."""
+    def rows(self, layer: int, indices: Sequence[int]) -> Tensor:
+        """Read the decoder rows of some features of ``layer``, [n, targets, d]."""
 
     @abstractmethod
     def decoder(self, layer: int, target: int) -> Tensor:
