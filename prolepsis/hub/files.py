@@ -12,7 +12,7 @@ from prolepsis.hub import ranges
 from prolepsis.hub.last_rows import kept_last
 from prolepsis.hub.remote import in_words
 from prolepsis.hub.repository import Repository
-from prolepsis.layouts.files import Files, Shapes, header, read
+from prolepsis.layouts.files import Files, Shapes, header, read, read_rows
 
 
 class HubFiles(Files):
@@ -68,8 +68,9 @@ class HubFiles(Files):
         return read(path, tensor, dtype, index)
 
     def rows(self, name: str, tensor: str, dtype: torch.dtype, indices: Sequence[int]) -> Tensor:
-        if not self.repository.linked(name):
-            self._fetch_rows(name, tensor, indices)
+        if self.repository.linked(name):
+            return read_rows(self.folder / name, tensor, dtype, indices)
+        self._fetch_rows(name, tensor, indices)
         return super().rows(name, tensor, dtype, indices)
 
     def _fetch_rows(self, name: str, tensor: str, indices: Sequence[int]) -> None:

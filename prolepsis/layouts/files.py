@@ -87,6 +87,9 @@ class Folder(Files):
     def read(self, name: str, tensor: str, dtype: torch.dtype, index: Any = slice(None)) -> Tensor:
         return read(self.folder / name, tensor, dtype, index)
 
+    def rows(self, name: str, tensor: str, dtype: torch.dtype, indices: Sequence[int]) -> Tensor:
+        return read_rows(self.folder / name, tensor, dtype, indices)
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
@@ -105,6 +108,13 @@ def read(path: Path, name: str, dtype: torch.dtype, index: Any = slice(None)) ->
     with opened(path) as file:
         # The copy keeps what is returned apart from the mapped file, which may be written anew.
         return finite(path, name, file.get_slice(name)[index].to(dtype, copy=True))
+
+
+def read_rows(path: Path, name: str, dtype: torch.dtype, indices: Sequence[int]) -> Tensor:
+    """Rows of the tensor ``name`` along its first axis, [n, …]; the file is opened once for all of them."""
+    with opened(path) as file:
+        part = file.get_slice(name)
+        return finite(path, name, torch.stack([part[index] for index in indices]).to(dtype))
 
 
 def finite(path: Path | str, name: str, tensor: Tensor) -> Tensor:
