@@ -102,7 +102,7 @@ def load_folder(folder: Path, device: str = "cpu", dtype: torch.dtype = torch.fl
     return Subject(
         id=folder.resolve().name,
         model=model.to(device=device, dtype=dtype),
-        tokenizer=_tokenizer(like),
+        tokenizer=tokenizer_in(like),
         transcoder=transcoder,
         mask_rule=mask_rule(about.get("mask_rule")),
         task=read_task(like / "task.json") if (like / "task.json").exists() else None,
@@ -175,15 +175,28 @@ def _about(folder: Path) -> dict[str, Any]:
     return about
 
 
-def _trained(folder: Path) -> Any:
-    """The model in ``folder`` in float32, with eager attention; raises Untested where loading needs another package."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+def config_in(folder: Path) -> Any:
+    """The configuration of the model in ``folder``; raises UserError without it, and for an unknown wiring."""
+    from transformers import AutoConfig
 
     if not (folder / "config.json").exists():
         raise UserError(f"{folder}: no config.json; give a folder that save_pretrained wrote")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         family_of(config)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{folder}: its config.json cannot be read ({_first_line(error)}); get it again") from None
+    return config
+
+
+def _trained(folder: Path) -> Any:
+    """The model in ``folder`` in float32, with eager attention; raises Untested where loading needs another package."""
+    from transformers import AutoModelForCausalLM
+
+    config = config_in(folder)
+    try:
         auto: Any = AutoModelForCausalLM
         with _bars_of_ours():
             model, found = auto.from_pretrained(
@@ -196,8 +209,6 @@ def _trained(folder: Path) -> Any:
                 ignore_mismatched_sizes=True,
                 **_unpacking(config),
             )
-    except UserError:
-        raise
     except ImportError as error:
         reason = _first_line(error)
         raise Untested(f"{folder}: a package that loads it is not installed ({reason}); install it") from None
@@ -260,7 +271,8 @@ def _untrained(like: Path, seed: int) -> Any:
     return model
 
 
-def _tokenizer(folder: Path) -> Any:
+def tokenizer_in(folder: Path) -> Any:
+    """The tokenizer in ``folder``; raises UserError where there is none that can be loaded."""
     from transformers import AutoTokenizer
 
     try:
@@ -272,4 +284,4 @@ def _tokenizer(folder: Path) -> Any:
 def _first_line(error: Exception) -> str:
     """The first line of a library's message, with the next one that it announces, or its type when it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return " ".join(lines[:2]).rstrip(",") if lines[0].endswith(":") else lines[0]

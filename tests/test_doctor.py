@@ -31,6 +31,7 @@ from prolepsis.engine import clean_run
 from prolepsis.experiments import nearest_tokens
 from prolepsis.experiments.vocabulary_scan import top_tokens
 from prolepsis.generation import generate
+from prolepsis.loading import load_subject
 from prolepsis.model_size import ModelSize
 from prolepsis.source import SubjectSource
 from prolepsis.twins import untrained_in_place
@@ -48,8 +49,9 @@ CLAIMS = ledger.load(Path(__file__).parent.parent / "claims" / "ledger.toml")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The folder of a tiny model."""
+    """The folder of a tiny model, with a tokenizer."""
     tiny_subject("llama", dtype=torch.float32).model.save_pretrained(tmp_path / "mine")
+    load_subject("planted-llama-irrevocable").tokenizer.save_pretrained(tmp_path / "mine")
     return tmp_path / "mine"
 
 

@@ -117,7 +117,7 @@ def break_weight(name: str, value: torch.Tensor | None) -> Callable[[Path], None
         (lambda folder: (folder / "model.safetensors").write_bytes(b"not weights"), "cannot be loaded"),
         (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded"),
         (lambda folder: (folder / "config.json").unlink(), "no config.json"),
-        (lambda folder: (folder / "config.json").write_text("{"), "cannot be loaded"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read"),
         (break_weight("model.norm.weight", None), "model.norm.weight"),
         (break_weight("model.layers.0.extra", torch.zeros(3)), "model.layers.0.extra"),
         (break_weight("model.norm.weight", torch.full((176,), torch.nan)), "NaN"),

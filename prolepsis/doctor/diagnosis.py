@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prolepsis.doctor.expect import ANY, Expected, Sizes, expectations, peak_bytes, sizes_of, works_of
+from prolepsis.doctor.folders import faults
 from prolepsis.doctor.machine import Machine
 from prolepsis.doctor.work import LOADING
 from prolepsis.experiments.measuring import TWIN
@@ -91,6 +92,9 @@ def _diagnosis(
     expected = () if sizes is None else tuple(_expected(source.id, families, sizes, machine))
     peak = None
     problems = [*found.problems, *filter(None, (found.no_pairs, *no_room))]
+    if found.model is not None and isinstance(found.model.place, Path):
+        beside = found.transcoder is not None and isinstance(found.transcoder.place, Path)
+        problems += faults(found.model.place, transcoder if beside else None)
     if machine.lacking is not None:
         problems.append(machine.lacking)
     elif sizes is not None:

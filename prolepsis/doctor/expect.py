@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prolepsis.batching import MOST_BYTES, OF_FREE, TOKENS_PER_BATCH
 from prolepsis.doctor.machine import Machine, rates_of
@@ -138,15 +138,16 @@ def sizes_of(subject: str, folder: Path | None, transcoder: Path | None, dtype: 
 
 
 def _read(folder: Path | None) -> ModelSize | None:
-    from transformers import AutoConfig
+    """The size of the model in a folder; None where its configuration is not here, or no run could use it."""
+    from prolepsis.errors import UserError
+    from prolepsis.loading import config_in
 
-    if folder is None or not (folder / "config.json").exists():
+    if folder is None:
         return None
     try:
-        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError):
+        return ModelSize.of(config_in(folder).get_text_config().to_dict())
+    except UserError:
         return None
-    return ModelSize.of(config.get_text_config().to_dict())
 
 
 def _features(folder: Path | None) -> int | None:

@@ -1,0 +1,51 @@
+"""Whether what lies in plain folders can be loaded, as far as that shows without reading any weights."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from prolepsis.errors import Untested, UserError
+
+INDEX = "model.safetensors.index.json"
+
+
+def faults(model: Path, transcoder: Path | None) -> list[str]:
+    """What keeps a run from loading the model in a folder, and the transcoder in another, a line each."""
+    from prolepsis.loading import config_in, tokenizer_in
+    from prolepsis.transcoder import Transcoder
+
+    found: list[str] = []
+    size = None
+    try:
+        size = config_in(model).get_text_config()
+        found += _of_weights(model)
+        tokenizer_in(model)
+    except (UserError, Untested) as error:
+        found.append(str(error))
+    try:
+        if transcoder is not None and size is not None:
+            Transcoder.open(transcoder, size.num_hidden_layers, size.hidden_size)
+    except (UserError, Untested) as error:
+        found.append(str(error))
+    return found
+
+
+def _of_weights(folder: Path) -> Iterator[str]:
+    """Files of weights that are missing or cut short; of other formats than safetensors that they are there."""
+    from prolepsis.layouts.files import opened
+
+    try:
+        names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+    except FileNotFoundError:
+        names = [path.name for path in folder.glob("*.safetensors")]
+    except (OSError, ValueError, KeyError, AttributeError):
+        yield f"{folder / INDEX}: cannot be read; get it again"
+        return
+    if not names and not any(folder.glob("pytorch_model*.bin")):
+        yield f"{folder}: no weights; get model.safetensors"
+    for name in names:
+        try:
+            with opened(folder / name):
+                pass
+        except UserError as error:
+            yield str(error)
