@@ -112,7 +112,7 @@ def test_the_command_in_the_report_repeats_one_claim(project: ClaimsProject) -> 
 
 
 def test_what_raises_is_a_failure_even_if_pinned(project: ClaimsProject) -> None:
-    """An exception in measuring fails every test it concerns, pinned or not, and leaves the report incomplete."""
+    """An exception in measuring fails every test it concerns, pinned or not; where all raise, no run is stored."""
     project.want({"planner": "error", "improviser": "fault"})
     project.pin(planner="contradicted", improviser="contradicted")
     result = project.run()
@@ -120,8 +120,7 @@ def test_what_raises_is_a_failure_even_if_pinned(project: ClaimsProject) -> None
     assert result.ret == 1
     result.stdout.fnmatch_lines(["*RuntimeError: a bug in measuring", "*HarnessFault: the sham arm moved"])
     result.stdout.fnmatch_lines(["planner * ERROR *", "verdicts: none"])
-    assert project.report()["run"]["complete"] is False
-    assert project.report()["claims"] == []
+    assert list((project.path / "reports").iterdir()) == []
     assert [what for what, *_ in project.log()].count("measure") == 2
 
 
@@ -191,9 +190,14 @@ def test_a_killed_worker_loses_only_its_test(project: ClaimsProject, moment: str
     assert project.report()["run"]["complete"] is False
 
 
-def run_until_it_hangs(project: ClaimsProject, *options: str) -> subprocess.Popen[bytes]:
-    """A run that has recorded the first verdict and then hangs for a while."""
-    project.want({"X02 planner": "hang", "X01 improviser": "hang"})
+def run_until_it_hangs(
+    project: ClaimsProject,
+    *options: str,
+    hanging: tuple[str, ...] = ("X02 planner", "X01 improviser"),
+    begun: str = "reports/*/measurements/X01-asked-planner.json",
+) -> subprocess.Popen[bytes]:
+    """A run that hangs for a while in some tests, once the file ``begun`` is there: the first verdict's."""
+    project.want(dict.fromkeys(hanging, "hang"))
     command = [sys.executable, "-m", "pytest", "claims", "--claims-subject=planner", "--claims-subject=improviser"]
     # Where the tests themselves run in the background, Ctrl-C is ignored, and what they start would inherit that.
     restored = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
@@ -205,7 +209,7 @@ def run_until_it_hangs(project: ClaimsProject, *options: str) -> subprocess.Pope
         preexec_fn=restored,  # noqa: PLW1509 — the child does nothing else before it becomes pytest
     )
     deadline = time.monotonic() + 60
-    while not list(project.path.glob("reports/*/measurements/X01-asked-planner.json")) and time.monotonic() < deadline:
+    while not list(project.path.glob(begun)) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.3)
     return run
@@ -240,6 +244,31 @@ def test_a_stop_at_the_first_failure_is_incomplete(project: ClaimsProject) -> No
     assert project.run("-x").ret == 1
     assert project.report()["run"]["complete"] is False
     assert len(project.report()["claims"]) == 2
+
+
+@pytest.mark.parametrize("mistake", [("-k", "X01 and"), ("-m", "nosuchmark"), ("-k", "nothing")])
+def test_a_run_without_a_record_leaves_no_trace(project: ClaimsProject, mistake: tuple[str, str]) -> None:
+    """A mistyped selection leaves no run behind, so that the latest one stays what it was."""
+    project.run()
+    stored = sorted(path.name for path in (project.path / "reports").iterdir())
+    result = project.run(*mistake)
+    assert result.ret != 0
+    assert "report: " not in output_of(result)
+    assert sorted(path.name for path in (project.path / "reports").iterdir()) == stored
+
+
+@WORKERS
+def test_a_run_interrupted_before_its_first_record_leaves_no_trace(
+    project: ClaimsProject, workers: tuple[str, ...]
+) -> None:
+    """Interrupted while the first claim is measured, a run ends with code 2 and stores nothing."""
+    run = run_until_it_hangs(
+        project, *workers, hanging=("X01 planner", "X01 improviser"), begun="reports/0001-*/report.json"
+    )
+    run.send_signal(signal.SIGINT)
+    output, _ = run.communicate(timeout=60)
+    assert run.returncode == 2, output.decode()
+    assert [path.name for path in (project.path / "reports").iterdir() if not path.name.startswith(".")] == []
 
 
 def test_other_tests_write_no_report(project: ClaimsProject) -> None:

@@ -77,6 +77,8 @@ def test_what_was_measured_otherwise_is_set_apart() -> None:
     ):
         found = compare(report(before), second)
         assert (found.compared, found.differences, list(found.apart.values())) == (0, (), [why])
+        assert found.failed(Failure.parse("verdict"))
+        assert found.lines()[-1] == "nothing compared: no row of the two runs measured the same; name another run"
 
 
 def test_rows_of_one_run_only_are_listed() -> None:
@@ -155,10 +157,37 @@ def test_claims_compare(project: ClaimsProject, workers: tuple[str, ...]) -> Non
 
 
 def test_claims_compare_fail(project: ClaimsProject) -> None:
-    """--claims-compare-fail takes a kind of difference, and refuses what is none."""
+    """--claims-compare-fail takes a kind of difference, and refuses what is none, or nothing to compare with."""
     project.run()
     assert project.run("--claims-compare", "--claims-compare-fail=interval").ret == 0
     assert project.run("--claims-compare", "--claims-compare-fail=much").ret == 4
+    alone = project.run("--claims-compare-fail=value:5%")
+    assert alone.ret == 4
+    assert [line for line in alone.errlines if line] == [
+        "ERROR: --claims-compare-fail says when a comparison fails: give --claims-compare too"
+    ]
+
+
+@WORKERS
+def test_what_shares_no_row_with_its_baseline_fails(project: ClaimsProject, workers: tuple[str, ...]) -> None:
+    """A run that cannot be held against the one it names ends with code 1 and says why."""
+    project.run(subjects=("improviser",))
+    result = project.run("--claims-compare", *workers, subjects=("planner",))
+    assert result.ret == 1
+    assert "nothing compared: no row of the two runs measured the same" in output_of(result)
+
+
+def test_the_baseline_is_the_latest_run_that_is_whole(project: ClaimsProject) -> None:
+    """Runs that were cut short, or lie broken in the folder, are no baseline unless they are named."""
+    project.run()
+    (whole,) = (path.name for path in (project.path / "reports").glob("0001-*"))
+    project.want({"X02 planner": "error"})
+    project.run()
+    project.write("reports/0003-broken/report.json", "{")
+    project.want({})
+    assert f"since {whole}: 6 rows compared" in output_of(project.run("--claims-compare"))
+    cut = project.run("--claims-compare=" + next((project.path / "reports").glob("0002-*")).name)
+    assert "since 0002-" in output_of(cut)
 
 
 def test_claims_compare_without_an_earlier_run(project: ClaimsProject) -> None:
@@ -210,4 +239,8 @@ def test_the_compare_command(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         "1 rows compared: 0 verdicts and 1 values changed",
     ]
     assert main(["compare", *sides, "--fail", "value:5%"]) == 1
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "report.json").write_text(json.dumps(report(row(1.0, (0.5, 1.7), subject="improviser"))))
+    assert main(["compare", sides[0], str(tmp_path / "c")]) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("nothing compared: ")
     assert main(["compare", str(tmp_path), *sides[:1]]) == 4

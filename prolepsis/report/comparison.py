@@ -7,6 +7,7 @@ or the dtype differ the two measured different things: such rows are set apart, 
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -82,8 +83,8 @@ class Comparison:
     only_second: tuple[Key, ...]
 
     def failed(self, failure: Failure) -> bool:
-        """Whether some difference is of the kind that is asked to fail."""
-        return any(difference.fails(failure) for difference in self.differences)
+        """Whether some difference is of the kind that is asked to fail, or there was nothing to see one in."""
+        return not self.compared or any(difference.fails(failure) for difference in self.differences)
 
     def lines(self) -> list[str]:
         """The comparison in words: a line per row that differs, and per subject for rows that were not compared."""
@@ -96,6 +97,8 @@ class Comparison:
             lines += [f"only in the {name} run: {rows}" for rows in _by_subject(found)]
         verdicts = sum(difference.kind == "verdict" for difference in self.differences)
         values = len(self.differences) - verdicts
+        if not self.compared:
+            return [*lines, "nothing compared: no row of the two runs measured the same; name another run"]
         lines.append(f"{self.compared} rows compared: {verdicts} verdicts and {values} values changed")
         return lines
 
@@ -118,6 +121,18 @@ def read_report(run: Path) -> Report:
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{path}: no report can be read there; name a folder that a claims run wrote") from None
     return report
+
+
+def latest_whole(root: Path) -> Path | None:
+    """The folder of the latest run in ``root`` that is complete and has rows, None where there is none."""
+    numbers = {folder: int(match[0]) for folder in root.glob("*") if (match := re.match(r"\d+(?=-)", folder.name))}
+    for folder in sorted(numbers, key=numbers.__getitem__, reverse=True):
+        # Others are no business of this run; the history names those that are broken.
+        with suppress(UserError):
+            report = read_report(folder)
+            if report["run"]["complete"] and report["claims"]:
+                return folder
+    return None
 
 
 def compare(first: Report, second: Report, claims: Sequence[Claim] = ()) -> Comparison:

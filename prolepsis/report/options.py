@@ -13,7 +13,7 @@ import pytest
 from prolepsis.archive.files import open_archive
 from prolepsis.errors import UserError
 from prolepsis.published import PRESETS
-from prolepsis.report.comparison import Failure
+from prolepsis.report.comparison import Failure, latest_whole
 from prolepsis.report.devices import has_gpu
 from prolepsis.report.packages import check_packages
 from prolepsis.report.subjects import DTYPES, known_subjects, select_subjects
@@ -62,6 +62,8 @@ class Settings:
         expected = here / option.claims_expected if option.claims_expected else _claims(config) / "expected.toml"
         if option.claims_expected and not expected.exists() and not option.claims_update_expected:
             raise UserError(f"{expected}: no such file; --claims-update-expected writes it")
+        if option.claims_compare_fail is not None and option.claims_compare is None:
+            raise UserError("--claims-compare-fail says when a comparison fails: give --claims-compare too")
         shard, shards = _shard(option.claims_shard)
         subjects = select_subjects(known, named, here)[shard - 1 :: shards]
         reports = here / option.claims_report if option.claims_report else config.rootpath / "reports"
@@ -75,7 +77,7 @@ class Settings:
             fresh=option.claims_fresh,
             # Only the controller compares; a worker on another machine does not have the stored run.
             compare=None if hasattr(config, "workerinput") else _stored_run(option.claims_compare, reports, here),
-            compare_fail=Failure.parse(option.claims_compare_fail),
+            compare_fail=Failure.parse(option.claims_compare_fail or "verdict"),
             asked=_asked(option),
             repeat=_repeat(option, here),
             skipped=archive.skipped if archive else (),
@@ -101,19 +103,28 @@ def add_options(parser: pytest.Parser) -> None:
     add("--claims-report", metavar="ROOT", help="folder of the stored reports (default: reports/)")
     add("--claims-expected", metavar="FILE", help="pinned verdicts (default: claims/expected.toml)")
     add("--claims-fresh", action="store_true", help="measure anew what an earlier run has measured")
-    add("--claims-compare", nargs="?", const="", metavar="RUN", help="compare with a stored run (default: the latest)")
-    kinds = "verdict, interval, tolerance or value:5%% fails the run"
-    add("--claims-compare-fail", default="verdict", metavar="KIND", help=kinds)
+    latest = "compare with a stored run (default: the latest whole one)"
+    add("--claims-compare", nargs="?", const="", metavar="RUN", help=latest)
+    kinds = "what fails the comparison: verdict (default), interval, tolerance or value:5%%"
+    add("--claims-compare-fail", metavar="KIND", help=kinds)
     add("--claims-shard", metavar="I/N", help="only the I-th of N parts of the subjects; put together with merge")
     add("--claims-update-expected", action="store_true", help="pin the verdicts of this run")
 
 
 def _stored_run(given: str | None, reports: Path, here: Path) -> Path | None:
-    """The folder of the run to compare with: by path, by its name in ``reports``, or the latest; raises UserError."""
+    """The folder of the run to compare with: by path, by its name in ``reports``, or the latest whole one.
+
+    Raises UserError where there is none.
+    """
     if given is None:
         return None
+    if not given:
+        latest = latest_whole(reports)
+        if latest is None:
+            raise UserError(f"--claims-compare: no stored run in {reports} is whole; make one first, or name another")
+        return latest
     # Resolved now: "latest" will be this very run when it ends.
-    path = (here / given if given and (here / given).is_dir() else reports / (given or "latest")).resolve()
+    path = (here / given if (here / given).is_dir() else reports / given).resolve()
     if not (path / "report.json").exists():
         raise UserError(f"--claims-compare: no stored run at {path}; leave RUN out for the latest, or name its folder")
     return path

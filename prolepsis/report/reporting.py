@@ -137,17 +137,19 @@ class Reporting:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the report, or leave no trace of a run without claims; then set the exit code."""
+        """Write the report, or leave no trace of a run without a record; then set the exit code."""
         if "hypothesis" not in sys.modules:
             # Its plugin would import all of it, which takes longer than the audit, to say that it has nothing to say.
             session.config.pluginmanager.unregister(name="hypothesispytest")
         if self.run.folder is None:
             return
-        if not self.planned:
-            storage.discard_run_folder(self.run.folder)
-            self.run.folder = None
-        else:
+        self._take_in_journals(self.run.folder)
+        if self.records:
             self._finish(exitstatus)
+        else:
+            # What nothing is in would be the latest run, to which the next one is compared.
+            storage.discard_run_folder(self.run.folder)
+            self.run.folder = self.report = None
         if exitstatus in STOPPED:
             return
         if self.user_errors:
@@ -169,7 +171,6 @@ class Reporting:
     def _finish(self, exitstatus: int) -> None:
         """Store what was recorded, and pin it where that was asked for."""
         assert self.run.folder is not None
-        self._take_in_journals(self.run.folder)
         complete = not (exitstatus in STOPPED or self.crashed or self.raised) and self.planned <= set(self.records)
         self._write(complete=complete, final=True)
         storage.point_latest(self.run.folder)
@@ -228,10 +229,12 @@ class Reporting:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Generator[None]:
         """Everything else first; the table is what a run ends with."""
         result = yield
-        if self.report is not None or self.notes:
+        rows = [] if self.report is None else self.report["claims"]
+        anything = bool(rows or self.raised)
+        if anything or self.notes:
             terminalreporter.section("claims")
-        if self.report is not None:
-            self._show_table(terminalreporter, self.report["claims"])
+        if anything:
+            self._show_table(terminalreporter, rows)
         for text in self.user_errors:
             terminalreporter.write_line(f"user error: {text}", red=True)
         for note in (*self.told, *self.notes):
@@ -239,8 +242,8 @@ class Reporting:
         if self.taken_over:
             told = f"{len(self.taken_over)} of {len(self.records)} measurements taken over from earlier runs"
             terminalreporter.write_line(f"{told}; --claims-fresh makes them anew")
-        if self.report is not None:
-            self._show_counts(terminalreporter, self.report["claims"])
+        if anything:
+            self._show_counts(terminalreporter, rows)
         return result
 
     def _show_table(self, terminal: pytest.TerminalReporter, rows: Sequence[Row]) -> None:
@@ -253,7 +256,7 @@ class Reporting:
     def _show_counts(self, terminal: pytest.TerminalReporter, rows: Sequence[Row]) -> None:
         terminal.write_line(f"verdicts: {counts(rows)}")
         terminal.write_line(f"changed since {self.run.settings.expected.name}: {sum(row['changed'] for row in rows)}")
-        terminal.write_line(f"report: {self.run.folder}")
+        terminal.write_line(f"report: {self.run.folder or 'none, since nothing was recorded'}")
 
 
 def _order(row: Row) -> tuple[str, ...]:

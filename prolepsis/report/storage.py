@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,7 @@ def new_run_folder(root: Path, started: datetime) -> Path:
 
 def discard_run_folder(folder: Path) -> None:
     """Remove a run folder in which nothing was recorded."""
-    (folder / "report.json").unlink(missing_ok=True)
-    (folder / "measurements").rmdir()
-    folder.rmdir()
+    shutil.rmtree(folder)
 
 
 def _highest_number(root: Path) -> int:
