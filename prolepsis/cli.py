@@ -1,9 +1,13 @@
 """The command line. A new subcommand is one more entry of a group of ``COMMANDS``."""
 
 import argparse
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
+from io import TextIOWrapper
 from typing import NoReturn
 
 from prolepsis.commands.claims import CLAIMS
@@ -33,6 +37,7 @@ VERIFYING = (CLAIMS, RUN, TRUTH, JUDGE, REPORT, COMPARE, HISTORY, MERGE)
 EXPERIMENTS = (SWEEP, ROUTE, PATCH, CORRECT, CONVERGE, LENS, SKIP, SCAN, RHYMES, SCREEN)
 TOOLS = (DOCTOR, REACH, TRAIN, TRANSCODER, COMPLETION)
 COMMANDS = (*VERIFYING, *EXPERIMENTS, *TOOLS)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,21 +52,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns the exit code: 0 done, 1 not as it has to be or untested, 2 interrupted, 3 our bug, 4 user error.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        # An output that has no letter for a character has room for its number.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        chosen = command_parser().parse_args(_passed_on(sys.argv[1:] if arguments is None else arguments))
-        return int(chosen.command.run(chosen))
+        return _run(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
-        print(f"prolepsis: {error}", file=sys.stderr)
-        return USER_ERROR
+        code, said = USER_ERROR, str(error)
     except Untested as missing:
-        print(f"prolepsis: untested: {missing}", file=sys.stderr)
-        return DIFFERENT
+        code, said = DIFFERENT, f"untested: {missing}"
     except KeyboardInterrupt:
-        print("prolepsis: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except Exception:
-        traceback.print_exc()
-        return OUR_BUG
+        code, said = INTERRUPTED, "interrupted"
+    except BrokenPipeError:
+        # Whoever read the output has seen enough of it.
+        _write_no_more()
+        return DIFFERENT
+    except Exception as error:
+        if not isinstance(error, OSError) or error.errno not in NO_ROOM:
+            traceback.print_exc()
+            return OUR_BUG
+        _write_no_more()
+        code, said = USER_ERROR, f"no room to write ({error.strerror}); free some, or write elsewhere"
+    print(f"prolepsis: {said}", file=sys.stderr)
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run the command; what it printed is written when this returns or raises."""
+    try:
+        chosen = command_parser().parse_args(_passed_on(arguments))
+        return int(chosen.command.run(chosen))
+    finally:
+        # Else the interpreter would try it at its end, and complain where it cannot be.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+
+def _write_no_more() -> None:
+    """Let what is still buffered go nowhere, or the interpreter would complain of it at its end."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _passed_on(arguments: Sequence[str]) -> list[str]:

@@ -104,7 +104,10 @@ def _windows(config: Mapping[str, Any], n_layers: int) -> tuple[int | None, ...]
 @cache
 def _paper_wirings() -> Mapping[str, Wiring]:
     """The paper's models by name; every edited run of the ledger asks for one."""
-    return {name: wiring_from_config(config) for name, config in tomllib.loads(PAPER_WIRINGS.read_text()).items()}
+    return {
+        name: wiring_from_config(config)
+        for name, config in tomllib.loads(PAPER_WIRINGS.read_text(encoding="utf-8")).items()
+    }
 
 
 def open_wiring(name: str) -> Wiring:
@@ -130,7 +133,7 @@ def open_wiring(name: str) -> Wiring:
 
 def _json_object(path: Path) -> dict[str, Any]:
     try:
-        plain = json.loads(path.read_text())
+        plain = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(plain, dict):

@@ -1,6 +1,7 @@
 """The command line: what it prints, what it returns, and one line for every user error."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ from prolepsis.commands import reach
 from prolepsis.commands.command import OK, USER_ERROR
 from prolepsis.masks import CoupletBarrier
 
+SCRIPT = Path(sys.executable).with_name("prolepsis")
 ASKED = ["reach", "--wiring", "gemma-2-2b", "--tokens", "32", "--vary", "L23..25@31", "--read", "L21:H5 31->31"]
 
 
@@ -137,9 +139,47 @@ def test_training_passes_on_what_was_asked(
 
 def test_the_installed_command_answers() -> None:
     """The console script of the package is this command line."""
-    script = Path(sys.executable).with_name("prolepsis")
-    printed = subprocess.run([script, *ASKED], check=True, capture_output=True, text=True).stdout
+    printed = subprocess.run([SCRIPT, *ASKED], check=True, capture_output=True, text=True).stdout
     assert printed.startswith("no: ")
+
+
+PRINTING = (["claims", "list"], ["claims", "show", "X01"], ["--help"], ["run", "-m", "arithmetic", "--collect-only"])
+"""Commands that print more than a line, by themselves, by argparse and by pytest."""
+BUFFERED = {**os.environ, "PYTHONUNBUFFERED": ""}
+"""What an output is as a rule: it fails when it is flushed, at the latest when the interpreter ends."""
+
+
+@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+def test_a_reader_that_has_seen_enough_is_no_bug(arguments: list[str]) -> None:
+    """A pipe that nobody reads any more, as after `| head -1`, ends a command with code 1 and no word."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [SCRIPT, *arguments], env=BUFFERED, stdout=write, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without /dev/full")
+@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+def test_output_that_cannot_be_written_is_one_line(arguments: list[str]) -> None:
+    """Where there is no room for the output, a command says so in one line and leaves with 4."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [SCRIPT, *arguments], env=BUFFERED, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.stderr == "prolepsis: no room to write (No space left on device); free some, or write elsewhere\n"
+    assert done.returncode == USER_ERROR
+
+
+def test_what_the_output_cannot_show_is_written_in_its_letters() -> None:
+    """Where the output is ASCII alone, other characters are escaped, and every line is there."""
+    asked = [SCRIPT, "claims", "show", "X01"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    shown = subprocess.run(asked, env=ascii_only, check=True, capture_output=True).stdout.decode("ascii")
+    assert r"X01 (asked) \xb7 ours" in shown
+    assert len(shown.splitlines()) == len(subprocess.run(asked, check=True, capture_output=True).stdout.splitlines())
 
 
 WITHOUT_PACKAGES = """

@@ -33,7 +33,7 @@ def update_pins(path: Path, rows: Iterable[Row]) -> list[Key]:
     Only the keys in ``rows`` are touched. The text, order and comments of the others stay, and so does the reason of a
     pin whose verdict is met. An untested row changes nothing. Returns the keys that stay unpinned for lack of margin.
     """
-    text = path.read_text() if path.exists() else ""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     blocks, rest = _split(text)
     by_key = {block.key: block for block in blocks}
     new: list[str] = []
