@@ -82,7 +82,9 @@ def test_tokens_may_be_ids_for_a_mask_rule(tmp_path: Path, capsys: pytest.Captur
         ([*ASKED, "--wiring", "gemma-3"], "'gemma-3'"),
         ([*ASKED, "--given", "skip L26"], "layer 26"),
         ([*ASKED, "--colour"], "--colour"),
+        ([*ASKED, "--tokens", "999999"], "999999 are too many"),
         (["train", "nobody"], "'nobody'"),
+        (["train", "planner", "--seed", "-1"], "seed '-1'"),
     ],
 )
 def test_a_user_error_is_one_line_and_leaves_with_4(

@@ -78,6 +78,12 @@ def test_a_broken_pin_is_named_by_its_line(tmp_path: Path, text: str, line: int,
     assert "\n" not in message
 
 
+def test_a_folder_is_no_file_of_pins(tmp_path: Path) -> None:
+    """A folder in the place of the pins is named in one line."""
+    with pytest.raises(UserError, match="no file of pins can be read there"):
+        read_pins(tmp_path, set())
+
+
 def test_no_file_is_no_pins(tmp_path: Path) -> None:
     """A project without pins has none, rather than an error."""
     assert read_pins(tmp_path / "expected.toml", CLAIMS) == {}

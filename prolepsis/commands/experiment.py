@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from prolepsis.commands.bars import bars
@@ -129,9 +130,18 @@ def _within_memory(chosen: argparse.Namespace) -> Iterator[None]:
 
 def check_files(chosen: argparse.Namespace) -> None:
     """Raises UserError for a file that could not be written, before anything is measured."""
-    for path in filter(None, (chosen.json, chosen.plot)):
+    for option in ("json", "plot"):
+        path = getattr(chosen, option)
+        if path is None:
+            continue
+        if path.is_dir():
+            raise UserError(f"--{option} {path}: a folder; name the file to write in it")
         if not path.parent.is_dir():
-            raise UserError(f"{path}: there is no folder {path.parent}; make it first")
+            raise UserError(f"--{option} {path}: there is no folder {path.parent}; make it first")
+        try:
+            TemporaryFile(dir=path.parent).close()
+        except OSError as error:
+            raise UserError(f"--{option} {path}: cannot be written ({error.strerror}); choose another folder") from None
     if chosen.plot is not None and chosen.plot.suffix not in PLOTS:
         raise UserError(f"--plot {chosen.plot}: give a name that ends in {', '.join(PLOTS[:-1])} or {PLOTS[-1]}")
 

@@ -12,6 +12,8 @@ from prolepsis.reach import reach
 from prolepsis.selection import parse_edits, parse_readout
 from prolepsis.wiring import open_wiring
 
+LONGEST = 8192
+"""Tokens that are followed: what it takes grows with their square, and this many take minutes and gigabytes."""
 EXAMPLE = """\
 worked example: in Gemma 2 2B, features are steered at the last of 32 tokens. Can the part of the edit in layers 23 to
 25 change where head 5 of layer 21 looks, while the rest of it is there in both runs?
@@ -58,9 +60,13 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _tokens(text: str) -> int | tuple[int, ...]:
     try:
-        return tuple(int(token) for token in text.split(",")) if "," in text else int(text)
+        found = tuple(int(token) for token in text.split(",")) if "," in text else int(text)
     except ValueError:
         raise UserError(f"--tokens {text!r} is neither a number of tokens nor ids such as 1,17,4") from None
+    n = found if isinstance(found, int) else len(found)
+    if n > LONGEST:
+        raise UserError(f"--tokens: {n} are too many to go through; ask of at most {LONGEST} tokens")
+    return found
 
 
 def _run(chosen: argparse.Namespace) -> int:

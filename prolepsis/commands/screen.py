@@ -50,6 +50,8 @@ def _open(chosen: argparse.Namespace) -> "Subject":
     """The subject with the task as it was written, before anything is left out of it."""
     from prolepsis.task_file import read_task
 
+    if chosen.task is not None and chosen.task.is_dir():
+        raise UserError(f"--task {chosen.task}: a folder; name the task file in it")
     source = source_of(chosen)
     subject = open_asked(chosen, task=None)
     own = None if source.task is None else source.base / source.task

@@ -10,8 +10,15 @@ from prolepsis.errors import UserError
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="a trained organism, or one with -untrained for its twin")
-    parser.add_argument("--seed", type=int, default=0, help="seed of weights and data (default 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of weights and data (default 0)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default ./NAME)")
+
+
+def _seed(text: str) -> int:
+    """A seed that numpy and torch both take; raises UserError for one that is none."""
+    if not (text.isdecimal() and int(text) < 2**32):
+        raise UserError(f"seed {text!r} is not a whole number from 0 to {2**32 - 1}")
+    return int(text)
 
 
 def _run(chosen: argparse.Namespace) -> int:

@@ -52,12 +52,16 @@ def key_of(row: Row) -> Key:
 def read_pins(path: Path, claims: Collection[tuple[str, str]]) -> dict[Key, Pin]:
     """The pins of a file, none when it does not exist; ``claims`` are the (id, variant) pairs of the ledger.
 
-    Raises UserError of the form ``file:line: what is wrong``.
+    Raises UserError of the form ``file:line: what is wrong``, and for what is no file.
     """
     if not path.exists():
         return {}
+    try:
+        tables = read_tables(path, "expected", str(path))
+    except OSError as error:
+        raise UserError(f"{path}: no file of pins can be read there ({error.strerror}); name another") from None
     pins: dict[Key, Pin] = {}
-    for line_number, entry in read_tables(path, "expected", str(path)):
+    for line_number, entry in tables:
         key, pin, problem = *_pin(entry), _problem(entry, claims)
         if problem is None and key in pins:
             problem = f"{' '.join(key)} is pinned twice"
