@@ -162,11 +162,24 @@ def test_a_full_device_is_one_line(
 
 @pytest.mark.parametrize("command", ["sweep", "route", "correct", "scan", "rhymes"])
 def test_a_transcoder_is_asked_for_where_one_is_needed(
-    command: str, tmp_path: Path, refusal: Callable[..., str]
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Commands that steer or scan features say how to give a transcoder to a subject that has none."""
     bare = _without_transcoder(tmp_path)
-    assert "it has no transcoder; give the folder of one with --transcoder" in refusal(command, "--subject", str(bare))
+    assert cli.main([command, "--subject", str(bare)]) == DIFFERENT
+    told = "prolepsis: untested: bare: it has no transcoder; give one with --transcoder or in a preset\n"
+    assert capsys.readouterr().err == told
+
+
+def test_why_the_transcoder_of_a_preset_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A preset whose model is here and whose transcoder is not is untested for the reason that pytest gives."""
+    preset = tmp_path / "mine.toml"
+    text = PRESET.replace('"model"', f'"{_without_transcoder(tmp_path)}"').replace('"clt"', '"nobody/no-such-clt"')
+    preset.write_text(text)
+    assert cli.main(["scan", "--subject", "mine", "--preset", str(preset)]) == DIFFERENT
+    said = capsys.readouterr().err
+    assert said.startswith("prolepsis: untested: mine: not on this machine: nobody/no-such-clt")
+    assert "it has no transcoder" not in said
 
 
 def test_a_transcoder_of_ones_own_is_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,6 +219,8 @@ def test_missing_weights_leave_with_1_and_say_what_to_get(tmp_path: Path, capsys
     )
     assert "nobody/no-such-clt" in printed.err
     assert printed.err.count("\n") == 1
+    download = f"python -m pytest claims --claims-preset {preset} --claims-subject mine"
+    assert printed.err.endswith(f"; `{download}` downloads what is needed\n")
 
 
 def test_json_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """What the experiment commands share: the subject that is asked, and an answer as table, plot and JSON."""
 
 import argparse
+import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from prolepsis.subject import Subject
 
 PLOTS = (".svg", ".png", ".pdf")
-PREFIX = "--claims-"
+OPTIONS = re.compile(r"--claims-subject \S+ (?P<downloads>downloads)|--claims-(?P<option>\w+)")
+"""Pytest's options where a message names them."""
 PACKAGES = ("torch", "transformers", "scipy.stats")
 """Those that take seconds to be imported, and that loading a subject would import unseen."""
 
@@ -63,10 +66,10 @@ def experiment_command(
 
     def run(chosen: argparse.Namespace) -> int:
         check_files(chosen)
-        with _own_options(), _within_memory(chosen), bars(f"loading {chosen.subject}") as doing:
+        with _own_options(chosen), _within_memory(chosen), bars(f"loading {chosen.subject}") as doing:
             subject = (opened or open_asked)(chosen)
-            if transcoder and subject.transcoder is None:
-                raise UserError(f"{subject.id}: it has no transcoder; give the folder of one with --transcoder")
+            if transcoder:
+                _needs_transcoder(subject)
             doing(f"{name}: {subject.id}")
             answer = ask(subject, chosen)
         _write(chosen, name, subject, answer)
@@ -105,13 +108,28 @@ def open_asked(chosen: argparse.Namespace, **changes: Any) -> "Subject":
     return replace(subject, transcoder=Transcoder.open(chosen.transcoder, subject.n_layers, subject.d_model))
 
 
+def _needs_transcoder(subject: "Subject") -> None:
+    from prolepsis.subject import transcoder_of
+
+    transcoder_of(subject)
+
+
 @contextmanager
-def _own_options() -> Iterator[None]:
-    """Messages name pytest's options; those of a command are called the same, without the prefix."""
+def _own_options(chosen: argparse.Namespace) -> Iterator[None]:
+    """Messages name pytest's options; those of a command are called the same, without the prefix.
+
+    What pytest alone does is said with its command: it downloads what it is asked for, a command nothing.
+    """
     try:
         yield
     except (UserError, Untested) as error:
-        raise type(error)(str(error).replace(PREFIX, "--")) from None
+        words = ["--claims-preset", chosen.preset] if chosen.preset else []
+        run = shlex.join(["python", "-m", "pytest", "claims", *words, "--claims-subject", chosen.subject])
+
+        def own(found: re.Match[str]) -> str:
+            return f"`{run}` downloads" if found["downloads"] else f"--{found['option']}"
+
+        raise type(error)(OPTIONS.sub(own, str(error))) from None
 
 
 @contextmanager
