@@ -256,6 +256,43 @@ def test_nothing_measured_is_a_failure_where_it_was_asked(project: ClaimsProject
     assert "google/gemma-2-2b is missing, get it" in output_of(result)
 
 
+@pytest.mark.parametrize(
+    ("options", "doctor"),
+    [
+        (("-m", "gpu"), "prolepsis doctor"),
+        (("--claims-subject=gemma-2-2b-426k",), "prolepsis doctor gemma-2-2b-426k"),
+        (("--claims-model=own/my-model",), "prolepsis doctor {here}/own/my-model"),
+        (
+            ("--claims-model=own/my-model", "--claims-transcoder=own/clt", "--claims-device=cpu:0"),
+            "prolepsis doctor {here}/own/my-model --transcoder {here}/own/clt --device cpu:0",
+        ),
+        (("--claims-preset=mine.toml", "--claims-subject=mine"), "prolepsis doctor mine --preset {here}/mine.toml"),
+        (
+            ("--claims-subject=gemma-2-2b-426k", "--claims-subject=llama-3.2-1b-524k", "--claims-subject=planner"),
+            "prolepsis doctor gemma-2-2b-426k llama-3.2-1b-524k",
+        ),
+    ],
+)
+def test_the_doctor_is_told_what_was_asked_for(project: ClaimsProject, options: tuple[str, ...], doctor: str) -> None:
+    """Where a real model was not measured, the command that says what is missing names it as this run found it."""
+    for folder in ("own/my-model", "own/clt"):
+        (project.path / folder).mkdir(parents=True)
+    project.write("mine.toml", '[[subject]]\nid = "mine"\nmodel = "own/my-model"\n')
+    project.want(dict.fromkeys(("my-model", "mine", "planner"), "untested"))
+    result = project.pytester.runpytest_inprocess("claims", *options)
+    assert result.ret == 1
+    assert f"; `{doctor.format(here=project.path)}` says what is missing" in output_of(result)
+
+
+def test_a_doctor_does_not_cure_what_raised(project: ClaimsProject) -> None:
+    """Where a real model was there and measuring it raised, nothing is said to be missing."""
+    (project.path / "my-model").mkdir()
+    project.want({"my-model": "error"})
+    result = project.pytester.runpytest_inprocess("claims", "--claims-model=my-model")
+    assert "nothing was measured although --claims-model was asked for" in output_of(result)
+    assert "prolepsis doctor" not in output_of(result)
+
+
 def test_nothing_selected_is_a_failure_where_it_was_asked(project: ClaimsProject) -> None:
     """A subject that the rest of the selection leaves nothing of ends the run with code 1."""
     assert project.run("-m", "gpu").ret == 1

@@ -32,6 +32,9 @@ from prolepsis.report.table import COLOURS, Column, Row, counts, table
 SCHEMA = 1
 PAUSE = 30
 """Between two writings of an unfinished report, in units of what one takes."""
+ASKING = ("--claims-subject", "--claims-model")
+DOCTORS = ("--claims-preset", "--claims-device", "--claims-dtype")
+"""Options that the doctor has too, without the prefix."""
 STOPPED = (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
 
 
@@ -161,9 +164,18 @@ class Reporting:
             self.notes.append(f"nothing was measured although {self.run.settings.asked} was asked for{self._cure()}")
 
     def _cure(self) -> str:
-        """What helps where a real model was to be measured."""
-        real = [source.id for source in self.run.settings.subjects if source.tier == "gpu"]
-        return f"; `prolepsis doctor{f' {real[0]}' if len(real) == 1 else ''}` says what is missing" if real else ""
+        """What helps where a real model could not be measured: the doctor, asked for what this run was asked for."""
+        settings = self.run.settings
+        if not any(record["row"]["tier"] == "gpu" for record in self.records.values()):
+            return ""
+        given = list(zip(settings.repeat[::2], settings.repeat[1::2], strict=True))
+        real = {source.id for source in settings.subjects if source.tier == "gpu"}
+        asked = [value for name, value in given if name in ASKING and Path(value).name in real]
+        brought = any(name == "--claims-model" and value in asked for name, value in given)
+        for name, value in given:
+            if name in DOCTORS or (brought and name == "--claims-transcoder"):
+                asked += [name.replace("--claims-", "--"), value]
+        return f"; `{shlex.join(['prolepsis', 'doctor', *asked])}` says what is missing"
 
     def _measured_what_was_asked(self) -> bool:
         return any(record["measurement"] is not None for record in self.records.values())
