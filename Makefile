@@ -48,7 +48,7 @@ mutants: $(ENV)/ready
 
 truth: $(ENV)/ready
 	-$(RUN) -m pytest claims -m "not gpu" -n 2
-	$(ENV)/bin/prolepsis truth reports/latest
+	$(ENV)/bin/prolepsis truth reports/latest --whole
 
 truth-seeds: $(ENV)/ready
 	$(RUN) -m benchmarks.truth_seeds $(TRUTH_SEEDS)

@@ -116,11 +116,39 @@ def test_the_command_says_what_is_wrong_and_fails(tmp_path: Path, capsys: pytest
     assert len(found_in(rows)) == len(truth)
     (tmp_path / "report.json").write_text(json.dumps({"schema": 1, "claims": rows}))
     assert main(["truth", str(tmp_path)]) == 0
-    (tmp_path / "report.json").write_text(json.dumps({"schema": 1, "claims": rows[1:]}))
+    wrong = {**rows[0], "verdict": "inconclusive", "reason": "too few"}
+    (tmp_path / "report.json").write_text(json.dumps({"schema": 1, "claims": [wrong, *rows[1:]]}))
     assert main(["truth", str(tmp_path)]) == 1
     assert "missed: " in capsys.readouterr().out
     assert main(["truth", str(tmp_path / "nowhere")]) == 4
     assert "no report can be read there" in capsys.readouterr().err
+
+
+def test_what_a_run_did_not_ask_is_counted_and_missed_only_by_a_whole_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A part of a run is compared by what it asked, the rest is one number; of a whole run each row must be there."""
+    truth = read_truth(TRUTH, CLAIMS)
+    key, answer = next((key, answer) for key, answer in truth.items() if answer.verdict == "supported")
+    row = {"id": key.claim, "variant": key.variant, "subject": key.subject, "tier": "organism", "reason": ""}
+    (tmp_path / "report.json").write_text(json.dumps({"schema": 1, "claims": [row | {"verdict": answer.verdict}]}))
+    assert main(["truth", str(tmp_path)]) == 0
+    not_asked, compared = capsys.readouterr().out.splitlines()
+    assert not_asked == f"not asked in this run: {len(truth) - 1} of {len(truth)} verdicts"
+    assert compared.startswith("1 verdicts compared: 0 false, 0 missed")
+    assert main(["truth", str(tmp_path), "--whole"]) == 1
+    assert f"0 false, {len(truth) - 1} missed" in capsys.readouterr().out
+    (tmp_path / "report.json").write_text(json.dumps({"schema": 1, "claims": [row | {"verdict": "untested"}]}))
+    assert main(["truth", str(tmp_path)]) == 1
+    assert "0 false, 1 missed" in capsys.readouterr().out
+    (tmp_path / "report.json").write_text(json.dumps({"schema": 1, "claims": []}))
+    assert main(["truth", str(tmp_path)]) == 1
+    assert "0 verdicts compared" in capsys.readouterr().out
+
+
+def test_make_truth_asks_for_every_verdict() -> None:
+    """The run that `make truth` makes has to hold every row of the truth table."""
+    assert "prolepsis truth reports/latest --whole\n" in (TRUTH.parent.parent / "Makefile").read_text()
 
 
 @pytest.mark.parametrize("name", ORGANISMS)

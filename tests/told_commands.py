@@ -101,7 +101,7 @@ class Fails(NamedTuple):
 
 FINE = Fails(0, "nothing stands in its way", "")
 UNMEASURED = Fails(1, "nothing can be measured without weights", "nothing was measured")
-MISSED = Fails(1, "a run of some claims misses all others", "0 false")
+MISSED = Fails(1, "the run asked nothing but the paper, of which the truth table has no verdict", "0 false")
 NO_GPU = Fails(1, "there is no GPU, or it is hidden", "no GPU that torch can use")
 
 FAILING: Mapping[str, Fails] = {

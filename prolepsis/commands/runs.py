@@ -15,18 +15,23 @@ LATEST = REPORTS / "latest"
 
 def _truth_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", type=Path, default=LATEST, help=f"folder of a run (default {LATEST})")
+    parser.add_argument("--whole", action="store_true", help="what the run did not ask is missed, too")
 
 
 def _truth(chosen: argparse.Namespace) -> int:
-    rows = read_report(chosen.run)["claims"]
+    found = truth.found_in(read_report(chosen.run)["claims"])
     answers = truth.read_truth(truth.TRUTH, {claim.key for claim in ledger.rows()})
-    compared = truth.compare(answers, truth.found_in(rows))
+    asked = {key: answer for key, answer in answers.items() if chosen.whole or key in found}
+    compared = truth.compare(asked, found)
     for line in compared.false:
         print(f"false: {line}")
     for line in compared.missed:
         print(f"missed: {line}")
+    if len(asked) < len(answers):
+        print(f"not asked in this run: {len(answers) - len(asked)} of {len(answers)} verdicts")
     print(compared)
-    return DIFFERENT if compared.false or compared.missed else OK
+    # Where nothing was compared, nothing came out as it must.
+    return DIFFERENT if compared.false or compared.missed or not compared.compared else OK
 
 
 def _compare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +85,8 @@ def _judge(chosen: argparse.Namespace) -> int:
 TRUTH = Command(
     "truth",
     "Compare the verdicts of a run with what has to come out on subjects whose answer is known.",
-    "False is a decided verdict that is not the true one; missed is one left open where something was to be seen.",
+    "False is a decided verdict that is not the true one; missed is one left open where something was to be seen.\n"
+    "What the run did not ask is counted in one line; where it was to ask everything, --whole has it missed.",
     _truth_arguments,
     _truth,
 )
