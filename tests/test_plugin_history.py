@@ -215,6 +215,7 @@ def test_one_claim_is_shown_with_its_values(tmp_path: Path) -> None:
         "planner asked [1] supp 1 cont -0.25! ·",
         "planner asked [2] · · unte~",
     ]
+    assert any(line.startswith("supp supported, cont contradicted, unte untested; ! ") for line in table)
     assert "planner asked [1]: organism, d float32, protocol p" in table
     assert "planner asked [2]: organism, e float32" in table
 

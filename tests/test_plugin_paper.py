@@ -64,7 +64,7 @@ def test_the_paper_is_measured_by_its_own_numbers(project: ClaimsProject) -> Non
     result = project.run("-m", "arithmetic", subjects=())
     assert project.verdicts() == {"X90 asked paper": "inconsistent", "X91 asked paper": "supported"}
     assert project.log() == []
-    assert table_of(result)[:2] == ["asked X90 X91", "paper inco supp"]
+    assert table_of(result)[:2] == ["asked X90 X91", "paper incs supp"]
 
 
 def test_the_report_says_what_disagrees(project: ClaimsProject) -> None:
@@ -100,7 +100,7 @@ def test_not_gpu_includes_the_paper(project: ClaimsProject) -> None:
     assert {"X90 asked paper", "X01 asked planner"} <= set(project.verdicts())
     asked = table_of(result)
     assert asked[:2] == ["asked X01 X02", "planner supp= supp="]
-    assert asked[2:4] == ["asked X90 X91", "paper inco supp"]
+    assert asked[2:4] == ["asked X90 X91", "paper incs supp"]
 
 
 def test_workers_share_the_paper_like_any_subject(project: ClaimsProject) -> None:

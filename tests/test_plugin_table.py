@@ -3,8 +3,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prolepsis.report.markdown import matrix
 from prolepsis.report.pins import VERDICTS
-from prolepsis.report.table import Column, counts, table
+from prolepsis.report.table import VERDICT_SHORT, Column, counts, table
 
 CELLS = st.fixed_dictionaries(
     {
@@ -38,6 +39,22 @@ def test_a_cell_says_verdict_agreement_and_change() -> None:
     }  # fmt: skip
     text = ["".join(piece.text for piece in line).rstrip() for line in table([row], [], 60)]
     assert text[:2] == ["asked   X01", "planner cont≠!"]
+
+
+def test_verdicts_are_told_apart_by_four_letters_and_a_legend() -> None:
+    """No two verdicts are cut alike, in the terminal and in report.md, and a line says what those that occur mean."""
+    assert len(set(VERDICT_SHORT.values())) == len(VERDICT_SHORT) == len(VERDICTS) + 1
+    assert all(verdict[:3] == cut[:3] and len(cut) == 4 for verdict, cut in VERDICT_SHORT.items())
+    row = {"id": "X01", "variant": "asked", "agrees": "no", "changed": False, "published": [], "measured": None}
+    rows = [
+        {**row, "subject": "planner", "verdict": "inconclusive"},
+        {**row, "subject": "paper", "verdict": "inconsistent"},
+    ]
+    text = ["".join(piece.text for piece in line).rstrip() for line in table(rows, [], 100)]
+    assert {"planner incl", "paper   incs"} <= set(text)
+    told = "incl inconclusive, incs inconsistent"
+    assert any(line.startswith(f"{told}; = agrees") for line in text)
+    assert told in "\n".join(matrix(rows))
 
 
 def test_a_test_that_raised_has_a_cell_of_its_own() -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from prolepsis.report.history import History, Line, Run
-from prolepsis.report.table import COLOURS, VERDICT_LETTERS, Piece, fit
+from prolepsis.report.table import COLOURS, VERDICT_LETTERS, VERDICT_SHORT, Piece, fit, short_names
 
 CHANGED, OTHERWISE, NOTHING = "!", "~", "·"
 NARROWEST = 5  # of a column: a run's number, a space
@@ -51,8 +51,11 @@ def of_claim(history: History, width: int) -> list[list[Piece]]:
         names.append(name)
         for run, cell in line.cells.items():
             value = "" if cell.value is None else f" {cell.value:.3g}"
-            cells[number, run] = Piece(f"{cell.verdict[:4]}{value}{_marks([line], run, began)}", cell.verdict)
-    told = [line for text in (*notes, MARKS) for line in _wrapped(text, width)]
+            cells[number, run] = Piece(
+                f"{VERDICT_SHORT[cell.verdict]}{value}{_marks([line], run, began)}", cell.verdict
+            )
+    legend = f"{short_names(piece.verdict or '' for piece in cells.values())}; {MARKS}"
+    told = [line for text in (*notes, legend) for line in _wrapped(text, width)]
     return [*_grid(names, history, cells, width), [Piece("")], *told]
 
 

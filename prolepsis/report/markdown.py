@@ -9,7 +9,7 @@ from prolepsis.ledger import Claim
 from prolepsis.report.markdown_table import markdown_table
 from prolepsis.report.paper_page import section_of_report
 from prolepsis.report.side_by_side import side_by_side
-from prolepsis.report.table import counts, short
+from prolepsis.report.table import counts, short, short_names
 from prolepsis.source import PAPER
 
 Row = Mapping[str, Any]
@@ -19,7 +19,7 @@ def markdown(report: Mapping[str, Any], claims: Sequence[Claim]) -> str:
     """``report.md`` for the contents of a ``report.json``; ``claims`` is the ledger."""
     rows = report["claims"]
     between = section_of_report(rows, claims), side_by_side(rows, claims)
-    return "\n".join([*_head(report), *_matrix(rows), *chain(*between), *_claims(report)]) + "\n"
+    return "\n".join([*_head(report), *matrix(rows), *chain(*between), *_claims(report)]) + "\n"
 
 
 def _head(report: Mapping[str, Any]) -> Iterator[str]:
@@ -38,9 +38,13 @@ def _head(report: Mapping[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def _matrix(rows: Sequence[Row]) -> Iterator[str]:
+def matrix(rows: Sequence[Row]) -> Iterator[str]:
+    """Subjects by claims, those about the paper apart, and what the cells mean."""
     for paper in (False, True):
         yield from _subjects_by_claims([row for row in rows if (row["subject"] == PAPER.id) == paper])
+    if rows:
+        yield f"{short_names(row['verdict'] for row in rows)}."
+        yield ""
     yield "`=` our number agrees with the published one, `≠` it does not, `?` cannot tell, `!` differs from the pin."
     yield ""
 

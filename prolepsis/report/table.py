@@ -33,6 +33,17 @@ VERDICT_LETTERS: Mapping[str, str] = {
 """How a verdict is called where there is room for one letter."""
 
 
+VERDICT_SHORT: Mapping[str, str] = {
+    "supported": "supp",
+    "contradicted": "cont",
+    "vacuous": "vacu",
+    "inconclusive": "incl",
+    "inconsistent": "incs",
+    "untested": "unte",
+}
+"""How a verdict is called where there is room for four letters."""
+
+
 class Piece(NamedTuple):
     """Some text of a line, and the verdict whose colour it takes, None for plain text."""
 
@@ -50,7 +61,7 @@ class Column(NamedTuple):
 def short(row: Row) -> str:
     """A cell: four letters of the verdict, whether our number agrees with the published one, ``!`` when changed."""
     mark = AGREES[row["agrees"]] if row["published"] and row["measured"] else ""
-    return f"{row['verdict'][:4]}{mark}{'!' if row['changed'] else ''}"
+    return f"{VERDICT_SHORT[row['verdict']]}{mark}{'!' if row['changed'] else ''}"
 
 
 def table(rows: Sequence[Row], errors: Iterable[tuple[Column, str]], width: int) -> list[list[Piece]]:
@@ -72,10 +83,17 @@ def table(rows: Sequence[Row], errors: Iterable[tuple[Column, str]], width: int)
         for together in ([c for c in columns if c not in of_paper], [c for c in columns if c in of_paper]):
             for start in range(0, len(together), per_block):
                 lines += _block(variant, together[start : start + per_block], subjects, cells, room)
-    return lines + [[Piece(line)] for line in textwrap.wrap(LEGEND, width)] if lines else []
+    legend = "; ".join(filter(None, (short_names(row["verdict"] for row in rows), MARKS)))
+    return lines + [[Piece(line)] for line in textwrap.wrap(legend, width)] if lines else []
 
 
-LEGEND = "= agrees with the published value, ≠ does not, ? cannot tell, ! differs from the pinned verdict"
+def short_names(verdicts: Iterable[str]) -> str:
+    """What the four letters of those ``verdicts`` mean that occur."""
+    found = set(verdicts)
+    return ", ".join(f"{cut} {verdict}" for verdict, cut in VERDICT_SHORT.items() if verdict in found)
+
+
+MARKS = "= agrees with the published value, ≠ does not, ? cannot tell, ! differs from the pinned verdict"
 
 
 def _block(
