@@ -8,14 +8,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from prolepsis import cli
 from prolepsis.cli import COMMANDS, EXPERIMENTS
+from prolepsis.commands import experiment
 from prolepsis.commands.command import DIFFERENT, INTERRUPTED, OK, OUR_BUG, Command
-from prolepsis.commands.experiment import PACKAGES
+from prolepsis.commands.experiment import FOLDED, PACKAGES, Answer, print_answer
 from prolepsis.commands.run import RUN
 from prolepsis.watching import shown_by
 from tests.published_subjects import PRESET
@@ -52,6 +54,39 @@ def test_every_example_works_and_says_the_same_three_ways(
     assert (found["command"], found["subject"], found["dtype"]) == (command.name, subject, "float32")
     assert len(found["digest"]) == 16
     assert len(found) > 4
+
+
+@pytest.mark.parametrize("command", EXPERIMENTS, ids=lambda command: command.name)
+def test_no_number_of_a_table_is_cut(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a narrow terminal a table goes on below itself, and all cells are whole."""
+    monkeypatch.chdir(tmp_path)
+    seen: list[Answer] = []
+    monkeypatch.setattr(experiment, "print_answer", seen.append)
+    assert cli.main(example(command)) == OK
+    (answer,) = seen
+    short = {cell for row in answer.rows for cell in row if len(cell) <= FOLDED}
+    assert short
+    for width in (40, 80):
+        monkeypatch.setenv("COLUMNS", str(width))
+        print_answer(replace(answer, title="", notes=()))
+        printed = capsys.readouterr().out
+        assert max(map(len, printed.splitlines())) <= width
+        assert "…" not in printed
+        assert [cell for cell in short if cell not in printed] == []
+
+
+def test_each_part_of_a_wide_table_names_its_rows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eleven columns at 40 take three parts, and the layers stand at the left of each."""
+    monkeypatch.setenv("COLUMNS", "40")
+    rows = [[f"L{layer}", *(f"{layer + column / 100:+.2f}" for column in range(10))] for layer in range(2)]
+    print_answer(Answer("t", ("layer", *map(str, range(10))), rows, (), {}, lambda _: None))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line.strip().startswith(("layer", "L"))] == ["layer", "L0", "L1"] * 3
+    assert [cell for line in lines if line.strip().startswith("L1") for cell in line.split()[1:]] == rows[1][1:]
 
 
 def test_run_hands_everything_on_to_pytest_from_any_folder(tmp_path: Path) -> None:

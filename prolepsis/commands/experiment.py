@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from prolepsis.commands.bars import bars
 from prolepsis.commands.command import OK, Command, columns
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 PLOTS = (".svg", ".png", ".pdf")
 OPTIONS = re.compile(r"--claims-subject \S+ (?P<downloads>downloads)|--claims-(?P<option>\w+)")
 """Pytest's options where a message names them."""
+GAP = 3
+"""Columns between two of a table; its edges are one each."""
+FOLDED = 24
+"""Columns that a cell has on a line of its own: what is longer, lists and lines of text, is folded where it must."""
 PACKAGES = ("torch", "transformers", "scipy.stats")
 """Those that take seconds to be imported, and that loading a subject would import unseen."""
 
@@ -196,7 +200,10 @@ def count_on(*axes: "Axis") -> None:
 
 
 def print_answer(answer: Answer) -> None:
-    """Print title, table and notes as wide as the terminal; a pipe gets whole rows."""
+    """Print title, table and notes as wide as the terminal; a pipe gets whole rows.
+
+    A table that is wider goes on below itself, each part with the first column, so that no cell is cut.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -204,14 +211,45 @@ def print_answer(answer: Answer) -> None:
 
     console = Console(width=columns(), highlight=False)
     console.print(Text(answer.title, style="bold"))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(answer.columns):
-        table.add_column(column, justify="right" if _is_numeric(row[number] for row in answer.rows) else "left")
-    for row in answer.rows:
-        table.add_row(*map(Text, row))
-    console.print(table)
+    cells = [[row[number] for row in answer.rows] for number in range(len(answer.columns))]
+    for part in _parts(answer.columns, cells, console.width):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for number, width in part.items():
+            justify: Literal["left", "right"] = "right" if _is_numeric(cells[number]) else "left"
+            table.add_column(answer.columns[number], justify=justify, width=width, overflow="fold")
+        for row in answer.rows:
+            table.add_row(*(Text(row[number]) for number in part))
+        console.print(table)
     for note in answer.notes:
         console.print(Text(note))
+
+
+def _parts(heads: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> list[dict[int, int | None]]:
+    """The columns of each part of a table, with their widths; None where a column has what its texts take.
+
+    Heads are broken between words, and long cells where they must be; other cells stay on their line.
+    """
+    widest = [max(map(_width, [head, *column])) for head, column in zip(heads, cells, strict=True)]
+    if sum(widest) + GAP * len(widest) <= width + 1:
+        return [dict.fromkeys(range(len(heads)))]
+    least = [min(FOLDED, max(map(_width, [*head.split(), *column]))) for head, column in zip(heads, cells, strict=True)]
+    parts: list[dict[int, int | None]] = []
+    left = 0
+    for number in range(1, len(heads)):
+        needed = min(least[number], width + 1 - 2 * GAP - least[0])
+        if not parts or left < needed + GAP:
+            parts.append({0: least[0]})
+            left = width + 1 - GAP - least[0]
+        # A long text takes what the others leave.
+        parts[-1][number] = None if widest[number] > FOLDED and max(map(_width, cells[number])) > FOLDED else needed
+        left -= needed + GAP
+    return parts
+
+
+def _width(text: str) -> int:
+    from rich.cells import cell_len
+
+    return max(map(cell_len, text.splitlines()), default=0)
 
 
 def _is_numeric(cells: Iterable[str]) -> bool:
