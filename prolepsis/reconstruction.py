@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ Tensor = torch.Tensor
 PLACES = (*INPUT_HOOKS, "hook_resid_pre")
 """Where a transcoder may read: the stream before the MLP's norm, behind that norm, and, as a place nobody means, the
 stream before the attention."""
+LEAST = 0.3
+"""Mean cosine below which nothing is reconstructed: what random features make comes to about 0."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,10 @@ class Reconstruction:
     cosines: dict[str, list[float]]
 
     @property
-    def best(self) -> str:
-        """The place from which the mean over layers is largest."""
-        return max(self.cosines, key=lambda place: sum(self.cosines[place]))
+    def best(self) -> str | None:
+        """The place from which the mean over layers is largest; None where that is below :data:`LEAST`."""
+        best = max(self.cosines, key=lambda place: sum(self.cosines[place]))
+        return best if fmean(self.cosines[best]) >= LEAST else None
 
 
 @torch.no_grad()

@@ -192,13 +192,13 @@ def test_this_machine_is_measured() -> None:
     assert 0 < machine.host_free_bytes <= machine.host_bytes
     assert (machine.total_bytes, machine.host_bytes) == (machine.host_bytes, host_memory()[0])
     if not torch.cuda.is_available():
-        assert "no GPU that torch can use as cuda" in str(look_at("cuda", "float32").lacking)
+        assert re.match(r"no GPU that torch can use as cuda .* --device cpu", str(look_at("cuda", "float32").lacking))
 
 
 def gpu(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let torch say that it has a GPU of 16 GiB; gives its free bytes, which can be changed."""
     free = [15 * GIB]
-    monkeypatch.setattr("prolepsis.loading.check_device", lambda _: None)
+    monkeypatch.setattr("prolepsis.loading.check_device", lambda *_: None)
     said = {"mem_get_info": lambda _: (*free, 16 * GIB), "get_device_name": lambda _: "a GPU"}
     for name, answer in (said | {"is_bf16_supported": lambda: True}).items():
         monkeypatch.setattr(torch.cuda, name, answer)
@@ -304,8 +304,11 @@ def test_a_run_on_a_cpu_says_beforehand_how_long_it_is(tmp_path: Path, monkeypat
 )
 def test_what_does_not_fit_is_short(folder: Path, machine: Machine, line: str) -> None:
     """One line with the figures and the cure."""
-    (problem,) = found_of(SubjectSource("mine", "gpu", model=str(folder)), machine).problems
+    found = found_of(SubjectSource("mine", "gpu", model=str(folder)), machine)
+    (problem,) = found.problems
     assert line in problem
+    # Without a device there is no time to be known.
+    assert any("no work was counted" in remark for remark in found.remarks) == (machine.lacking is None)
 
 
 def test_offline_it_says_what_it_could_not_ask(nothing_cached: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -347,7 +350,7 @@ def test_what_was_found_is_written_as_json(
         (["nosuch"], "subject 'nosuch' is not among"),
         (["planner"], "subject 'planner' is bundled and needs nothing"),
         (["gemma-2-2b-426k", "--transcoder", "x"], "--transcoder needs the model it reads"),
-        (["gemma-2-2b-426k", "--device", "abacus"], "--claims-device abacus cannot be used"),
+        (["gemma-2-2b-426k", "--device", "abacus"], "--device abacus cannot be used"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line(arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from prolepsis import cli
 from prolepsis.commands.command import DIFFERENT, OK
@@ -80,6 +81,21 @@ def test_the_command_tells_a_transcoder_that_reads_elsewhere(
     assert "best from hook_resid_mid, not from where it is said to read: mlp.hook_in" in capsys.readouterr().out
     assert cli.main(["transcoder", str(wrong), "--model", str(PLANNER), "--json"]) == DIFFERENT
     assert len(json.loads(capsys.readouterr().out)["reconstruction cosine by place and layer"]["mlp.hook_in"]) == 4
+
+
+def test_the_command_tells_a_transcoder_that_reconstructs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Random decoders reconstruct from nowhere: no place is said to be the best, and the code is 1."""
+    folder = Path(shutil.copytree(PLANNER / "transcoder", tmp_path / "random"))
+    for path in folder.glob("W_dec_*.safetensors"):
+        generator = torch.Generator().manual_seed(0)
+        stored = {name: torch.randn(rows.shape, generator=generator) for name, rows in load_file(path).items()}
+        save_file({name: rows.to(torch.float16) for name, rows in stored.items()}, path)
+    assert cli.main(["transcoder", str(folder), "--model", str(PLANNER)]) == DIFFERENT
+    printed = capsys.readouterr().out
+    assert "it reconstructs from none of them: no mean cosine reaches 0.3" in printed
+    assert "best" not in printed
 
 
 def test_the_command_refuses_what_does_not_fit(tmp_path: Path, refusal: Callable[..., str]) -> None:

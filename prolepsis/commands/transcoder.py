@@ -87,17 +87,23 @@ def _check(model: str, folder: Path, texts: list[str] | None) -> "Reconstruction
     subject = load_subject(model)
     transcoder = Transcoder.open(folder, subject.n_layers, subject.d_model)
     if texts is None and subject.task is not None:
-        template, *_ = subject.task.templates
-        texts = [subject.task.prompt(template, words[0]).text for words in subject.task.groups.values()]
+        text = subject.task.templates[0].text
+        texts = [text.replace("{word}", words[0]) for words in subject.task.groups.values()]
     return reconstruction(replace(subject, transcoder=transcoder), texts or TEXTS)
 
 
 def _print_cosines(found: "Reconstruction") -> None:
+    from prolepsis.reconstruction import LEAST
+
     print("cosine of reconstructed and true MLP outputs, mean over tokens, by layer:")
     for place, cosines in found.cosines.items():
         mark = "declared" if place == found.declared else ""
         print(f"{place:>22}  {' '.join(f'{cosine:5.2f}' for cosine in cosines)}  {mark}".rstrip())
-    if found.best != found.declared:
+    if found.best is None:
+        print(
+            f"it reconstructs from none of them: no mean cosine reaches {LEAST}; is this the model it was trained on?"
+        )
+    elif found.best != found.declared:
         print(f"it reconstructs best from {found.best}, not from where it is said to read: {found.declared}")
 
 

@@ -112,7 +112,7 @@ def _diagnosis(
         remarks=(
             *_remarks(source, found.files, sizes, online=online),
             *(part.later for part in parts if part.later is not None),
-            *_uncounted(expected, families),
+            *(_uncounted(expected, families) if machine.lacking is None else ()),
         ),
     )
 

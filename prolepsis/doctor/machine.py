@@ -60,7 +60,7 @@ def look_at(device: str, dtype: str) -> Machine:
     total, free = host_memory()
     there: dict[str, Any] = {"device": device, "torch": torch.__version__, "host_bytes": total, "host_free_bytes": free}
     try:
-        check_device(device)
+        check_device(device, "--device")
     except Untested as missing:
         nothing: dict[str, Any] = {"name": "none", "driver": driver(), "dtypes": (), "total_bytes": 0, "free_bytes": 0}
         return Machine(**there, **nothing, rates=NOT_MEASURED, lacking=str(missing))
