@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +241,7 @@ def test_rhyme_groups_are_those_of_the_task(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_asked_is_named(tmp_path: Path) -> None:
-    """A word of several tokens is set apart, a group left with one word is not counted, and rhymes are seen."""
+    """A word of several tokens is set apart, and a group left with one word, and facts with an option it lacks."""
     task = kept_subject("planner").task
     assert task is not None
     groups = {**task.groups, "at": (*task.groups["at"], "acrobat"), "odd": ("stood", "oddity")}
@@ -251,6 +252,11 @@ def test_what_cannot_be_asked_is_named(tmp_path: Path) -> None:
     assert screened["groups"]["at"]["lost"] == ["acrobat"]
     assert screened["groups"]["odd"] == {"words": ["stood"], "lost": ["oddity"], "rhymed": []}
     assert screened["groups"]["at"]["rhymed"] == list(task.groups["at"])
+    unknown = replace(task.facts[0], options=("Atlantis", *task.facts[0].options))
+    path.write_text(Task(groups, answers, task.templates, task.line_end, facts=(unknown,)).to_json())
+    without = found(tmp_path, "screen", "--subject", "planner", "--task", str(path))
+    assert (without["groups"], without["facts"]) == (screened["groups"], {})
+    path.write_text(Task(groups, answers, task.templates, task.line_end, facts=task.facts[:1]).to_json())
     untrained = found(tmp_path, "screen", "--subject", "planner-untrained", "--task", str(path))
     assert sum(len(group["rhymed"]) for group in untrained["groups"].values()) < 20
     assert sum(fact["completed"] for fact in untrained["facts"].values()) < len(untrained["facts"]) / 2

@@ -69,9 +69,14 @@ def _ask(subject: "Subject", _: argparse.Namespace) -> Answer:
 
     task = subject.task
     assert task is not None
-    groups, facts = _groups(subject, task), _facts(subject, task)
+    groups = _groups(subject, task)
+    try:
+        facts = _facts(subject, task)
+        completed = sum(fact.completed for fact in facts.values())
+        of_facts = f"{completed} of {len(facts)} pairs of facts are completed rightly on both sides"
+    except UserError as error:
+        facts, of_facts = {}, f"facts cannot be asked: {error}"
     kept = [group for group in groups.values() if len(group.words) > 1]
-    completed = sum(fact.completed for fact in facts.values())
     asked = sum(len(group.words) for group in kept)
     return Answer(
         title=f"{subject.id}: {len(kept)} of {len(groups)} rhyme groups can be asked, {LEAST_GROUPS} are needed",
@@ -87,7 +92,7 @@ def _ask(subject: "Subject", _: argparse.Namespace) -> Answer:
         ],
         notes=[
             f"{sum(len(group.rhymed) for group in kept)} of {asked} prompts go on with a rhyme",
-            f"{completed} of {len(facts)} pairs of facts are completed rightly on both sides",
+            of_facts,
         ],
         plain={
             "groups": {name: vars(group) for name, group in groups.items()},

@@ -203,7 +203,7 @@ class FactRuns:
         """The token an option begins with; raises UserError when the tokenizer knows none."""
         if option not in self._first_tokens:
             ids = self.subject.tokenizer(f" {option}", add_special_tokens=False)["input_ids"]
-            if not ids or ids[0] == self.subject.tokenizer.unk_token_id:
+            if not ids or ids[0] == self.subject.tokenizer.unk_token_id or ids[0] >= self.subject.n_vocab:
                 raise UserError(f"{self.subject.id}: its tokenizer knows no token that option {option!r} begins with")
             self._first_tokens[option] = int(ids[0])
         return self._first_tokens[option]
