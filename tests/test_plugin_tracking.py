@@ -178,12 +178,14 @@ def test_what_shares_no_row_with_its_baseline_fails(project: ClaimsProject, work
 
 
 def test_the_baseline_is_the_latest_run_that_is_whole(project: ClaimsProject) -> None:
-    """Runs that were cut short, or lie broken in the folder, are no baseline unless they are named."""
+    """Runs that were cut short, measured nothing or lie broken in the folder are no baseline unless they are named."""
     project.run()
     (whole,) = (path.name for path in (project.path / "reports").glob("0001-*"))
     project.want({"X02 planner": "error"})
     project.run()
-    project.write("reports/0003-broken/report.json", "{")
+    project.want({"planner": "untested", "improviser": "untested"})
+    project.run()
+    project.write("reports/0004-broken/report.json", "{")
     project.want({})
     assert f"since {whole}: 6 rows compared" in output_of(project.run("--claims-compare"))
     cut = project.run("--claims-compare=" + next((project.path / "reports").glob("0002-*")).name)

@@ -124,13 +124,13 @@ def read_report(run: Path) -> Report:
 
 
 def latest_whole(root: Path) -> Path | None:
-    """The folder of the latest run in ``root`` that is complete and has rows, None where there is none."""
+    """The folder of the latest run in ``root`` that is complete and measured something, None where there is none."""
     numbers = {folder: int(match[0]) for folder in root.glob("*") if (match := re.match(r"\d+(?=-)", folder.name))}
     for folder in sorted(numbers, key=numbers.__getitem__, reverse=True):
         # Others are no business of this run; the history names those that are broken.
         with suppress(UserError):
             report = read_report(folder)
-            if report["run"]["complete"] and report["claims"]:
+            if report["run"]["complete"] and any(row["verdict"] != "untested" for row in report["claims"]):
                 return folder
     return None
 
