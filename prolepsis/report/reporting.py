@@ -157,11 +157,11 @@ class Reporting:
             return
         if self.user_errors:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        elif self.changes is not None and self.changes.failed(self.run.settings.compare_fail):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
         elif self.run.settings.asked and not self._measured_what_was_asked():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             self.notes.append(f"nothing was measured although {self.run.settings.asked} was asked for{self._cure()}")
+        elif self.changes is not None and self.changes.failed(self.run.settings.compare_fail):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _cure(self) -> str:
         """What helps where a real model could not be measured: the doctor, asked for what this run was asked for."""
