@@ -178,7 +178,9 @@ def test_a_run_that_cannot_start_names_the_doctor(hub: Hub, project: ClaimsProje
     shown = output_of(result)
     assert result.ret == 1
     assert f"accept it at {hub.url}/o/planner and log in with `hf auth login`" in shown
-    assert "although --claims-subject was asked for; `prolepsis doctor mine` says what is missing" in shown
+    _, _, path = preset.partition("=")
+    doctor = f"prolepsis doctor mine --preset {path}"
+    assert f"although --claims-subject was asked for; `{doctor}` says what is missing" in " ".join(shown.split())
 
 
 def test_a_mistake_of_the_users_ends_the_run(project: ClaimsProject, preset: str) -> None:

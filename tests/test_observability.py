@@ -34,7 +34,7 @@ from prolepsis.names import Feature
 from prolepsis.rehearsal.shapes import SHAPES, Shape, scaled
 from prolepsis.rehearsal.tokenizer import TASK, write_tokenizer
 from prolepsis.subject import Subject
-from prolepsis.task import Task
+from prolepsis.task_file import read_task
 from prolepsis.transcoder import Transcoder, write_transcoder
 from tests.tiny import tiny_subject
 
@@ -89,7 +89,7 @@ def english(shape: Shape, folder: Path) -> Subject:
         [drawn(width) for _ in layers],
         model_name="tiny",
     )
-    task = Task.load(TASK)
+    task = read_task(TASK)
     answers = {word: words[i - 1] for words in task.groups.values() for i, word in enumerate(words)}
     transcoder = Transcoder.open(folder / "transcoder")
     return replace(subject, tokenizer=tokenizer, transcoder=transcoder, task=replace(task, answers=answers))

@@ -322,7 +322,7 @@ def test_what_is_missing_says_what_to_get(monkeypatch: pytest.MonkeyPatch, tmp_p
     (snapshot / "config.json").write_text("{}")
     (snapshot.parents[1] / "refs").mkdir()
     (snapshot.parents[1] / "refs" / "main").write_text("abc")
-    with pytest.raises(Untested, match=r"machine: google/gemma-2-2b@abc: model.safetensors; get it"):
+    with pytest.raises(Untested, match=r"machine: google/gemma-2-2b@abc: model.safetensors, tokenizer.json; get it"):
         open_subject(source, "cpu", "float32")
 
 

@@ -23,8 +23,10 @@ WORDS = ("sun", "down", "night", "moon", "house")
 @cache
 def speaker(preset: str, folder: Path) -> Subject:
     """A subject with the rehearsal's tokenizer of a preset; its weights say nothing."""
-    write_tokenizer(scaled(SHAPES[preset], 0.01), folder / preset)
-    return replace(tiny_subject("llama"), tokenizer=AutoTokenizer.from_pretrained(folder / preset))
+    shape = scaled(SHAPES[preset], 0.01)
+    write_tokenizer(shape, folder / preset)
+    speaking = tiny_subject("llama", n_vocab=shape.n_vocab)
+    return replace(speaking, tokenizer=AutoTokenizer.from_pretrained(folder / preset))
 
 
 @pytest.mark.parametrize("preset", ["gemma-2-2b-426k", "llama-3.2-1b-524k"])
