@@ -188,6 +188,10 @@ def config_in(folder: Path) -> Any:
         raise
     except Exception as error:
         raise UserError(f"{folder}: its config.json cannot be read ({_first_line(error)}); get it again") from None
+    # Not every transformers that is supported looks at what kind of value stands there.
+    for name in ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size"):
+        if not isinstance(size := getattr(config.get_text_config(), name, None), int) or size < 1:
+            raise UserError(f"{folder}: its config.json cannot be read ({name} is {size!r}); get it again")
     return config
 
 
