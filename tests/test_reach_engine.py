@@ -153,36 +153,37 @@ def row_of(places: list[Support], subject: Subject, seed: int) -> list[Edit]:
 
 
 def read(clean: CleanRun, rows: list[list[Edit]], readout: Readout) -> torch.Tensor:
-    """The readout in the first row of a batch."""
+    """The readout in the last row of a batch."""
     match readout:
         case Logits(position):
             logits = clean.edit(rows, Read(logits=(position,))).logits
             assert logits is not None
-            return logits[0, 0]
+            return logits[-1, 0]
         case ResidPost(layer, position):
-            return clean.edit(rows, Read(logits=(), resid_post=(layer,))).resid_post[layer][0, position]
+            return clean.edit(rows, Read(logits=(), resid_post=(layer,))).resid_post[layer][-1, position]
         case ResidMid(layer, position):
-            return clean.edit(rows, Read(logits=(), resid_mid=(layer,))).resid_mid[layer][0, position]
+            return clean.edit(rows, Read(logits=(), resid_mid=(layer,))).resid_mid[layer][-1, position]
         case Pattern(head, query, key):
-            return clean.edit(rows, Read(logits=(), patterns=((head, query),))).patterns[head, query][0, key]
+            return clean.edit(rows, Read(logits=(), patterns=((head, query),))).patterns[head, query][-1, key]
         case Z(head, position):
-            return clean.edit(rows, Read(logits=(), z=(head,))).z[head][0, position]
+            return clean.edit(rows, Read(logits=(), z=(head,))).z[head][-1, position]
         case Token(step):
-            tokens = generate(clean.subject, [clean.tokens] * len(rows), rows, max_new_tokens=step)[0]
+            tokens = generate(clean.subject, [clean.tokens] * len(rows), rows, max_new_tokens=step)[-1]
             return torch.tensor(tokens, dtype=torch.float64)
 
 
 def moved(subject: Subject, tokens: list[int], edits: Rows, readout: Readout, seed: int) -> bool:
     """Whether the readout differs between a row with the varied edits and the same row of a like batch without them.
 
-    Any bit counts. Only where the varied edits put rows of the stored clean run in place of recomputed ones are two
-    batch shapes compared, which agree to 1e-12.
+    Any bit counts, so the row stands at the same place of either batch: a batch is run in the order of its rows' first
+    edits, and a product may round the next row otherwise. Only where the varied edits put rows of the stored clean run
+    in place of recomputed ones are two batch shapes compared, which agree to 1e-12.
     """
     varied, present = edits
     row = row_of(present + varied, subject, seed)
     clean = clean_run(subject, tokens)
     with_varied = read(clean, [row, row], readout)
-    without = read(clean, [row[: len(present)], row], readout)
+    without = read(clean, [row, row[: len(present)]], readout)
     if any(isinstance(edit, StreamReplaced | Frozen) for edit in varied):
         return not torch.allclose(with_varied, without, rtol=1e-12, atol=1e-12)
     return not torch.equal(with_varied, without)
