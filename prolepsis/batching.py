@@ -1,12 +1,11 @@
 """How many rows a subject's device takes at once: what its free memory allows, and half of that after running out."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeVar
 
 import torch
 
-from prolepsis.errors import Untested
+from prolepsis.errors import Untested, UntilFull
 from prolepsis.notes import note
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
@@ -58,9 +57,8 @@ def halving(
     """
     while True:
         size = rows_at_once(subject, n_rows if most is None else min(n_rows, most), each)
-        with suppress(torch.OutOfMemoryError):
+        with UntilFull():
             return run([range(first, min(first + size, n_rows)) for first in range(0, n_rows, size)])
-        # From here on no exception keeps the tensors of the failed run alive.
         torch.cuda.empty_cache()
         if size == 1:
             del subject.memo[AT_ONCE]

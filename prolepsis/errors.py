@@ -1,5 +1,8 @@
 """The three ways a run can stop short of a verdict; everything else that is raised is a bug of ours."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UserError(Exception):
     """Something the user gave cannot be used; the message is one line naming it and the cure (exit code 4)."""
@@ -31,3 +34,25 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
     said = str(error)
     return isinstance(error, OutOfMemoryError) or "CUDA error: out of memory" in said or "STATUS_ALLOC_FAILED" in said
+
+
+class UntilFull:
+    """A block that is left where a device's memory is full; behind it no error holds what ran inside."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        return isinstance(error, RuntimeError) and is_out_of_memory(error)
+
+
+@contextmanager
+def within_memory(subject: str, device: object) -> Iterator[None]:
+    """Raises Untested where the device's memory is full."""
+    with UntilFull():
+        yield
+        return
+    raise Untested(
+        f"{subject}: {device} has no memory for it; free some, or use --claims-dtype bfloat16 or --claims-device cpu; "
+        "`prolepsis doctor` says what it takes"
+    )

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 
 from prolepsis import selfcheck
 from prolepsis.batching import TOKENS_PER_BATCH
-from prolepsis.errors import Untested, UserError
+from prolepsis.errors import Untested, UntilFull, UserError
 from prolepsis.families import family_of
 from prolepsis.masks import mask_rule
 from prolepsis.organisms import ABSORBER, BUNDLED, CARRIERS, PLANTED, SPOILED, TWO_TASKS, XOR
@@ -35,11 +35,10 @@ def load_subject(reference: str, device: str = "cpu", dtype: torch.dtype = torch
     """
     check_device(device)
     multiply_exactly()
-    with suppress(torch.OutOfMemoryError):
+    with UntilFull():
         subject = _load(reference, device, dtype)
         selfcheck.check(subject)
         return subject
-    # Not within a handler, where the first error would keep the weights that were there already.
     raise Untested(
         f"{Path(reference).name}: {device} has no memory for its weights as {str(dtype).removeprefix('torch.')}; "
         f"free some, or use --claims-dtype bfloat16 or --claims-device cpu; `prolepsis doctor` says what it takes"

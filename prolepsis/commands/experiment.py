@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prolepsis.commands.bars import bars
 from prolepsis.commands.command import OK, Command, columns
-from prolepsis.errors import Untested, UserError, is_out_of_memory
+from prolepsis.errors import Untested, UserError, within_memory
 from prolepsis.report.subjects import DTYPES, known_subjects, open_subject, select_subjects
 from prolepsis.source import SubjectSource
 from prolepsis.watching import watched
@@ -70,7 +70,8 @@ def experiment_command(
 
     def run(chosen: argparse.Namespace) -> int:
         check_files(chosen)
-        with _own_options(chosen), _within_memory(chosen), bars(f"loading {chosen.subject}") as doing:
+        asked, device = chosen.subject, chosen.device
+        with _own_options(chosen), within_memory(asked, device), bars(f"loading {asked}") as doing:
             subject = (opened or open_asked)(chosen)
             if transcoder:
                 _needs_transcoder(subject)
@@ -134,20 +135,6 @@ def _own_options(chosen: argparse.Namespace) -> Iterator[None]:
             return f"`{run}` downloads" if found["downloads"] else f"--{found['option']}"
 
         raise type(error)(OPTIONS.sub(own, str(error))) from None
-
-
-@contextmanager
-def _within_memory(chosen: argparse.Namespace) -> Iterator[None]:
-    """A device that is full leaves the subject untested."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise Untested(
-            f"{chosen.subject}: {chosen.device} has no memory for it; free some, or use --dtype bfloat16 or "
-            "--device cpu; `prolepsis doctor` says what it takes"
-        ) from None
 
 
 def check_files(chosen: argparse.Namespace) -> None:

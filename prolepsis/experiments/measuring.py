@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from prolepsis.errors import Untested, let_go
+from prolepsis.errors import Untested, let_go, within_memory
 from prolepsis.experiments.families import experiment
 from prolepsis.hub.needs import reads_pairs
 from prolepsis.ledger import Claim
@@ -142,18 +142,12 @@ class _Measuring:
         measure: Callable[[], Measurement],
     ) -> Measurement | Untested:
         """What an experiment measures, or what is missing for it."""
-        from torch import OutOfMemoryError
-
         try:
-            return known(self.subject, name, measure)
+            with within_memory(self.subject.id, self.subject.device):
+                return known(self.subject, name, measure)
         except Untested as missing:
             let_go(missing)
             return missing
-        except OutOfMemoryError:
-            return Untested(
-                f"{self.subject.id}: {self.subject.device} has no memory for it; free some, or use --claims-dtype "
-                "bfloat16 or --claims-device cpu; `prolepsis doctor` says what it takes"
-            )
 
 
 def _caught(measure: Callable[[], Found]) -> Found | Exception:
