@@ -12,6 +12,8 @@ from prolepsis.watching import watched
 
 BLOCK_BYTES = 1 << 26
 """What of a weight is on its way from the file to the device at a time, in float32."""
+INDEX = "model.safetensors.index.json"
+"""Which file holds which weight, where there are several."""
 
 
 class Checkpoint:
@@ -59,12 +61,18 @@ class Checkpoint:
             yield parameter[start : start + step], read.to(parameter.device).float().to(parameter.dtype)
 
 
+def weight_files(folder: Path) -> list[str]:
+    """The names of the safetensors files of a model folder, by its index if it has one; raises what reading it does."""
+    index = folder / INDEX
+    if not index.exists():
+        return ["model.safetensors"]
+    return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+
+
 def _files(folder: Path) -> dict[str, Any]:
     """Weight → the open safetensors file of a model folder that holds it; empty where there are none to be read."""
-    index = folder / "model.safetensors.index.json"
     try:
-        names = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else {"model.safetensors"}
-        files: list[Any] = [safe_open(folder / name, framework="pt") for name in sorted(names)]
+        files: list[Any] = [safe_open(folder / name, framework="pt") for name in weight_files(folder)]
         return {name: file for file in files for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (OSError, ValueError, KeyError, SafetensorError):
         return {}

@@ -161,7 +161,7 @@ WITH_STEERING = ["sweep", *PLANTED]
         (["scan", *PLANTED, "--cut", "2"], "'2'"),
         (["scan", "--subject", "window-1-untrained", "--transcoder", "fixtures"], "fixtures"),
         (["screen", *PLANTED, "--task", "no.json"], "no.json"),
-        (["screen", *PLANTED, "--task", "fixtures"], "--task fixtures: a folder"),
+        (["screen", *PLANTED, "--task", "fixtures"], "fixtures: no task file can be read there (Is a directory)"),
         (["completion", "tcsh"], "tcsh"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from prolepsis.doctor.folders import INDEX, faults
+from prolepsis.checkpoint import INDEX
+from prolepsis.doctor.folders import faults
 from prolepsis.loading import ORGANISMS
 
 PLANNER = ORGANISMS / "planner"
@@ -69,7 +70,7 @@ def test_a_whole_folder_has_no_fault() -> None:
         (lambda folder: (folder / "config.json").write_text("[]"), "its config.json cannot be read"),
         (configured(num_hidden_layers="three"), "its config.json cannot be read"),
         (configured(model_type="gpt2"), "gpt2"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "no weights; get model.safetensors"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors: no such file; download it"),
         (cut("model.safetensors"), "model.safetensors: truncated or no safetensors file"),
         (sharded, "two.safetensors: no such file; download it"),
         (lambda folder: (folder / INDEX).write_text("{}"), f"{INDEX}: cannot be read; get it again"),

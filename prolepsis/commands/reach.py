@@ -13,7 +13,7 @@ from prolepsis.selection import parse_edits, parse_readout
 from prolepsis.wiring import open_wiring
 
 LONGEST = 8192
-"""Tokens that are followed: what it takes grows with their square, and this many take minutes and gigabytes."""
+"""Tokens that are followed: time and memory grow with their square."""
 EXAMPLE = """\
 worked example: in Gemma 2 2B, features are steered at the last of 32 tokens. Can the part of the edit in layers 23 to
 25 change where head 5 of layer 21 looks, while the rest of it is there in both runs?

@@ -50,15 +50,15 @@ def _open(chosen: argparse.Namespace) -> "Subject":
     """The subject with the task as it was written, before anything is left out of it."""
     from prolepsis.task_file import read_task
 
-    if chosen.task is not None and chosen.task.is_dir():
-        raise UserError(f"--task {chosen.task}: a folder; name the task file in it")
     source = source_of(chosen)
-    subject = open_asked(chosen, task=None)
     own = None if source.task is None else source.base / source.task
+    path: Path | None = chosen.task or own
+    task = None if path is None else read_task(path)
+    subject = open_asked(chosen, task=None)
     beside = None if subject.folder is None else subject.folder / "task.json"
-    path = chosen.task or own or (beside if beside and beside.exists() else None)
-    if path is not None:
-        subject = replace(subject, task=read_task(path))
+    if task is None and beside is not None and beside.exists():
+        task = read_task(beside)
+    subject = subject if task is None else replace(subject, task=task)
     if subject.task is None:
         raise UserError(f"{subject.id}: it has no task to screen; give one with --task")
     return subject

@@ -1,12 +1,9 @@
 """Whether what lies in plain folders can be loaded, as far as that shows without reading any weights."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from prolepsis.errors import Untested, UserError
-
-INDEX = "model.safetensors.index.json"
 
 
 def faults(model: Path, transcoder: Path | None) -> list[str]:
@@ -32,18 +29,17 @@ def faults(model: Path, transcoder: Path | None) -> list[str]:
 
 def _of_weights(folder: Path) -> Iterator[str]:
     """Files of weights that are missing or cut short; of other formats than safetensors that they are there."""
+    from prolepsis.checkpoint import INDEX, weight_files
     from prolepsis.layouts.files import opened
 
     try:
-        names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    except FileNotFoundError:
-        names = [path.name for path in folder.glob("*.safetensors")]
+        names = weight_files(folder)
     except (OSError, ValueError, KeyError, AttributeError):
         yield f"{folder / INDEX}: cannot be read; get it again"
         return
-    if not names and not any(folder.glob("pytorch_model*.bin")):
-        yield f"{folder}: no weights; get model.safetensors"
     for name in names:
+        if not (folder / name).exists() and any(folder.glob("pytorch_model*.bin")):
+            continue
         try:
             with opened(folder / name):
                 pass

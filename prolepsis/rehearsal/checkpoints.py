@@ -19,6 +19,7 @@ import yaml
 from safetensors import safe_open
 from torch.nn.functional import normalize
 
+from prolepsis.checkpoint import INDEX
 from prolepsis.errors import UserError
 from prolepsis.layouts import cross_layer
 from prolepsis.names import Feature
@@ -136,7 +137,7 @@ def _write_shards(folder: Path, tensors: Mapping[str, Stored], count: int) -> No
         write_tensors(folder / name, shard)
     where = {tensor: name for name, shard in names.items() for tensor in shard}
     index = {"metadata": {"total_size": total * VALUE_BYTES}, "weight_map": where}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True))
+    (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True))
 
 
 def _normal(seed: str, rest: Sequence[int], deviation: float, device: str) -> Fill:
