@@ -2,14 +2,11 @@
 
 import json
 import statistics
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from prolepsis import ledger
 from prolepsis.controls import once
@@ -26,23 +23,7 @@ from prolepsis.measurement import Measurement
 from prolepsis.names import Feature, Head
 from prolepsis.report.figures import draw_figures
 from prolepsis.subject import Subject
-from prolepsis.swept_pairs import (
-    SweptPair,
-    best_ratio,
-    best_redirect,
-    groups_off_list,
-    layer_gradient,
-    localised,
-    lowest_floor,
-    median_redirect,
-    median_spread,
-    noise_pairs,
-    strong_groups,
-    strong_pairs,
-    weakest_redirect,
-    words_astray,
-    words_off_list,
-)
+from prolepsis.swept_pairs import median_spread
 from tests.published_subjects import (
     LAYERS,
     OTHER,
@@ -324,47 +305,6 @@ def test_a_word_of_several_tokens_is_refused(tmp_path: Path) -> None:
         families.experiment("published_spike")(published_subject("llama", tmp_path, **changes))
 
 
-# ---------------------------------------------------------------- figures of a pair sweep
-
-
-def swept(number: int, layer: int, probabilities: list[float]) -> SweptPair:
-    """A pair whose word and group have a number."""
-    return SweptPair(f"{number}", "a prompt", f"word {number}", f"group {number}", f"L{layer}:7", tuple(probabilities))
-
-
-PAIRS = [
-    swept(1, 0, [1e-9, 1e-9, 0.5]),
-    swept(1, 1, [1e-9, 2e-9, 0.2]),
-    swept(2, 2, [3e-8, 1e-8, 5e-9]),
-    swept(3, 3, [1e-3, 4e-4, 5e-4]),
-]
-
-
-def test_figures_of_pairs_meet_their_closed_forms() -> None:
-    """Extremes, counts, floor, ratio and gradient of four pairs made by hand."""
-    assert best_redirect(PAIRS) == 0.5
-    assert weakest_redirect(PAIRS) == 3e-8
-    assert localised(PAIRS) == 0.5
-    assert median_redirect(PAIRS) == pytest.approx((0.2 + 1e-3) / 2)
-    assert (strong_pairs(PAIRS), strong_groups(PAIRS)) == (2, {"group 1"})
-    assert (noise_pairs(PAIRS), words_astray(PAIRS)) == (0.5, {"word 2", "word 3"})
-    assert lowest_floor(PAIRS) == 1e-9
-    assert best_ratio(PAIRS) == 0.5 / 1e-9
-    assert layer_gradient(PAIRS) == pytest.approx(0.8)
-    with pytest.raises(Untested, match="every pair of the sweep localises"):
-        noise_pairs(PAIRS[:2])
-    with pytest.raises(Untested, match="all injected features lie in one layer"):
-        layer_gradient(PAIRS[:1])
-
-
-@pytest.mark.parametrize(("best", "low", "high"), [((0.1, 0.2, 0.6, 0.9), 0.2, 0.6), ((0.1, 0.2, 0.6), 0.2, 0.2)])
-def test_all_between_the_middle_pairs_is_a_median(best: tuple[float, ...], low: float, high: float) -> None:
-    """Of an even number of pairs the median is known to the distance of the middle two, of an odd one exactly."""
-    pairs = [swept(number, 0, [1e-9, p]) for number, p in enumerate(best)]
-    value, spread = median_redirect(pairs), median_spread(pairs)
-    assert (value - spread, value + spread) == pytest.approx((low, high))
-
-
 def test_a_median_that_is_run_is_open_between_the_middle_pairs(subject: Subject) -> None:
     """The stored tolerance of the median holds half the distance of the two middle pairs, and rounding beside it."""
     pairs = once(subject, pair_sweeps)["measured"]
@@ -373,42 +313,3 @@ def test_a_median_that_is_run_is_open_between_the_middle_pairs(subject: Subject)
     rounding = noise(subject) * value(found)
     assert found.parameters["numerical_tolerance"] == pytest.approx(median_spread(pairs) + rounding)
     assert median_spread(pairs) > rounding
-
-
-STRONG_LISTS = {
-    "as printed": (["AE1 T", "AE1 T", "AW1 N D", "AE1 K"], 0),
-    "one is missing": (["AE1 T", "AW1 N D"], 1),
-    "one is too many": (["AE1 T", "AW1 N D", "AE1 K", "AH1 T"], 1),
-    "another in its place": (["AE1 T", "AW1 N D", "AH1 T"], 2),
-}
-
-
-@pytest.mark.parametrize("case", STRONG_LISTS)
-def test_strong_groups_are_held_against_the_printed_ones_by_name(case: str) -> None:
-    """Every group that is missing or too many counts once, so that as many others are not the printed ones."""
-    groups, off = STRONG_LISTS[case]
-    strong = [replace(swept(number, 0, [1e-9, 0.5]), group=group) for number, group in enumerate(groups)]
-    weak = replace(swept(9, 0, [1e-9, 0.01]), group="IY1")
-    assert groups_off_list([*strong, weak]) == off
-
-
-@pytest.mark.parametrize(("words", "off"), [(("new", "the", "new"), 0), (("new",), 1), (("new", "for"), 2)])
-def test_words_astray_are_held_against_the_printed_ones_by_name(words: tuple[str, ...], off: int) -> None:
-    """Every word that is missing or too many counts once, and those of pairs that localise do not count."""
-    astray = [replace(swept(number, 0, [2e-9, 1e-9]), word=word) for number, word in enumerate(words)]
-    assert words_off_list([*astray, replace(swept(9, 0, [1e-9, 2e-9]), word="she")]) == off
-
-
-@settings(deadline=None, max_examples=50)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_figures_do_not_depend_on_the_order_of_pairs(seed: int) -> None:
-    """Every figure of a sweep is the same for its pairs in any order."""
-    generator = torch.Generator().manual_seed(seed)
-    pairs = [swept(i % 3, i % 4, torch.rand(5, generator=generator).tolist()) for i in range(8)]
-    pairs.append(swept(9, 0, [0.9, 0.1, 0.2, 0.3, 0.4]))
-    shuffled = [pairs[i] for i in torch.randperm(len(pairs), generator=generator)]
-    for figure in (
-        best_redirect, weakest_redirect, median_redirect, localised, strong_pairs, groups_off_list, noise_pairs,
-        words_off_list, lowest_floor, best_ratio, layer_gradient,
-    ):  # fmt: skip
-        assert figure(pairs) == pytest.approx(figure(shuffled))
