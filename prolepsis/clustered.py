@@ -35,6 +35,7 @@ Values = Mapping[str, float]
 Clusters = Mapping[str, tuple[str, ...]]
 
 FORWARD_NOISE = 1e-5  # relative; float32 logits of equal runs differ by less
+ROUNDING = 1e-12  # relative; what sums of float64 that are equal may differ by
 SIGN_FLIP_BELOW = 12  # clusters
 
 
@@ -208,9 +209,11 @@ def _spread(x: FloatArray, labels: list[tuple[str, ...]], design: Design) -> tup
         method = "delete-one-group jackknife"
     if not math.isfinite(se):
         return value, math.inf, df, Blind(), f"none: {method} needs more clusters"
-    noise = float(np.abs(x - value).max())
-    if noise <= FORWARD_NOISE * max(float(np.abs(x).max()), 0.1) or se == 0:
-        return value, 0.0, df, Point(value, noise if se > 0 else 0.0), "point, no variance"
+    noise, scale = float(np.abs(x - value).max()), max(float(np.abs(x).max()), 0.1)
+    # Where clusters are alike, rounding decides whether their spread comes out as 0.
+    alike = se <= ROUNDING * scale
+    if noise <= FORWARD_NOISE * scale or alike:
+        return value, 0.0, df, Point(value, 0.0 if alike else noise), "point, no variance"
     if design in ("one-way", "by-item") and len(names) < SIGN_FLIP_BELOW:
         flips, by_size = SignFlip(statistics.subset_means(means, weights)), "" if weights is None else ", by size"
         return value, se, df, flips, f"exact sign flips of {len(names)} clusters{by_size}"

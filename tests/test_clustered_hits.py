@@ -141,6 +141,24 @@ def test_hits_spread_evenly_over_clusters_are_still_bounded():
     assert (found.low, found.high) == pytest.approx(statistics.clopper_pearson(1.5, 3, 0.05, sided=1))
 
 
+@pytest.mark.parametrize(
+    ("design", "missed"),
+    [
+        ("one-way", {f"i{g}.0" for g in range(6)}),
+        ("two-way", {f"i{g}.{j}" for g in range(6) for j in range(8) if (g + j) % 2}),
+        ("pairs-of-groups", {"i0.3", "i1.2", "i5.4"}),
+    ],
+)
+def test_rounding_decides_on_no_bound(design, missed):
+    """Where every cluster misses as much, hits are bounded as misses are, though either spread may round to 0."""
+    clusters = layout(design, 6)
+    hits = {item: float(item not in missed) for item in clusters}
+    for alpha in (0.001, 0.05):
+        found = interval(hits, clusters, design, "proportion", alpha=alpha)
+        mirrored = interval({i: 1 - hit for i, hit in hits.items()}, clusters, design, "proportion", alpha=alpha)
+        assert (mirrored.low, mirrored.high) == pytest.approx((1 - found.high, 1 - found.low))
+
+
 @plain
 @given(seeds, st.integers(12, 30), levels)
 def test_a_difference_of_hits_is_bounded_by_either_kind_of_discordance(seed, size, alpha):
