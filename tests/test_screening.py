@@ -89,6 +89,23 @@ def test_the_english_task_rhymes_and_is_large_enough() -> None:
     assert len({subject for relation in task.facts for subject in relation.answers}) >= 24
 
 
+PRINTED = {
+    "B.3": "we be free he she me three|so grow go know slow though snow|to who do too two new|found round around ground|"
+    "upon on con|can an than|please these chinese|come from become|straight great weight|your or for|will still until|"
+    "require fire entire|about out|black back|at that|kind find",
+    "B.4": "he be we|for or more|to new|that sat|is his|are|were her|an can|the|will|they|addition nutrition",
+}
+"""Words that the paper's appendix B says a feature was found for, in groups that rhyme."""
+
+
+@pytest.mark.parametrize(("section", "least"), [("B.3", 12), ("B.4", 10)])
+def test_groups_hold_words_that_transcoders_have_features_of(section: str, least: int) -> None:
+    """Enough groups hold a word that one of the paper's transcoders has a feature of, so that it can be injected."""
+    groups = read_task(ENGLISH).groups
+    printed = set(PRINTED[section].replace("|", " ").split())
+    assert sum(not printed.isdisjoint(words) for words in groups.values()) >= least
+
+
 def test_every_preset_has_a_task_that_loads() -> None:
     """What a real model is asked is there for each preset."""
     for source in read_presets(PRESETS):

@@ -31,7 +31,7 @@ from prolepsis.watching import watched
 Tensor = torch.Tensor
 
 SHARE_OF_GROUPS = 0.75
-"""Of the task's rhyme groups, two of whose four words have a feature: less than half of the words, which is claimed."""
+"""Of the task's rhyme groups, two of whose words have a feature: less than half of the words, which is claimed."""
 WORD_COSINE = 0.6
 EMBEDDING = "model.embed_tokens.weight"
 RARELY = 2.5
