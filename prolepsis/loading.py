@@ -93,14 +93,14 @@ def load_folder(folder: Path, device: str = "cpu", dtype: torch.dtype = torch.fl
     """
     about = _about(folder)
     like = folder / about["weights"]["like"] if "weights" in about else folder
-    model = _untrained(like, about["weights"]["seed"]) if "weights" in about else _trained(folder)
+    model = _untrained(like, about["weights"]["seed"]) if "weights" in about else _trained(folder, dtype)
     transcoder = None
     if (folder / "transcoder").is_dir():
         config = model.config.get_text_config()
         transcoder = Transcoder.open(folder / "transcoder", config.num_hidden_layers, config.hidden_size)
     return Subject(
         id=folder.resolve().name,
-        model=model.to(device=device, dtype=dtype),
+        model=in_dtype(model, dtype).to(device),
         tokenizer=tokenizer_in(like),
         transcoder=transcoder,
         mask_rule=mask_rule(about.get("mask_rule")),
@@ -110,6 +110,17 @@ def load_folder(folder: Path, device: str = "cpu", dtype: torch.dtype = torch.fl
         ladder=tuple(_named(folder, name) for name in about.get("ladder", ())),
         folder=None if "weights" in about else folder,
     )
+
+
+def in_dtype(model: Any, dtype: torch.dtype) -> Any:
+    """``model`` with its parameters in ``dtype``, and its buffers as they are.
+
+    Frequencies of rotary embeddings are buffers, and float32 in every dtype a model is published for: as bfloat16 they
+    would turn by a tenth of a radian too much or too little within a hundred tokens.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
 
 
 def _sibling(folder: Path, name: str | None) -> str | None:
@@ -194,8 +205,8 @@ def config_in(folder: Path) -> Any:
     return config
 
 
-def _trained(folder: Path) -> Any:
-    """The model in ``folder`` in float32, with eager attention; raises Untested where loading needs another package."""
+def _trained(folder: Path, dtype: torch.dtype) -> Any:
+    """The model in ``folder`` in ``dtype``, with eager attention; raises Untested where loading needs another package."""
     from transformers import AutoModelForCausalLM
 
     config = config_in(folder)
@@ -204,7 +215,7 @@ def _trained(folder: Path) -> Any:
         with _bars_of_ours():
             model, found = auto.from_pretrained(
                 folder,
-                dtype=torch.float32,
+                dtype=dtype,
                 attn_implementation="eager",
                 local_files_only=True,
                 output_loading_info=True,

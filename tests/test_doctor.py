@@ -169,7 +169,7 @@ def test_a_run_on_a_cpu_says_beforehand_how_long_it_is(tmp_path: Path, monkeypat
     [
         (replace(GPU, free_bytes=100), r"and cuda has 100 B free of 16 GiB; free some, or use --dtype bfloat16 or"),
         (replace(CPU, free_bytes=100), r"and cpu has 100 B free of 16 GiB; free some, or use a larger machine"),
-        (replace(GPU, host_free_bytes=100), "passes through main memory in float32, 1 GiB, and 100 B are free"),
+        (replace(GPU, host_free_bytes=100), "passes through main memory, 1 GiB, and 100 B are free"),
         (replace(GPU, lacking="no GPU here"), "no GPU here"),
     ],
 )

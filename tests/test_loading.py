@@ -19,7 +19,7 @@ from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE, WordLevel
 from tokenizers.pre_tokenizers import ByteLevel, WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
-from transformers import GptOssForCausalLM, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, GptOssForCausalLM, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested, UserError
@@ -34,7 +34,7 @@ from prolepsis.organisms.planted import planted
 from prolepsis.subject import Subject
 from prolepsis.watching import shown_by
 from tests.seen import Seen
-from tests.tiny import N_VOCAB, tiny_subject
+from tests.tiny import FAMILIES, N_VOCAB, tiny_subject
 
 
 @pytest.fixture
@@ -83,6 +83,32 @@ def test_a_folder_gives_back_what_was_saved(folder: Path) -> None:
     assert torch.equal(
         clean_run(subject, tokens).read(Read()).last_logits, clean_run(original, tokens).read(Read()).last_logits
     )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_folder_is_loaded_as_transformers_does(family: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """In any dtype weights and buffers, such as float32 frequencies of rotary embeddings, are transformers' own."""
+    tiny_subject(family, dtype=torch.float32).model.save_pretrained(tmp_path)
+    word_tokenizer({"bos_token": "<bos>"}, "<bos>").save_pretrained(tmp_path)
+    ours = load_folder(tmp_path, dtype=dtype).model
+    auto: Any = AutoModelForCausalLM
+    theirs = auto.from_pretrained(tmp_path, dtype=dtype, local_files_only=True)
+    for kind in ("named_parameters", "named_buffers"):
+        found, expected = dict(getattr(ours, kind)()), dict(getattr(theirs, kind)())
+        assert found.keys() == expected.keys()
+        for name, values in found.items():
+            assert values.dtype == expected[name].dtype, name
+            assert torch.equal(values, expected[name]), name
+
+
+@pytest.mark.parametrize("name", ["planner", "planner-untrained"])
+def test_organisms_in_bfloat16_keep_their_frequencies(name: str) -> None:
+    """A trained organism and its twin turn their keys by the same angles in every dtype."""
+    buffers = [dict(load_subject(name, dtype=dtype).model.named_buffers()) for dtype in (torch.bfloat16, torch.float32)]
+    assert any("inv_freq" in at for at in buffers[0])
+    for at, values in buffers[0].items():
+        torch.testing.assert_close(values, buffers[1][at], rtol=0, atol=0)
 
 
 def test_control_subjects_are_looked_for_beside_the_folder(folder: Path) -> None:

@@ -17,8 +17,6 @@ from prolepsis.watching import watched
 
 LOADING_BYTES = 1 << 30
 """What a process takes in main memory beside the weights while they are loaded."""
-LOADED_WIDTH = 4
-"""Weights are loaded in float32, whatever they are used in."""
 
 
 @dataclass(frozen=True)
@@ -138,10 +136,10 @@ def _too_large(subject: str, sizes: Sizes, peak: int, machine: Machine) -> list[
             f"{subject} is expected to take {in_words(peak)}, and {machine.device} has {in_words(machine.free_bytes)} "
             f"free of {in_words(machine.total_bytes)}; free some, or {cure}"
         )
-    loading = sizes.model.weights * LOADED_WIDTH + LOADING_BYTES
+    loading = sizes.weight_bytes + LOADING_BYTES
     if machine.device.startswith("cuda") and loading > machine.host_free_bytes:
         lines.append(
-            f"{subject} passes through main memory in float32, {in_words(loading)}, and "
+            f"{subject} passes through main memory, {in_words(loading)}, and "
             f"{in_words(machine.host_free_bytes)} are free; free some"
         )
     return lines
