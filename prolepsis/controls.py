@@ -107,9 +107,13 @@ def mechanism_controls(subject: Subject) -> dict[str, str | None]:
 
 def unembedding_direction(subject: Subject, token: int) -> Tensor:
     """Unit row [d] that raises the logit of ``token`` most, against the mean over the vocabulary."""
-    unembedding = subject.unembedding.float()
-    direction: Tensor = normalize(unembedding[token] - unembedding.mean(0), dim=0)
+    direction: Tensor = normalize(subject.unembedding[token].float() - once(subject, _mean_unembedding), dim=0)
     return direction
+
+
+def _mean_unembedding(subject: Subject) -> Tensor:
+    """The mean row [d] of the unembedding in float32, without a copy of all rows on a GPU."""
+    return subject.unembedding.mean(0, dtype=torch.float32)
 
 
 def matched_random(vectors: Mapping[int, Tensor], direction: Tensor, seed: int) -> dict[int, Tensor]:

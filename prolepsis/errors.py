@@ -28,12 +28,21 @@ def let_go(error: BaseException) -> None:
             errors += [origin for origin in (one.__cause__, one.__context__) if origin not in errors]
 
 
+FULL = (
+    "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
+    "STATUS_ALLOC_FAILED",
+    # A library that finds no room for its workspace says no more than this.
+    "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate",
+)
+"""What CUDA and its libraries say of a device whose memory is full."""
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether it says that a device's memory is full, in torch's words or in those of CUDA and its libraries."""
     from torch import OutOfMemoryError
 
-    said = str(error)
-    return isinstance(error, OutOfMemoryError) or "CUDA error: out of memory" in said or "STATUS_ALLOC_FAILED" in said
+    return isinstance(error, OutOfMemoryError) or any(words in str(error) for words in FULL)
 
 
 class UntilFull:

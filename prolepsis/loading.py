@@ -52,6 +52,9 @@ def check_device(device: str, option: str = "--claims-device") -> None:
     """
     try:
         torch.empty(0, device=device)
+        # A GPU that this torch has no kernels for holds tensors all the same. That memory is full is said later.
+        with UntilFull():
+            torch.ones(1, device=device).add_(1)
     except (RuntimeError, AssertionError) as error:
         why = str(error).splitlines()[0]
         if re.fullmatch(r"cuda(:\d+)?", device):
@@ -206,7 +209,7 @@ def config_in(folder: Path) -> Any:
 
 
 def _trained(folder: Path, dtype: torch.dtype) -> Any:
-    """The model in ``folder`` in ``dtype``, with eager attention; raises Untested where loading needs another package."""
+    """The model in ``folder`` in ``dtype``, with eager attention; raises Untested where a package is missing."""
     from transformers import AutoModelForCausalLM
 
     config = config_in(folder)

@@ -11,5 +11,8 @@ def multiply_exactly() -> None:
     would not be of the dtype that is told beside it, and no bound on its rounding would hold.
     """
     torch.set_float32_matmul_precision("highest")
-    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
-    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    matmul = torch.backends.cuda.matmul
+    matmul.allow_fp16_reduced_precision_reduction = matmul.allow_bf16_reduced_precision_reduction = False
+    # Unknown to torch before 2.7, which sums in float32 only.
+    if hasattr(matmul, "allow_fp16_accumulation"):
+        matmul.allow_fp16_accumulation = False

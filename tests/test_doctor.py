@@ -94,9 +94,11 @@ def test_what_is_free_is_read_before_rates_are_measured(monkeypatch: pytest.Monk
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 64.00 MiB."),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
         RuntimeError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"),
+        RuntimeError("CUDA driver error: out of memory"),
     ],
-    ids=["torch", "cuBLAS", "CUDA"],
+    ids=["torch", "cuBLAS", "its handle", "CUDA", "its driver"],
 )
 def test_a_full_gpu_is_short_and_has_no_rates(
     error: RuntimeError, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -26,7 +26,7 @@ from prolepsis.errors import Untested, UserError
 from prolepsis.experiments import interchange, measuring
 from prolepsis.hooks import Read
 from prolepsis.ledger import load
-from prolepsis.loading import load_folder, load_subject
+from prolepsis.loading import check_device, load_folder, load_subject
 from prolepsis.masks import CoupletBarrier
 from prolepsis.measurement import Measurement
 from prolepsis.organisms import BUNDLED, TRAINED
@@ -306,10 +306,11 @@ def test_a_subject_is_measured_in_the_dtype_that_is_told() -> None:
     """Once one is loaded a GPU rounds no product to TF32 and sums none in half precision, as it was told before."""
     matmul = torch.backends.cuda.matmul
     matmul.allow_fp16_reduced_precision_reduction = matmul.allow_bf16_reduced_precision_reduction = True
+    matmul.allow_fp16_accumulation = True
     torch.set_float32_matmul_precision("high")
     load_subject("planted-gemma2-dormant")
     assert torch.get_float32_matmul_precision() == "highest"
-    inexact = ("tf32", "fp16_reduced_precision_reduction", "bf16_reduced_precision_reduction")
+    inexact = ("tf32", "fp16_reduced_precision_reduction", "bf16_reduced_precision_reduction", "fp16_accumulation")
     assert not any(getattr(matmul, f"allow_{what}") for what in inexact)
 
 
@@ -330,6 +331,18 @@ def test_a_gpu_that_is_not_there_is_untested_and_no_device_an_error(monkeypatch:
         load_subject("planner", "cuda:1")
     with pytest.raises(UserError, match="--claims-device abacus cannot be used: Torch not compiled"):
         load_subject("planner", "abacus")
+
+
+def test_a_gpu_that_torch_has_no_kernels_for_is_untested(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card that this torch was not built for is named with what torch says, also where it can hold tensors."""
+
+    def no_kernel(*_: object, **__: object) -> torch.Tensor:
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nCompile with")
+
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: None)
+    monkeypatch.setattr(torch, "ones", no_kernel)
+    with pytest.raises(Untested, match=r"no GPU .* as cuda \(CUDA error: no kernel image is .* device\)"):
+        check_device("cuda")
 
 
 def test_a_model_too_large_for_its_device_is_untested(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,9 +90,9 @@ def test_the_english_task_rhymes_and_is_large_enough() -> None:
 
 
 PRINTED = {
-    "B.3": "we be free he she me three|so grow go know slow though snow|to who do too two new|found round around ground|"
-    "upon on con|can an than|please these chinese|come from become|straight great weight|your or for|will still until|"
-    "require fire entire|about out|black back|at that|kind find",
+    "B.3": "we be free he she me three|so grow go know slow though snow|to who do too two new|upon on con|"
+    "found round around ground|can an than|please these chinese|come from become|straight great weight|your or for|"
+    "will still until|require fire entire|about out|black back|at that|kind find",
     "B.4": "he be we|for or more|to new|that sat|is his|are|were her|an can|the|will|they|addition nutrition",
 }
 """Words that the paper's appendix B says a feature was found for, in groups that rhyme."""

@@ -154,7 +154,7 @@ def _held_out(subject: Subject, word: str, feature: Feature) -> tuple[str, ...]:
     """The word's rhyme-mates that its feature's decoder does not write."""
     task = task_of(subject)
     mates = next([w for w in words if w != word] for words in task.groups.values() if word in words)
-    row = normalize(transcoder_of(subject).rows(feature)[-1], dim=0).to(subject.unembedding.float())
+    row = normalize(transcoder_of(subject).rows(feature)[-1], dim=0).to(subject.device).float()
     embedding = normalize(subject.unembedding[[subject.word_id(mate) for mate in mates]].float(), dim=-1)
     return tuple(mate for mate, cosine in zip(mates, (embedding @ row).tolist(), strict=True) if cosine < MIN_COSINE)
 
