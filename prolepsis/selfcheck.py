@@ -1,4 +1,4 @@
-"""Cheap checks at load that a model is wired the way its family row says; a wrong wiring must not yield a verdict."""
+"""Checks at load that weights are numbers and wired the way their family row says: else no verdict may come of them."""
 
 import torch
 
@@ -15,11 +15,13 @@ N_TOKENS = 6
 
 
 def check(subject: Subject) -> None:
-    """Raises UserError naming the first of four properties that does not hold on a few random tokens.
+    """Raises UserError naming a weight that is not finite, or the first of four properties that does not hold.
 
-    A random dense edit at the last position changes the logits; z times the output matrix is what attention adds;
-    attention rows sum to 1, or to less where there are sinks; the lens of the last layer equals the logits.
+    On a few random tokens a random dense edit at the last position changes the logits; z times the output matrix is
+    what attention adds; attention rows sum to 1, or to less where there are sinks; the lens of the last layer equals
+    the logits.
     """
+    _refuse_what_is_not_finite(subject)
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(subject.n_vocab, (N_TOKENS,), generator=generator).tolist()
     clean = clean_run(subject, tokens)
@@ -33,6 +35,13 @@ def check(subject: Subject) -> None:
     ):
         if not holds:
             raise UserError(f"{subject.id}: {what}; this model's wiring is not the one modelled for its family")
+
+
+def _refuse_what_is_not_finite(subject: Subject) -> None:
+    for name, weight in watched(list(subject.model.named_parameters()), "weights checked"):
+        # The extremes of a weight that holds NaN are NaN; asking each number would take twice the weight's memory.
+        if not bool(torch.isfinite(torch.stack(torch.aminmax(weight.detach()))).all()):
+            raise UserError(f"{subject.id}: weight {name} holds NaN or infinity; get the file again")
 
 
 def _edit_moves_logits(clean: CleanRun, generator: torch.Generator) -> bool:
