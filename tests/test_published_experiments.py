@@ -13,7 +13,7 @@ from prolepsis.controls import once
 from prolepsis.errors import Untested, UserError
 from prolepsis.experiments import families
 from prolepsis.experiments.published_correction import correction_test
-from prolepsis.experiments.published_pairs import groups_of, pair_sweeps
+from prolepsis.experiments.published_pairs import Groups, groups_of, pair_sweeps
 from prolepsis.experiments.published_prompt import NULLS, noise
 from prolepsis.experiments.published_routing import routed_prompts
 from prolepsis.experiments.published_sweep import sweep_prompt
@@ -165,6 +165,12 @@ def test_every_other_group_is_injected_into_every_prompt(subject: Subject) -> No
     groups = once(subject, groups_of)
     for word, (layer, index) in WORDS.items():
         assert groups.features[word] == Feature(layer, index)
+    assert subject.transcoder is not None
+    cosines = {}
+    for word, feature in groups.features.items():
+        row = subject.transcoder.decoder(feature.layer, LAYERS - 1)[feature.index].float()
+        cosines[word] = float(torch.cosine_similarity(row, subject.unembedding.float(), dim=-1).max())
+    assert groups.cosines == pytest.approx(cosines, abs=1e-5)
     members = [set(words) for words in groups.words.values()]
     for mates in ({"about", "out"}, {"around", "ground"}, {"who", "too"}):
         assert sum(mates <= words for words in members) == 1
@@ -178,13 +184,32 @@ def test_every_other_group_is_injected_into_every_prompt(subject: Subject) -> No
     natural = {PROMPT: next(m for m in members if "about" in m), OTHER: next(m for m in members if "who" in m)}
     for pair in pairs:
         tokens = [word for word in groups.words[pair.group] if f" {word}" in subject.tokenizer.get_vocab()]
-        assert pair.word == min(tokens, key=lambda word: groups.features[word].layer)
+        assert pair.word == sorted(tokens, key=lambda word: (groups.features[word].layer, -cosines[word]))[0]
         suppressed = {str(groups.features[word]): -0.3 for word in natural[pair.prompt]}
         writes = rows_of(subject, suppressed | {pair.feature: 0.3})
         last = len(pair.probabilities) - 1
         for position in (0, last):
             out = plain_run(subject, f"{pair.prompt} ", writes, position)
             assert pair.probabilities[position] == pytest.approx(probability_of(subject, out, pair.word), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("group", "injected"),
+    [
+        ({"are": ("L25:10682", 0.473), "far": ("L25:16107", 0.474)}, "far"),
+        ({"but": ("L25:12938", 0.640), "cut": ("L25:11236", 0.461)}, "but"),
+        ({"cut": ("L25:11236", 0.461), "but": ("L25:12938", 0.640)}, "but"),
+        ({"ing": ("L24:5818", 0.479), "bring": ("L24:8835", 0.377), "thing": ("L25:9", 0.9)}, "ing"),
+        ({"be": ("L25:12680", 0.578), "free": ("L20:12510", 0.541), "she": ("L24:714", 0.464)}, "free"),
+    ],
+)
+def test_of_equal_source_layers_the_largest_cosine_is_injected(
+    group: dict[str, tuple[str, float]], injected: str
+) -> None:
+    """The smallest source layer counts first, then the cosine, and never the number of a feature or the order."""
+    features = {word: Feature.parse(name) for word, (name, _) in group.items()}
+    groups = Groups({"an ending": list(group)}, features, {word: cosine for word, (_, cosine) in group.items()})
+    assert groups.earliest(group) == injected
 
 
 def test_the_scan_counts_the_words_that_have_a_feature(subject: Subject) -> None:

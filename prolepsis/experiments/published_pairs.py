@@ -2,12 +2,12 @@
 
 Rhyme groups are those of the vocabulary scan: words that a feature belongs to, grouped by the rhyme ending of their
 first pronunciation. In each pair all features of the prompt's own group are suppressed, none where it has no group, and
-the other group's feature of the smallest source layer is injected, at every position in turn. Groups none of whose
-words is one token are left out, and named.
+the other group's feature of the smallest source layer is injected, at every position in turn; of several in that layer
+the one of largest cosine with its word. Groups none of whose words is one token are left out, and named.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prolepsis.controls import once, reach_row
@@ -28,10 +28,15 @@ from prolepsis.watching import watched
 
 @dataclass(frozen=True)
 class Groups:
-    """Rhyme ending → the words of the group, and word → the feature that belongs to it."""
+    """Rhyme ending → the words of the group; word → the feature that belongs to it, and their cosine."""
 
     words: Mapping[str, Sequence[str]]
     features: Mapping[str, Feature]
+    cosines: Mapping[str, float]
+
+    def earliest(self, words: Iterable[str]) -> str | None:
+        """The one of ``words`` whose feature has the smallest source layer, and on ties the largest cosine."""
+        return min(words, key=lambda word: (self.features[word].layer, -self.cosines[word]), default=None)
 
 
 def groups_of(subject: Subject) -> Groups:
@@ -41,13 +46,12 @@ def groups_of(subject: Subject) -> Groups:
 
 def groups_at(subject: Subject, cut: float) -> Groups:
     """The same, of features whose cosine with the word is at least ``cut``."""
-    lexicon = once(subject, lexicon_of)
+    lexicon, tops = once(subject, lexicon_of), once(subject, top_tokens)
     features = {
-        word: feature
-        for word, feature in best_features(once(subject, top_tokens), lexicon.words, cut).items()
-        if word in lexicon.endings
+        word: feature for word, feature in best_features(tops, lexicon.words, cut).items() if word in lexicon.endings
     }
-    return Groups(rhyme_groups(features, {word: lexicon.endings[word][:1] for word in features}), features)
+    words = rhyme_groups(features, {word: lexicon.endings[word][:1] for word in features})
+    return Groups(words, features, {word: tops.cosine_of(feature) for word, feature in features.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +91,12 @@ def published_pairs(subject: Subject) -> tuple[PublishedPair, ...]:
 
 
 def injected(subject: Subject, group: str) -> str | None:
-    """The word of a group whose feature has the smallest source layer, the first on ties.
+    """The word of a group that is injected; words that are not one token cannot be read and do not count.
 
-    Words that are not one token cannot be read and do not count; None where none is.
+    None where none is one.
     """
     groups = once(subject, groups_of)
-    words = [word for word in groups.words[group] if subject.is_one_token(word)]
-    return min(words, key=lambda word: groups.features[word].layer, default=None)
+    return groups.earliest(word for word in groups.words[group] if subject.is_one_token(word))
 
 
 def _ending(subject: Subject, rhyme: str) -> str:

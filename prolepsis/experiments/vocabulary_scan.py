@@ -26,6 +26,10 @@ class TopTokens:
     token: Tensor
     cosine: Tensor
 
+    def cosine_of(self, feature: Feature) -> float:
+        """Cosine of a feature's last-layer decoder row with its top token."""
+        return float(self.cosine[feature.layer, feature.index])
+
 
 def top_tokens(subject: Subject) -> TopTokens:
     """The top token of every feature: unit decoder rows at the last layer against unit rows of the embedding."""
