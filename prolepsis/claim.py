@@ -9,6 +9,7 @@ from prolepsis.edited_runs import EditedRun
 Variant = Literal["published", "asked"]
 Kind = Literal["effect", "absence", "exclusivity", "universal", "equality", "ordering", "arithmetic"]
 Role = Literal["null", "rival", "positive", "sham", "guard"]
+Dtype = Literal["float32", "bfloat16"]
 Tier = Literal["arithmetic", "property", "organism", "archive", "gpu"]
 Population = Literal["prompts like these", "these prompts", "this prompt", "models like these", "the paper"]
 
@@ -74,6 +75,7 @@ class Claim:
     suite: str
     tiers: tuple[Tier, ...]
     runs: tuple[EditedRun, ...] = ()
+    dtype: Dtype | None = None
 
     @property
     def key(self) -> tuple[str, str]:

@@ -31,6 +31,8 @@ experiment      name of the experiment that measures it; may be left out of an u
 untested      o why nothing here can execute the row, whatever subject it is asked of: its verdict is untested, and this
                 the reason
 model         o the preset whose figure it is, "gemma-2-2b-426k" for example; asked of every model unless given
+dtype         o the dtype the printed figure was made in, where rounding moves it by more than its last digit: "float32"
+                or "bfloat16". Of a subject that rounds otherwise it is untested
 disputes      o list of {question, answer}: rows that answer one question differently cannot all be true of one subject
 suite         o the bundled subjects it is asked of (prolepsis.organisms.SUITES); "couplets" unless given
 tiers           any of arithmetic, property, organism, archive, gpu; arithmetic claims have that one alone

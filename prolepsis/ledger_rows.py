@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any, get_args
 
 from prolepsis import expressions
-from prolepsis.claim import Claim, Control, Kind, Population, Published, Role, Side, Tier, Variant, lists_of
+from prolepsis.claim import Claim, Control, Dtype, Kind, Population, Published, Role, Side, Tier, Variant, lists_of
 from prolepsis.edited_runs import EditedRun
 from prolepsis.errors import UserError
 from prolepsis.organisms import SUITES
@@ -46,6 +46,7 @@ def read_claim(plain: Any) -> Claim:
         suite=table.one_of("suite", tuple(SUITES), default="couplets"),
         tiers=_tiers(table.items("tiers", optional=False), kind),
         runs=tuple(_run(entry, i) for i, entry in enumerate(table.items("run"), 1)),
+        dtype=_dtype(table),
     )
     table.done()
     unasked = [control.name for control in claim.controls if control.reported and claim.variant == "asked"]
@@ -90,6 +91,11 @@ def _tolerance(table: Table) -> float | None:
     if (tolerance is not None) != bool(why.strip()):
         raise Fault("tolerance and tolerance_why go together; give both or neither")
     return tolerance
+
+
+def _dtype(table: Table) -> Dtype | None:
+    named: Dtype | None = table.one_of("dtype", get_args(Dtype)) if table.text("dtype", default="") else None
+    return named
 
 
 def _published(plain: list[Any]) -> tuple[Published, ...]:

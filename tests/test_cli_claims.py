@@ -15,7 +15,7 @@ from prolepsis.commands.command import OK
 from prolepsis.report.pins import read_pins
 
 ROWS = ledger.rows()
-OF_EACH_SORT = {(row.family, row.kind, row.variant, row.untested): row for row in ROWS}.values()
+OF_EACH_SORT = {(row.family, row.kind, row.variant, row.untested, row.dtype): row for row in ROWS}.values()
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
@@ -84,7 +84,15 @@ def test_all_about_a_row_is_shown(
     found = printed(capsys, "show", claim.id, "--variant", claim.variant)
     text = "\n".join(found)
     assert found[:2] == [f"{claim.id} ({claim.variant}) · {claim.section}", claim.statement]
-    for words in (claim.source, claim.experiment, claim.untested, claim.tolerance_why, claim.population, claim.kind):
+    for words in (
+        claim.source,
+        claim.experiment,
+        claim.dtype or "",
+        claim.untested,
+        claim.tolerance_why,
+        claim.population,
+        claim.kind,
+    ):
         assert words in text
     assert all(entry["where"] in text for entry in claim.published)
     assert all(entry["k"] is None or f"{entry['k']} of {entry['n']}" in text for entry in claim.published)

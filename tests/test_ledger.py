@@ -36,6 +36,7 @@ controls = [
   {name = "kl", role = "guard", bound = 0.1},
 ]
 experiment = "interchange"
+dtype = "bfloat16"
 tiers = ["organism", "gpu"]
 """
 SUM = """
@@ -101,6 +102,7 @@ def test_a_complete_row_is_read_field_by_field(ledger):
         disputes=(),
         suite="couplets",
         tiers=("organism", "gpu"),
+        dtype="bfloat16",
     )
 
 
@@ -168,6 +170,7 @@ BROKEN = {
     "tolerance without why": ('tolerance_why = "the printed digits"\n', "", "tolerance and tolerance_why go together"),
     "why without tolerance": ("tolerance = 0.05\n", "", "tolerance and tolerance_why go together"),
     "tolerance negative": ("tolerance = 0.05", "tolerance = -1", "tolerance is -1; give a number ≥ 0"),
+    "dtype": ('"bfloat16"', '"float16"', "dtype is 'float16'; choose one of float32, bfloat16"),
     "role": ('role = "sham"', 'role = "placebo"', "control 4: role is 'placebo'"),
     "positive unbound": (', bound = 1.0', "", "control 'all positions': a positive control needs a bound"),
     "guard unbound": (', bound = 0.1', "", "control 'kl': a guard control needs a bound"),

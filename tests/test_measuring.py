@@ -75,13 +75,22 @@ class Experiments:
         return run
 
     def measured(
-        self, subject: Subject, known: Known | None = None, families: Mapping[str, tuple[str, ...]] = CLAIMS
+        self,
+        subject: Subject,
+        known: Known | None = None,
+        families: Mapping[str, tuple[str, ...]] = CLAIMS,
+        dtypes: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Family → what was measured; the log begins anew."""
+        """Family → what was measured; the log begins anew. ``dtypes`` are those that claims are held to, by id."""
         self.log.clear()
         claims: Any = {
             family: [
-                SimpleNamespace(id=f"{family}{i}", key=(f"{family}{i}", "asked"), experiment=name)
+                SimpleNamespace(
+                    id=f"{family}{i}",
+                    key=(f"{family}{i}", "asked"),
+                    experiment=name,
+                    dtype=(dtypes or {}).get(f"{family}{i}"),
+                )
                 for i, name in enumerate(names)
             ]
             for family, names in families.items()
@@ -127,6 +136,28 @@ def test_the_twin_comes_last_and_once_for_all_families(experiments: Experiments)
     assert all(torch.equal(weight, trained[name]) for name, weight in subject.model.named_parameters())
     assert arms_of(found) == expected_arms(subject)
     assert not measuring.measure([], subject)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "made_in", "measured"),
+    [
+        (torch.float64, "float32", True),
+        (torch.float32, "bfloat16", False),
+        (torch.bfloat16, "bfloat16", True),
+        (torch.bfloat16, "float32", False),
+    ],
+)
+def test_a_figure_is_not_held_against_one_that_was_rounded_otherwise(
+    experiments: Experiments, dtype: torch.dtype, made_in: str, measured: bool
+) -> None:
+    """A claim that names another dtype is untested, with the option it takes; others on the experiment are measured."""
+    subject = replace(tiny_subject("llama", 5, dtype=dtype), twin=IN_PLACE)
+    found = experiments.measured(subject, dtypes={"one0": made_in, "one1": made_in})["one"]
+    assert isinstance(found["one2", "asked"], Measurement)
+    for name in ("one0", "one1"):
+        one = found[name, "asked"]
+        assert isinstance(one, Measurement) == measured
+        assert measured or str(one).endswith(f"its last digit; use --claims-dtype {made_in}")
 
 
 @pytest.mark.parametrize("name", ["plain", "second"])

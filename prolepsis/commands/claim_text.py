@@ -44,6 +44,8 @@ def _entries(claim: Claim, every: Sequence[Claim], pins: Pins) -> Iterator[tuple
     for question, members in rivals(claim, every).items():
         yield "disputed", f"{question} This row: {dict(claim.disputes)[question]}. {_against(members)}"
     yield "experiment", claim.experiment or "none"
+    if claim.dtype is not None:
+        yield "dtype", f"{claim.dtype}, in which the published value was made; in another it is untested"
     if claim.untested:
         yield "untested", claim.untested
     yield "tiers", ", ".join(claim.tiers)

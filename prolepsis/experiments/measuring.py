@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from prolepsis.claim import Dtype
 from prolepsis.errors import Untested, let_go, within_memory
 from prolepsis.experiments.families import experiment
 from prolepsis.hub.needs import reads_pairs
@@ -103,6 +104,12 @@ class _Measuring:
             for claim in self.claims[family]:
                 self.done += 1
                 name = claim.experiment
+                if claim.dtype is not None and _rounds_otherwise(self.subject, claim.dtype):
+                    measured[claim.key] = Untested(
+                        f"the printed figure was made in {claim.dtype}, and rounding moves it by more than its last "
+                        f"digit; use --claims-dtype {claim.dtype}"
+                    )
+                    continue
                 if name in self.begun:
                     continue
                 self.progress(f"{self.subject.id}: {claim.id} {name.replace('_', ' ')}, {self.done} of {total}")
@@ -125,7 +132,7 @@ class _Measuring:
         with done_for(family):
             for claim in self.claims[family]:
                 name = claim.experiment
-                if name not in self.begun:
+                if name not in self.begun or claim.key in measured:
                     continue
                 if name not in made:
                     self.progress(f"{self.subject.id}, untrained: {claim.id} {name.replace('_', ' ')}")
@@ -148,6 +155,11 @@ class _Measuring:
         except Untested as missing:
             let_go(missing)
             return missing
+
+
+def _rounds_otherwise(subject: "Subject", dtype: Dtype) -> bool:
+    """Whether the subject's states are rounded so much more or less that printed digits tell."""
+    return (str(subject.dtype) == "torch.bfloat16") != (dtype == "bfloat16")
 
 
 def _caught(measure: Callable[[], Found]) -> Found | Exception:
