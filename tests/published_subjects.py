@@ -100,10 +100,12 @@ def tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<bos>", unk_token="<unk>", pad_token="<pad>")
 
 
-def published_subject(family: str, folder: Path, seed: int = 0, **changes: Mapping[str, Any]) -> Subject:
+def published_subject(
+    family: str, folder: Path, seed: int = 0, dtype: torch.dtype = torch.float64, **changes: Mapping[str, Any]
+) -> Subject:
     """A random model of four layers with everything the published protocol asks for; ``changes`` are to the preset."""
     words = tokenizer()
-    tiny = tiny_subject(family, seed, n_layers=LAYERS, window=6, n_vocab=len(words))
+    tiny = tiny_subject(family, seed, n_layers=LAYERS, window=6, n_vocab=len(words), dtype=dtype)
     generator = torch.Generator().manual_seed(seed)
     width = tiny.d_model
 

@@ -42,7 +42,10 @@ def test_figures_of_a_pair_sweep(tmp_path: Path) -> None:
         "published_group_list": 4, "published_noise_pairs": 1.0, "recorded_pairs": 2, "published_localisation": 0.5,
         "recorded_pairs_astray": 1, "recorded_largest_group": 2, "published_strong_pairs": 1,
         "recorded_pairs_in_noise": 1, "recorded_pairs_from_millionth": 0, "recorded_word_list": 3,
-        "published_median_redirect": pytest.approx(0.2), "recorded_floor": pytest.approx(1.5e-9), "pairs_twice": 0,
+        "published_median_redirect": pytest.approx(0.2), "published_floor": pytest.approx(math.log10(1.5e-9)),
+        "pairs_twice": 0, "published_weakest_peak": 0,
+        "published_best_rise": pytest.approx(math.log(0.4 / 1e-9), abs=0.5),
+        "published_weakest_rise": pytest.approx(math.log(2)),
     }  # fmt: skip
     assert {name: value(getattr(pair_sweep, name)(one)) for name in expected} == expected
 
@@ -94,17 +97,40 @@ def test_bins_hold_every_pair_once(seed: int) -> None:
         assert sum(value(getattr(pair_sweep, name)(one)) for name in bins) == len(pairs)
 
 
-def test_ratios_are_over_the_floor_within_the_sweep(tmp_path: Path) -> None:
-    """A baseline without the edit that is too small makes the published ratio larger, and leaves ours as it is."""
+def test_printed_ratios_are_over_what_they_were_printed_over(tmp_path: Path) -> None:
+    """Those of appendix D are over the recorded baseline, section 5's is over the floor, and a rise is over it too."""
     entry = pair(SPIKE, "around") | {"baseline_p_inject": 1e-12}
-    one = recording(tmp_path, files.pair_sweep(entry, pair(FLAT, "about", layer=25)))
-    found = pair_sweep.ratio_of_best_redirect(one)
+    weak = pair(FLAT, "about", layer=25) | {"baseline_p_inject": 1e-13}
+    one = recording(tmp_path, files.pair_sweep(entry, weak))
     assert value(pair_sweep.named_redirect(one)) == 0.4
-    assert value(found) == pytest.approx(0.4 / 1.5e-9)
-    assert found.detail["over baseline"] == pytest.approx(4e11)
-    assert value(pair_sweep.published_best_ratio(one)) == value(pair_sweep.ratio_of_named_redirect(one)) == value(found)
+    assert value(pair_sweep.ratio_of_named_redirect(one)) == pytest.approx(0.4 / 1.5e-9)
+    best = pair_sweep.ratio_of_best_redirect(one)
+    assert value(best) == value(pair_sweep.largest_ratio(one)) == pytest.approx(4e11)
+    assert best.detail["over the in-sweep floor"] == pytest.approx(0.4 / 1.5e-9)
+    assert value(pair_sweep.ratio_of_weakest_redirect(one)) == pytest.approx(3e4)
+    assert value(pair_sweep.published_weakest_rise(one)) == pytest.approx(math.log(2))
+    assert value(pair_sweep.published_largest_rise(one)) == pytest.approx(math.log(0.4 / 1.5e-9))
     over = pair_sweep.floor_over_baseline(one).values
     assert over["1: -at -> around"] == pytest.approx(math.log(1.5e-9 / 1e-12), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("baselines", "found", "verdict"),
+    [((4.7e-10, 5e-8, 2.8e-16), 3, "inconclusive"), ((4.7e-10, 5e-9, 2.8e-16), 2, "contradicted"),
+     ((1e-12, 1e-12, 1e-12), 1, "contradicted")],
+)  # fmt: skip
+def test_ratios_of_one_line_have_one_denominator_or_not(
+    tmp_path: Path, baselines: tuple[float, ...], found: int, verdict: str
+) -> None:
+    """All three are found over the baselines, or two of them, or over the floor the one that section 5 gives too."""
+    sweeps = {"at": [7e-9, 7e-9, 0.987], "around": [4.8e-8, 4.8e-8, 0.48], "city": [2e-14, 2.4e-14, 2e-14]}
+    pairs = [
+        pair(sweep, word) | {"baseline_p_inject": p} for (word, sweep), p in zip(sweeps.items(), baselines, strict=True)
+    ]
+    one = pair_sweep.ratios_over_one_denominator(recording(tmp_path, files.pair_sweep(*pairs)))
+    (claim,) = (claim for claim in ledger.rows("recorded") if claim.id == "X190")
+    assert value(one) == found
+    assert judge(claim, one).verdict == verdict
 
 
 def test_the_gradient_is_a_rank_correlation_with_earliness(tmp_path: Path) -> None:
@@ -123,6 +149,8 @@ def test_what_a_pair_sweep_does_not_hold_is_untested(tmp_path: Path) -> None:
     one = recording(tmp_path, files.pair_sweep(entry))
     for name, missing in (
         ("floor_over_baseline", "lacks baseline_p_inject"),
+        ("ratio_of_best_redirect", "pair 1: -at -> out lacks baseline_p_inject"),
+        ("largest_ratio", "lacks baseline_p_inject"),
         ("published_layer_gradient", "all injected features lie in one layer"),
         ("ratio_of_named_redirect", "injects no 'around'"),
         ("published_noise_pairs", "every pair of the sweep localises"),

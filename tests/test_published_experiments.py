@@ -11,7 +11,7 @@ import torch
 from prolepsis import ledger
 from prolepsis.controls import once
 from prolepsis.errors import Untested, UserError
-from prolepsis.experiments import families
+from prolepsis.experiments import families, published_pairs
 from prolepsis.experiments.published_correction import correction_test
 from prolepsis.experiments.published_pairs import Groups, groups_of, pair_sweeps
 from prolepsis.experiments.published_prompt import NULLS, noise
@@ -23,7 +23,7 @@ from prolepsis.measurement import Measurement
 from prolepsis.names import Feature, Head
 from prolepsis.report.figures import draw_figures
 from prolepsis.subject import Subject
-from prolepsis.swept_pairs import median_spread
+from prolepsis.swept_pairs import SweptPair, median_spread
 from tests.published_subjects import (
     LAYERS,
     OTHER,
@@ -335,6 +335,39 @@ def test_a_median_that_is_run_is_open_between_the_middle_pairs(subject: Subject)
     pairs = once(subject, pair_sweeps)["measured"]
     assert len(pairs) % 2 == 0
     found = families.experiment("published_median_redirect")(subject)
-    rounding = noise(subject) * value(found)
-    assert found.parameters["numerical_tolerance"] == pytest.approx(median_spread(pairs) + rounding)
-    assert median_spread(pairs) > rounding
+    rounding = noise(subject) * value(found) * (1 - value(found))
+    assert found.parameters["numerical_tolerance"] == pytest.approx(median_spread(pairs, 0.0) + rounding)
+    assert median_spread(pairs, 0.0) > rounding
+
+
+def test_strong_redirects_are_held_against_the_same_pairs(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The share that localises is of pairs redirected to 0.1 or more, and under other writes of the same pairs."""
+    curves = {
+        "measured": {"a": (0.1, 0.2), "b": (0.3, 0.2), "c": (0.01, 0.02), "d": (0.2, 0.01)},
+        "matched random": {"a": (0.01, 0.02), "b": (0.01, 0.02), "c": (0.2, 0.1), "d": (0.02, 0.01)},
+        "unembedding": {"a": (0.02, 0.01), "b": (0.02, 0.01), "c": (0.1, 0.2), "d": (0.1, 0.2)},
+    }
+
+    def sweeps(_subject: Subject) -> dict[str, tuple[SweptPair, ...]]:
+        return {
+            arm: tuple(SweptPair(name, "", "", "", "L0:0", curve) for name, curve in each.items())
+            for arm, each in curves.items()
+        }
+
+    monkeypatch.setattr(published_pairs, "pair_sweeps", sweeps)
+    found = families.experiment("published_strong_localisation")(subject)
+    assert value(found) == pytest.approx(1 / 3)
+    assert {arm: list(values.values()) for arm, values in found.arms.items()} == {
+        "matched random": [pytest.approx(2 / 3)],
+        "unembedding": [pytest.approx(1 / 3)],
+    }
+
+
+@pytest.mark.parametrize("name", ["published_spike", "published_best_redirect", "published_commitment"])
+def test_rounding_moves_log_odds_and_no_probability_beyond_0_and_1(tmp_path: Path, name: str) -> None:
+    """In bfloat16 a probability is known to the rounding of its logits, which is little where it is near 0 or 1."""
+    subject = published_subject("llama", tmp_path, seed=3, dtype=torch.bfloat16)
+    found = families.experiment(name)(subject)
+    p, open_by = value(found), found.parameters["numerical_tolerance"]
+    assert 0 < p - open_by < p + open_by < 1
+    assert open_by == pytest.approx(4 * 30 * 2**-7 * p * (1 - p))

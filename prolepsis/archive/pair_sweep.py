@@ -1,7 +1,8 @@
 """The recorded sweeps of every pair of prompt and injected word (section 5, appendix D).
 
-Published ratios divide by a probability without an edit that was recorded without Gemma's softcap, and is too small by
-that. Ratios here are against the floor within the sweep: the same forward pass with the edit at another position.
+Appendix D's ratios divide by a probability without an edit that was recorded without Gemma's softcap, and is too small
+by that; they are held against the same quotient. How far a redirect rises is told by the floor within the sweep: the
+same forward pass with the edit at another position.
 """
 
 import statistics
@@ -16,13 +17,25 @@ from prolepsis.archive.single import single
 from prolepsis.errors import Untested
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
-from prolepsis.swept_pairs import FIGURES, NOISE, STRONG, SweptPair, log_odds, strong_groups, words_astray
+from prolepsis.swept_pairs import (
+    FIGURES,
+    NOISE,
+    STRONG,
+    SweptPair,
+    log_odds,
+    strong_groups,
+    strongest,
+    weakest,
+    words_astray,
+)
 
 KIND = "pair sweep"
 DETECTABLE = 1.0
 """A pair is detectable when some position lifts the word's log-odds this far, in nats, above the in-sweep floor."""
 NAMED = "around"
 """The word of the redirect that section 5 calls the best."""
+PRINTED_RATIOS = {"best": (2.1e9, 5e7), "named": (1e7, 5e6), "weakest": (86.0, 0.5)}
+"""The ratios that one line of appendix D.1 prints of three redirects, and half of the last printed digit of each."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +51,16 @@ class Pair(SweptPair):
         return statistics.median(self.log_odds)
 
     @property
-    def ratio(self) -> float:
+    def over_floor(self) -> float:
         """The best probability over the in-sweep floor."""
         return self.best / self.floor
+
+    @property
+    def over_baseline(self) -> float:
+        """The best probability over the one recorded without an edit; raises Untested where that was not recorded."""
+        if self.baseline is None:
+            raise Untested(f"pair {self.id} lacks baseline_p_inject, the probability without an edit")
+        return self.best / self.baseline
 
 
 @dataclass(frozen=True)
@@ -178,14 +198,57 @@ def published_median_redirect(recording: Recording) -> Measurement:
     return _figure(recording, "published_median_redirect")
 
 
+def published_weakest_peak(recording: Recording) -> Measurement:
+    """1 where the pair of the weakest redirect localises, else 0."""
+    return _figure(recording, "published_weakest_peak", detail={"pair": weakest(_pairs(recording)).id})
+
+
+def published_best_rise(recording: Recording) -> Measurement:
+    """How far the best redirect rises above its in-sweep floor, in nats."""
+    return _figure(recording, "published_best_rise")
+
+
+def published_weakest_rise(recording: Recording) -> Measurement:
+    """The same of the weakest redirect."""
+    return _figure(recording, "published_weakest_rise")
+
+
+def published_largest_rise(recording: Recording) -> Measurement:
+    """How far any redirect rises above its in-sweep floor at most, in nats."""
+    return _figure(recording, "published_largest_rise")
+
+
 def ratio_of_best_redirect(recording: Recording) -> Measurement:
-    """The best redirect over its in-sweep floor."""
-    return _ratio(recording, "ratio_of_best_redirect", _best(recording))
+    """The best redirect over the probability recorded without an edit."""
+    return _ratio(recording, "ratio_of_best_redirect", strongest(_pairs(recording)))
 
 
 def ratio_of_weakest_redirect(recording: Recording) -> Measurement:
-    """The weakest redirect over its in-sweep floor."""
-    return _ratio(recording, "ratio_of_weakest_redirect", _weakest(recording))
+    """The weakest redirect over the probability recorded without an edit."""
+    return _ratio(recording, "ratio_of_weakest_redirect", weakest(_pairs(recording)))
+
+
+def largest_ratio(recording: Recording) -> Measurement:
+    """The largest ratio of a best redirect to the probability recorded without an edit."""
+    return _ratio(recording, "largest_ratio", max(_pairs(recording), key=lambda pair: pair.over_baseline))
+
+
+def ratios_over_one_denominator(recording: Recording) -> Measurement:
+    """How many of the three ratios that one line of appendix D.1 prints are found over one denominator, at most.
+
+    ``detail`` has the ratios over both.
+    """
+    pairs = _pairs(recording)
+    redirects = {"best": strongest(pairs), "named": _named(recording), "weakest": weakest(pairs)}
+    over = {
+        "the probability recorded without an edit": {name: pair.over_baseline for name, pair in redirects.items()},
+        "the in-sweep floor": {name: pair.over_floor for name, pair in redirects.items()},
+    }
+    found = [
+        sum(abs(ratios[name] - printed) <= off for name, (printed, off) in PRINTED_RATIOS.items())
+        for ratios in over.values()
+    ]
+    return single(recording, "ratios_over_one_denominator", "count", max(found), detail={"ratios over": over})
 
 
 def named_redirect(recording: Recording) -> Measurement:
@@ -194,13 +257,9 @@ def named_redirect(recording: Recording) -> Measurement:
 
 
 def ratio_of_named_redirect(recording: Recording) -> Measurement:
-    """The same over its in-sweep floor."""
-    return _ratio(recording, "ratio_of_named_redirect", _named(recording))
-
-
-def published_best_ratio(recording: Recording) -> Measurement:
-    """The largest ratio over an in-sweep floor of all pairs."""
-    return _ratio(recording, "published_best_ratio", max(_pairs(recording), key=lambda pair: pair.ratio))
+    """The same over its in-sweep floor, which is near the probability section 5 divides by."""
+    named = _named(recording)
+    return single(recording, "ratio_of_named_redirect", "fold", named.over_floor, detail={"pair": named.id})
 
 
 def published_layer_gradient(recording: Recording) -> Measurement:
@@ -230,9 +289,9 @@ def recorded_word_list(recording: Recording) -> Measurement:
     return _figure(recording, "recorded_word_list", detail=detail)
 
 
-def recorded_floor(recording: Recording) -> Measurement:
-    """The lowest in-sweep floor of any pair."""
-    return _figure(recording, "recorded_floor")
+def published_floor(recording: Recording) -> Measurement:
+    """The lowest in-sweep floor of any pair, in decades."""
+    return _figure(recording, "published_floor")
 
 
 def _of_pairs(
@@ -261,7 +320,7 @@ def _of_pairs(
 
 def _figure(recording: Recording, experiment: str, detail: dict[str, Any] | None = None) -> Measurement:
     figure, pairs = FIGURES[experiment], _pairs(recording)
-    value, spread = figure.value(pairs), figure.spread(pairs)
+    value, spread = figure.value(pairs), figure.spread(pairs, 0.0)
     return single(recording, experiment, figure.unit, value, tolerance=spread, detail=detail)
 
 
@@ -270,25 +329,16 @@ def _count(recording: Recording, experiment: str, counted: Callable[[Pair], bool
 
 
 def _ratio(recording: Recording, experiment: str, pair: Pair) -> Measurement:
-    """``detail`` has the ratio as published, over the probability without an edit, where that was recorded."""
-    over_baseline = None if pair.baseline is None else pair.best / pair.baseline
-    return single(recording, experiment, "fold", pair.ratio, detail={"pair": pair.id, "over baseline": over_baseline})
+    detail = {"pair": pair.id, "over the in-sweep floor": pair.over_floor}
+    return single(recording, experiment, "fold", pair.over_baseline, detail=detail)
 
 
 def _pairs(recording: Recording) -> tuple[Pair, ...]:
     return recording.read(KIND, parse).pairs
 
 
-def _best(recording: Recording) -> Pair:
-    return max(_pairs(recording), key=lambda pair: pair.best)
-
-
-def _weakest(recording: Recording) -> Pair:
-    return min(_pairs(recording), key=lambda pair: pair.best)
-
-
 def _named(recording: Recording) -> Pair:
     named = [pair for pair in _pairs(recording) if pair.word == NAMED]
     if not named:
         raise Untested(f"the pair sweep of {recording.id} injects no {NAMED!r}")
-    return max(named, key=lambda pair: pair.best)
+    return strongest(named)

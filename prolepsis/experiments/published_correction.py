@@ -21,6 +21,7 @@ from prolepsis.names import Head
 from prolepsis.published import Correction
 from prolepsis.selection import Logits, Pattern
 from prolepsis.subject import Subject
+from prolepsis.swept_pairs import moved_by
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def _measurement(
     *,
     rows: list[dict[str, object]] | None = None,
 ) -> Measurement:
-    start, found = time.perf_counter(), once(subject, correction_test)
+    start, found, nats = time.perf_counter(), once(subject, correction_test), noise(subject)
     correction, place = found.correction, found.placed
     return single(
         subject,
@@ -157,7 +158,7 @@ def _measurement(
             "with the commitment": [vars(each) for each in found.committed],
             "without the commitment": [vars(each) for each in found.uncommitted],
         },
-        tolerance=noise(subject) * (value if unit == "probability" else subject.n_layers * subject.n_heads),
+        tolerance=moved_by(value, nats) if unit == "probability" else nats * subject.n_layers * subject.n_heads,
         seconds=time.perf_counter() - start,
     )
 

@@ -22,7 +22,7 @@ from prolepsis.names import Feature
 from prolepsis.published import RhymePrompt
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject, transcoder_of
-from prolepsis.swept_pairs import FIGURES, SweptPair, mean_by_position, strong_groups
+from prolepsis.swept_pairs import FIGURES, STRONG, SweptPair, localised, mean_by_position, strong_groups
 from prolepsis.watching import watched
 
 
@@ -144,6 +144,17 @@ def published_localisation(subject: Subject) -> Measurement:
     return _figure(subject, "published_localisation")
 
 
+def published_strong_localisation(subject: Subject) -> Measurement:
+    """Share of the strong redirects that localise.
+
+    Arms: the same pairs, strong or not, with these writes.
+    """
+    found = once(subject, pair_sweeps)
+    strong = {pair.id for pair in found["measured"] if pair.best >= STRONG}
+    arms = {arm: localised([pair for pair in found[arm] if pair.id in strong]) for arm in NULLS if strong}
+    return _figure(subject, "published_strong_localisation", arms)
+
+
 def published_strong_pairs(subject: Subject) -> Measurement:
     """How many pairs are strong redirects."""
     return _figure(subject, "published_strong_pairs")
@@ -156,12 +167,32 @@ def published_group_list(subject: Subject) -> Measurement:
 
 def published_noise_pairs(subject: Subject) -> Measurement:
     """Share of the pairs that do not localise whose best redirect lies where noise dominates; no arms."""
-    return _figure(subject, "published_noise_pairs", arms=())
+    return _figure(subject, "published_noise_pairs", {})
 
 
-def published_best_ratio(subject: Subject) -> Measurement:
-    """The largest ratio of a best redirect to its in-sweep floor."""
-    return _figure(subject, "published_best_ratio")
+def published_weakest_peak(subject: Subject) -> Measurement:
+    """1 where the pair of the weakest redirect localises, else 0."""
+    return _figure(subject, "published_weakest_peak")
+
+
+def published_floor(subject: Subject) -> Measurement:
+    """The lowest in-sweep floor of any pair, in decades."""
+    return _figure(subject, "published_floor")
+
+
+def published_best_rise(subject: Subject) -> Measurement:
+    """How far the best redirect rises above its in-sweep floor, in nats."""
+    return _figure(subject, "published_best_rise")
+
+
+def published_weakest_rise(subject: Subject) -> Measurement:
+    """The same of the weakest redirect."""
+    return _figure(subject, "published_weakest_rise")
+
+
+def published_largest_rise(subject: Subject) -> Measurement:
+    """How far any redirect rises above its in-sweep floor at most, in nats."""
+    return _figure(subject, "published_largest_rise")
 
 
 def published_layer_gradient(subject: Subject) -> Measurement:
@@ -183,17 +214,17 @@ def clean_word_features(subject: Subject) -> Measurement:
     )
 
 
-def _figure(subject: Subject, name: str, arms: tuple[str, ...] = NULLS) -> Measurement:
+def _figure(subject: Subject, name: str, arms: Mapping[str, float] | None = None) -> Measurement:
+    """One figure of all sweeps; its arms are the same figure of the control writes, unless others are given."""
     start, found, figure = time.perf_counter(), once(subject, pair_sweeps), FIGURES[name]
-    pairs, value = found["measured"], figure.value(found["measured"])
-    exact = figure.unit in ("count", "proportion", "rank correlation")
+    pairs = found["measured"]
     return single(
         subject,
         name,
         figure.unit,
-        value,
+        figure.value(pairs),
         parameters={"pairs": [pair.id for pair in pairs], "features": [pair.feature for pair in pairs]},
-        arms={arm: figure.value(found[arm]) for arm in arms},
+        arms={arm: figure.value(found[arm]) for arm in NULLS} if arms is None else arms,
         rows=once(subject, _reach_rows),
         detail={
             "P of each pair": {pair.id: pair.probabilities for pair in pairs},
@@ -207,7 +238,7 @@ def _figure(subject: Subject, name: str, arms: tuple[str, ...] = NULLS) -> Measu
                 group for group in once(subject, groups_of).words if injected(subject, group) is None
             ],
         },
-        tolerance=figure.spread(pairs) + (0.0 if exact else noise(subject) * value),
+        tolerance=figure.spread(pairs, noise(subject)),
         seconds=time.perf_counter() - start,
     )
 

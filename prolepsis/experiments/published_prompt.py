@@ -115,7 +115,7 @@ def _token(subject: Subject, steering: Steering) -> int:
 
 
 def noise(subject: Subject) -> float:
-    """What rounding leaves open, in nats: a few roundings of a logit; the relative error of a small probability."""
+    """What rounding leaves open, in nats: a few roundings of a logit, and so of log-odds."""
     return 4 * SIZE_OF_LOGITS * torch.finfo(subject.dtype).eps
 
 

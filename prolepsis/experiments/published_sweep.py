@@ -34,6 +34,7 @@ from prolepsis.measurement import Measurement
 from prolepsis.published import Steering
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject
+from prolepsis.swept_pairs import moved_by
 
 GIGABYTE = 1e9
 
@@ -152,7 +153,7 @@ def _measurement(subject: Subject, name: str, value: float, arms: Mapping[str, f
             "log-odds by position": found.log_odds,
             "KL(clean || edited), nats": found.kl,
         },
-        tolerance=noise(subject) * value,
+        tolerance=moved_by(value, noise(subject)),
         seconds=time.perf_counter() - start,
     )
 
