@@ -1,4 +1,4 @@
-"""The audit tells which method gives a printed interval, and what zeros and comparisons of counts can carry."""
+"""The audit tells which method gives a printed interval, and what comparisons of counts can carry."""
 
 import math
 import subprocess
@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from prolepsis import audit, ledger
-from prolepsis.audit.comparisons import equal_rates_p
+from prolepsis.audit.comparisons import equal_rates_p, smallest_p
 from prolepsis.audit.intervals import coverage as coverage_of
 from prolepsis.audit.intervals import intervals
 from prolepsis.clustered import interval
@@ -98,15 +99,6 @@ def test_one_method_is_asked_of_all_intervals() -> None:
     assert disagreements("one_interval_method", *mixed)[0] == "no one method and side gives all intervals"
 
 
-def test_zeros_need_a_bound() -> None:
-    """A zero with its bound passes; without one the rate it excludes is named; a count above zero is refused."""
-    assert disagreements("zero_counts", {"k": 0, "n": 10, "low": 0.0, "high": 0.26}) == []
-    (found,) = disagreements("zero_counts", {"k": 0, "n": 2520})
-    assert f"{1 - 0.05 ** (1 / 2520):.2%}" in found
-    with pytest.raises(UserError, match="1 of 10 is no count of zero"):
-        disagreements("zero_counts", {"k": 1, "n": 10})
-
-
 def test_a_rule_says_what_its_row_lacks() -> None:
     """A row without counts or bounds is refused in one line."""
     with pytest.raises(UserError, match="needs k and n in 1 published entries, 0 have them"):
@@ -138,15 +130,27 @@ def test_the_exact_test_meets_fishers_tea() -> None:
 
 
 def test_differences_have_to_show() -> None:
-    """Rates fall, or differ from the first, only where the counts can tell; a rise is named as such."""
-    assert disagreements("falling_rates", {"k": 90, "n": 100}, {"k": 50, "n": 100}, {"k": 10, "n": 100}) == []
-    (close,) = disagreements("falling_rates", {"k": 52, "n": 100}, {"k": 50, "n": 100})
-    assert "is not told from 52 of 100" in close
-    (risen,) = disagreements("falling_rates", {"k": 10, "n": 100}, {"k": 90, "n": 100})
-    assert "is not below" in risen
+    """A rate differs from the first only where the counts can tell."""
     assert disagreements("rates_unlike_the_first", {"k": 1, "n": 50}, {"k": 40, "n": 50}, {"k": 30, "n": 50}) == []
     (like,) = disagreements("rates_unlike_the_first", {"k": 2, "n": 10}, {"k": 9, "n": 10}, {"k": 0, "n": 10})
     assert like.startswith("0 of 10 (row 2) is not told from 2 of 10")
+
+
+@given(n=st.integers(1, 6), data=st.data())
+def test_no_pairing_of_the_same_trials_tells_more(n: int, data: st.DataObject) -> None:
+    """The smallest p-value is that of the best pairing, or of independent draws; unequal numbers are not paired."""
+    k, j = (data.draw(st.integers(0, n)) for _ in range(2))
+    # How many trials count for the one rate alone, and how many for the other alone.
+    pairings = [(k - both, j - both) for both in range(max(0, k + j - n), min(k, j) + 1)]
+    signs = [stats.binomtest(only, only + other).pvalue for only, other in pairings if only + other] or [1.0]
+    assert smallest_p((k, n), (j, n)) == pytest.approx(min(*signs, 1.0, equal_rates_p([(k, n), (j, n)])))
+    assert smallest_p((k, n), (j, n + 1)) == equal_rates_p([(k, n), (j, n + 1)])
+
+
+def test_the_same_trials_can_tell_what_their_counts_do_not() -> None:
+    """10 of 596 that change one way alone tell 134 of 596 from 124, which independent draws would not."""
+    assert equal_rates_p([(134, 596), (124, 596)]) > 0.05
+    assert smallest_p((134, 596), (124, 596)) == 2 * 0.5**10
 
 
 def test_equal_rates_may_not_differ_beyond_chance() -> None:

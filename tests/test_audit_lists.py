@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prolepsis import ledger
-from prolepsis.audit.lists import most_frequent_p, surprising_length
+from prolepsis.audit.lists import most_frequent_p
 from prolepsis.errors import UserError
-from prolepsis.statistics import overlap_probability
 from tests.paper_rows import disagreements
 
 
@@ -40,7 +39,7 @@ def test_one_list(tmp_path: Path) -> None:
     ("rule", "entries", "message"),
     [
         ("one_list", listed("L21:H5", where="§6"), "needs items in two published entries"),
-        ("overlap_below_chance", '{value = 5, where = "a"}', "needs whole numbers in 4 published entries"),
+        ("overlap_within_chance", '{value = 5, where = "a"}', "needs whole numbers in 4 published entries"),
         ("overlap_within_chance", whole(5, 10, 0, 512).replace("512", "51.2"), "needs whole numbers"),
     ],
 )
@@ -48,23 +47,6 @@ def test_a_row_a_rule_cannot_read_is_refused(tmp_path: Path, rule: str, entries:
     """A row without what its rule needs is named in one line."""
     with pytest.raises(UserError, match=message):
         disagreements(tmp_path, rule, entries, "count")
-
-
-def test_an_empty_intersection_of_short_lists_is_what_chance_gives(tmp_path: Path) -> None:
-    """No head of 5 among 10 of 512 has p = C(507, 10) / C(512, 10), and would be a surprise from 132 heads on."""
-    (found,) = disagreements(tmp_path, "overlap_below_chance", whole(5, 10, 0, 512), "count")
-    assert f"p = {comb(507, 10) / comb(512, 10):.2g};" in found
-    assert "for 132 names or more against 10" in found
-    assert disagreements(tmp_path, "overlap_below_chance", whole(132, 10, 0, 512), "count") == []
-    assert disagreements(tmp_path, "overlap_below_chance", whole(131, 10, 0, 512), "count") != []
-
-
-@given(other=st.integers(1, 30), total=st.integers(31, 200))
-def test_the_surprising_length_is_the_first(other: int, total: int) -> None:
-    """A list of that length shares nothing with p ≤ .05, and one shorter by one does not."""
-    length = surprising_length(other, total)
-    assert overlap_probability(0, length, other, total).exactly <= 0.05
-    assert overlap_probability(0, length - 1, other, total).exactly > 0.05
 
 
 def test_more_heads_than_chance_shares_are_told(tmp_path: Path) -> None:

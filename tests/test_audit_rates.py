@@ -1,37 +1,14 @@
-"""Rates without a number of trials, counts that are no share of a rate, and medians outside of their bins."""
+"""Counts that are no share of a rate, and medians outside of their bins."""
 
 from pathlib import Path
 from statistics import median
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from prolepsis.audit.rates import fewest_trials
 from prolepsis.errors import UserError
 from tests.paper_rows import disagreements
-
-
-@given(k=st.integers(0, 60), n=st.integers(1, 60), digits=st.integers(2, 4))
-def test_the_fewest_trials_give_the_rate(k: int, n: int, digits: int) -> None:
-    """No more trials are named than a rate comes of, some count of them rounds to it, and none of fewer does."""
-    assume(k <= n)
-    rate, slack = round(k / n, digits), 0.5 * 10.0**-digits
-
-    def give(trials: int) -> bool:
-        return any(abs(j / trials - rate) <= slack * (1 + 1e-6) for j in range(trials + 1))
-
-    found = fewest_trials(rate, slack)
-    assert found is not None
-    assert found <= n
-    assert [trials for trials in range(1, found + 1) if give(trials)] == [found]
-
-
-def test_a_rate_without_its_trials_is_named(tmp_path: Path) -> None:
-    """78 % alone may be 7 of 9; with its n it passes."""
-    assert disagreements(tmp_path, "share_of_something", '{value = 0.78, n = 27, where = "a"}') == []
-    (found,) = disagreements(tmp_path, "share_of_something", '{value = 0.78, where = "a"}')
-    assert found == "0.78 (a) has no number it is a share of; 9 trials would give it"
 
 
 def test_a_count_has_to_come_of_the_rate(tmp_path: Path) -> None:

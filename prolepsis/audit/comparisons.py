@@ -1,17 +1,17 @@
 """Whether counts differ, or agree, as far as a sentence about them says: exact tests of the printed counts.
 
 The counts are taken for independent draws, which favours a difference: trials that share a prompt or a pair say less.
-A difference that does not show here shows under no clustering.
+Where both rates can be of the same trials, the pairing that tells them apart best counts if it tells more. A difference
+that does not show here shows under no clustering.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from prolepsis.audit.counts import Counted, audited, counts_of
+from prolepsis.audit.counts import audited, counts_of
 from prolepsis.audit.intervals import interval_table
 from prolepsis.ledger import Claim
 from prolepsis.measurement import Measurement
@@ -34,16 +34,27 @@ def equal_rates_p(counts: Sequence[tuple[int, int]]) -> float:
     return float(min(1.0, np.exp(tables[tables <= found + 1e-7]).sum()))
 
 
-def falling_rates(claim: Claim) -> Measurement:
-    """Each rate is below the one before it, by more than the two counts can differ by chance."""
-    counts = counts_of(claim, at_least=2)
-    return _differences(claim, list(pairwise(counts)), must_fall=True)
+def smallest_p(one: tuple[int, int], other: tuple[int, int]) -> float:
+    """The p-value of "both rates are equal" that favours a difference most: of independent draws, or of paired ones.
+
+    Paired are equally many. Of their pairings none tells more than the one in which no trial goes against the
+    difference: the exact sign test of |k − k'| trials, all of one sign (McNemar 1947).
+    """
+    p = equal_rates_p([one, other])
+    return min(p, 2 * 0.5 ** abs(one[0] - other[0])) if one[1] == other[1] else p
 
 
 def rates_unlike_the_first(claim: Claim) -> Measurement:
-    """Each rate differs from the first one, by more than the two counts can differ by chance."""
+    """Each rate differs from the first one, by more than the two counts can differ by chance (:func:`smallest_p`)."""
     first, *others = counts_of(claim, at_least=2)
-    return _differences(claim, [(first, other) for other in others], must_fall=False)
+    wrong, detail = [], {}
+    for other in others:
+        p = smallest_p((first.k, first.n), (other.k, other.n))
+        detail[f"{first} against {other}"] = p
+        if p > ALPHA:
+            told = f"{other} ({other.where}) is not told from {first} ({first.where})"
+            wrong.append(f"{told}: equal rates give p = {p:.2g}")
+    return audited(claim, wrong, {"p": detail, "intervals": interval_table([first, *others])})
 
 
 def equal_rates(claim: Claim) -> Measurement:
@@ -53,18 +64,6 @@ def equal_rates(claim: Claim) -> Measurement:
     named = ", ".join(f"{count} ({count.k / count.n:.1%})" for count in counts)
     wrong = [] if p > ALPHA else [f"{named} are said to agree, but equal rates give such counts with p = {p:.2g}"]
     return audited(claim, wrong, {"p": p, "intervals": interval_table(counts)})
-
-
-def _differences(claim: Claim, pairs: Sequence[tuple[Counted, Counted]], *, must_fall: bool) -> Measurement:
-    wrong, detail = [], {}
-    for one, other in pairs:
-        p = equal_rates_p([one[:2], other[:2]])
-        detail[f"{one} against {other}"] = p
-        if must_fall and other.k * one.n >= one.k * other.n:
-            wrong.append(f"{other} ({other.where}) is not below {one} ({one.where})")
-        elif p > ALPHA:
-            wrong.append(f"{other} ({other.where}) is not told from {one} ({one.where}): equal rates give p = {p:.2g}")
-    return audited(claim, wrong, {"p": detail, "intervals": interval_table(counts_of(claim))})
 
 
 def _log_ways(sizes: Sequence[int], hits: int) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Which method and which side give the intervals a paper prints, and what its counts of zero exclude.
+"""Which method and which side give the intervals a paper prints.
 
 Every count gets its 95 % intervals by Clopper & Pearson, Wilson and Wald, two-sided and one-sided. A printed interval
 is given by those of them that agree with it to its last printed digit.
@@ -116,19 +116,6 @@ def one_interval_method(claim: Claim) -> Measurement:
     wrong = [] if shared else ["no one method and side gives all intervals", *map(_found, printed)]
     worth = {str(one): coverage(one.counted.n, max(one.counted.k, 1) / one.counted.n) for one in printed}
     return audited(claim, wrong, {**_detail(claim), "coverage": worth})
-
-
-def zero_counts(claim: Claim) -> Measurement:
-    """Each count of zero is printed with an upper bound: what it excludes is all that it shows."""
-    detail, wrong = {}, []
-    for entry, count in zip(claim.published, counts_of(claim, at_least=len(claim.published)), strict=True):
-        if count.k > 0:
-            raise UserError(f"claim {claim.id}: {count} is no count of zero; list zero counts only")
-        _, high = clopper_pearson(0, count.n, ALPHA, 1)
-        detail[f"{count} ({count.where})"] = high
-        if entry["high"] is None:
-            wrong.append(f"{count} ({count.where}) is printed without a bound; it excludes rates above {high:.2%}")
-    return audited(claim, wrong, {"largest rate not excluded": detail})
 
 
 def _printed(claim: Claim) -> list[Printed]:

@@ -23,24 +23,12 @@ def one_list(claim: Claim) -> Measurement:
     return audited(claim, wrong, {"lists": {entry["where"]: entry["items"] for entry in entries}})
 
 
-def overlap_below_chance(claim: Claim) -> Measurement:
-    """Two lists share fewer names than lists drawn blindly would; a row as :func:`_overlap` reads it.
-
-    The reason names the length at which a second list with no name shared would have been a surprise.
-    """
-    shared, first, second, total = _overlap(claim)
-    p = overlap_probability(shared, first, second, total).at_most
-    needed = surprising_length(second, total)
-    wrong = [
-        f"blind draws of {first} and {second} among {total} share no more than {shared} with p = {p:.2g}; "
-        f"an empty intersection would tell something for {needed} names or more against {second}"
-    ]
-    return audited(claim, wrong if p > ALPHA else [], {"p": p, "length needed": needed})
-
-
 def overlap_within_chance(claim: Claim) -> Measurement:
-    """Two lists share no more names than lists drawn blindly would; a row as :func:`_overlap` reads it."""
-    shared, first, second, total = _overlap(claim)
+    """Two lists share no more names than lists drawn blindly would.
+
+    The row's values are, in this order: both lengths, the names shared, and all there are.
+    """
+    first, second, shared, total = _whole(claim, 4)
     p = overlap_probability(shared, first, second, total).at_least
     wrong = [f"blind draws of {first} and {second} among {total} share {shared} or more with p = {p:.2g}"]
     return audited(claim, wrong if p <= ALPHA else [], {"p": p})
@@ -56,12 +44,6 @@ def most_frequent_beyond_chance(claim: Claim) -> Measurement:
     p = most_frequent_p(often, drawn, kinds, members)
     wrong = [f"of {drawn} names drawn blindly from {kinds} kinds of {members}, some kind has {often} with p = {p:.2g}"]
     return audited(claim, wrong if p > ALPHA else [], {"p": p})
-
-
-def surprising_length(other: int, total: int) -> int:
-    """The shortest list that shares no name with one of ``other`` names among ``total`` with p ≤ .05."""
-    lengths = range(total + 1)
-    return next(length for length in lengths if overlap_probability(0, length, other, total).at_most <= ALPHA)
 
 
 def most_frequent_p(often: int, drawn: int, kinds: int, members: int) -> float:
@@ -83,15 +65,6 @@ def most_frequent_p(often: int, drawn: int, kinds: int, members: int) -> float:
 def _missing(one: Published, other: Published) -> str:
     missing = ", ".join(name for name in one["items"] if name not in other["items"])
     return f"{missing} ({one['where']}) is not listed in {other['where']}" if missing else ""
-
-
-def _overlap(claim: Claim) -> tuple[int, int, int, int]:
-    """The names shared, the lengths of both lists and the number of names there are.
-
-    A row's values are, in this order: both lengths, the names shared, and all there are.
-    """
-    first, second, shared, total = _whole(claim, 4)
-    return shared, first, second, total
 
 
 def _whole(claim: Claim, wanted: int) -> list[int]:

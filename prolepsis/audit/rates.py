@@ -1,28 +1,16 @@
-"""Whether a printed rate says what it is a share of, and whether counts and bins can come of what is said of them."""
+"""Whether counts and bins can come of the rate or the median that is said of them."""
 
 import math
 from itertools import accumulate
 
 from prolepsis.audit.counts import audited, counts_of
-from prolepsis.audit.figures import half_digit, value_of
+from prolepsis.audit.figures import value_of
 from prolepsis.errors import UserError
 from prolepsis.ledger import Claim
 from prolepsis.measurement import Measurement
-from prolepsis.statistics import clopper_pearson_p, grim
+from prolepsis.statistics import clopper_pearson_p
 
 ALPHA = 0.05
-MOST_TRIALS = 10_000
-
-
-def share_of_something(claim: Claim) -> Measurement:
-    """Each rate is printed with the number of trials it is a share of; else the fewest that can give it are named."""
-    wrong, fewest = [], {}
-    for entry in claim.published:
-        value = value_of(claim, entry)
-        fewest[f"{value:g} ({entry['where']})"] = needed = fewest_trials(value, half_digit(value, claim.scale))
-        if entry["n"] is None:
-            wrong.append(f"{value:g} ({entry['where']}) has no number it is a share of; {needed} trials would give it")
-    return audited(claim, wrong, {"fewest trials": fewest})
 
 
 def counts_of_one_rate(claim: Claim) -> Measurement:
@@ -50,12 +38,6 @@ def median_in_its_bin(claim: Claim) -> Measurement:
     high = max(_bound(bins[b]["high"], math.inf) for b in middle)
     wrong = [f"{median:g} ({first['where']}) is not between {low:g} and {high:g}, where {total} counts have theirs"]
     return audited(claim, [] if low <= median <= high else wrong, {"median between": (low, high)})
-
-
-def fewest_trials(rate: float, slack: float) -> int | None:
-    """The smallest number of trials of which some count gives ``rate`` to within ``slack``; None beyond 10,000."""
-    decimals = round(-math.log10(2 * slack)) - 2
-    return next((n for n in range(1, MOST_TRIALS) if grim(100 * rate, n, decimals)), None)
 
 
 def _bound(bound: float | None, without: float) -> float:
