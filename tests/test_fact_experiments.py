@@ -11,7 +11,7 @@ from prolepsis.controls import once
 from prolepsis.experiments import measuring
 from prolepsis.experiments.fact_interchange import Curves, fact_hand_off, fact_held, interchanges, subject_rows
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns, fact_pairs
-from prolepsis.experiments.fact_routing import Routing, dominant, n_listed, routings
+from prolepsis.experiments.fact_routing import Routing, dominant, fact_head_direction, n_listed, routings
 from prolepsis.experiments.facts_asked import facts_of
 from prolepsis.experiments.patched_blocks import (
     sources,
@@ -107,12 +107,13 @@ def test_heads_below_the_patch_do_not_shift() -> None:
 
 
 def test_shifts_are_summed_and_led_as_defined() -> None:
-    """Totals, shares, signs and the decline that equal layers would give are those counted by hand."""
+    """Totals, shares, the blocks led and the decline that equal layers would give are those counted by hand."""
     low, high = Head(1, 0), Head(2, 0)
     routing = Routing(({low: -0.4, high: 0.2}, {high: -0.1}), ((low,), (high,)))
     assert (routing.share(low), routing.share(Head(1, 1))) == (0.5, 0)
     assert (routing.total(0), routing.total(1), routing.total(2)) == pytest.approx((0.6, 0.1, 0))
-    assert (routing.negative(low), routing.negative(high), routing.negative(Head(1, 1))) == (1, 1, None)
+    assert (routing.led(low), routing.led(high), routing.led(Head(1, 1))) == ([0], [1], [])
+    assert Routing((), ()).share(low) == 0
     assert routing.evenly(3) == pytest.approx((0.6 + 0.1) / 3 * 2)
 
 
@@ -127,6 +128,26 @@ def test_a_half_has_no_part_in_its_own_heads() -> None:
     }
     assert dominant(subject, spoiled)[0] == dominant(subject, found)[0]
     assert dominant(subject, spoiled)[1][0] == other
+
+
+def test_the_direction_is_a_share_of_all_appearances() -> None:
+    """Every block in which the other half's head leads counts once, however many of them a pair has."""
+    subject = subject_of("planner")
+    found, measured = once(subject, routings), fact_head_direction(subject)
+    chosen = {half: head for half, (head, _) in dominant(subject, found).items()}
+    led = [
+        (pair, shifts[chosen[pair.half]])
+        for pair in facts_of(subject)
+        for shifts, leaders in zip(found[pair.id].shifts, found[pair.id].leaders, strict=True)
+        if chosen[pair.half] in leaders
+    ]
+    assert len({pair.id for pair, _ in led}) < len(led)
+    assert list(measured.values.values()) == [float(shift < 0) for _, shift in led]
+    assert list(measured.clusters.values()) == [(pair.cluster,) for pair, _ in led]
+    shown = measured.detail["negative shifts of the dominant head, of its appearances"]
+    assert shown == pytest.approx(sum(shift < 0 for _, shift in led) / len(led))
+    assert measured.arms["random row"].keys() == measured.values.keys()
+    assert measured.arms["random row"] != measured.values
 
 
 # ---------------------------------------------------------------- verdicts

@@ -41,7 +41,7 @@ class Routing:
 
     def share(self, head: Head) -> float:
         """Share of blocks in which ``head`` is among the leaders; 0 where no block can shift anything."""
-        return statistics.fmean([head in leaders for leaders in self.leaders] or [False])
+        return len(self.led(head)) / max(1, len(self.leaders))
 
     def total(self, block: int) -> float:
         """Sum of absolute shifts in a block."""
@@ -57,10 +57,9 @@ class Routing:
         per_layer = sum(self.total(block) for block in range(n_blocks)) / max(1, layers)
         return per_layer * (self.layers(0) - self.layers(n_blocks - 1))
 
-    def negative(self, head: Head) -> float | None:
-        """Share of negative shifts among the blocks that ``head`` leads; None where it leads none."""
-        found = [at[head] < 0 for at, leaders in zip(self.shifts, self.leaders, strict=True) if head in leaders]
-        return statistics.fmean(found) if found else None
+    def led(self, head: Head) -> list[int]:
+        """The blocks in which ``head`` is among the leaders."""
+        return [block for block, leaders in enumerate(self.leaders) if head in leaders]
 
 
 Routings = dict[str, Routing]
@@ -137,11 +136,23 @@ def _appearance(subject: Subject, found: Routings, rank: int) -> Values:
     return {pair.id: found[pair.id].share(chosen[pair.half][rank]) for pair in facts_of(subject)}
 
 
-def _aversion(subject: Subject, found: Routings) -> Values:
-    """Pair id → share of negative shifts of the dominant head, without the pairs in which it leads no block."""
+def _appearances_of_dominant(subject: Subject) -> dict[str, tuple[FactPair, int, Head]]:
+    """Appearance id → the pair and the block in which the dominant head, of the other half, leads; and that head."""
+    found, layers = once(subject, routings), blocks(subject.n_layers)
     chosen = dominant(subject, found)
-    shares = {pair.id: found[pair.id].negative(chosen[pair.half][0]) for pair in facts_of(subject)}
-    return {pair: share for pair, share in shares.items() if share is not None}
+    return {
+        f"{pair.id}, L{layers[block][0]}..{layers[block][-1]}": (pair, block, chosen[pair.half][0])
+        for pair in facts_of(subject)
+        for block in found[pair.id].led(chosen[pair.half][0])
+    }
+
+
+def _aversion(subject: Subject, found: Routings) -> Values:
+    """Appearance id → 1 if the dominant head's shift in ``found`` is negative there, else 0."""
+    return {
+        appearance: float(found[pair.id].shifts[block][head] < 0)
+        for appearance, (pair, block, head) in _appearances_of_dominant(subject).items()
+    }
 
 
 def _decline(subject: Subject, found: Routings) -> Values:
@@ -184,14 +195,17 @@ def fact_head_dominance(subject: Subject) -> Measurement:
 def fact_head_direction(subject: Subject) -> Measurement:
     """Share of the dominant head's shifts that are negative: attention turned away from the fact.
 
-    Every pair is measured both ways. Arms: ``chance``. Detectable are the pairs in which the head leads a block, none
-    where :func:`fact_head_dominance` can detect nothing.
+    Items are the head's appearances: the blocks of a pair in which it leads. Arms: ``chance``, ``random row`` (the same
+    head's shifts in the same blocks). Of a data set's pair only the original prompt is patched, as in the paper, so
+    that a head that leaves any fact whose row is disturbed turns away as well. Nothing is detectable where
+    :func:`fact_head_dominance` can detect nothing.
     """
-    start, found = time.perf_counter(), _aversion(subject, once(subject, routings))
-    values = dict.fromkeys((pair.id for pair in facts_of(subject)), 0.0) | found
-    arms = {"chance": dict.fromkeys(values, 0.5)}
-    able = tuple(found) if n_listed(subject) > 1 else ()
-    return _measurement(subject, "fact_head_direction", "proportion", values, arms, detectable=able, start=start)
+    start, values = time.perf_counter(), _aversion(subject, once(subject, routings))
+    arms = {"chance": dict.fromkeys(values, 0.5), "random row": _aversion(subject, once(subject, random_routings))}
+    able = tuple(values) if n_listed(subject) > 1 else ()
+    measured = _measurement(subject, "fact_head_direction", "proportion", values, arms, detectable=able, start=start)
+    clusters = {appearance: (pair.cluster,) for appearance, (pair, *_) in _appearances_of_dominant(subject).items()}
+    return replace(measured, design="by-item", clusters=clusters)
 
 
 def fact_routing_decline(subject: Subject) -> Measurement:
@@ -258,7 +272,7 @@ def _detail(subject: Subject) -> dict[str, object]:
     negative = _aversion(subject, found).values()
     return {
         "lists with the dominant head, and with the next": shares,
-        "negative shifts of the dominant head": statistics.fmean(negative) if negative else None,
+        "negative shifts of the dominant head, of its appearances": statistics.fmean(negative) if negative else None,
         "total shift by block": totals(list(found)),
         "layers above": layers,
         "total shift per layer above": [
