@@ -43,7 +43,7 @@ def answers_given_away(recording: Recording) -> Measurement:
 
 
 def unequal_lengths(recording: Recording) -> Measurement:
-    """Share of the pairs whose facts differ in length."""
+    """Share of the pairs whose facts differ in their number of words, which tokens may hide or add to."""
     value = statistics.fmean(row.differs_in_length for row in _screened(recording))
     return single(recording, "unequal_lengths", "share", value)
 

@@ -234,8 +234,9 @@ def answers_given_away(subject: Subject) -> Measurement:
 
 
 def unequal_lengths(subject: Subject) -> Measurement:
-    """Share of the pairs that pass the screen whose facts differ in their number of words."""
-    return _single(subject, "unequal_lengths", "share", _share(subject, [r.differs_in_length for r in _right(subject)]))
+    """Share of the pairs that pass the screen whose facts differ in their number of tokens."""
+    lengths = [[len(subject.encode(fact)) for fact in row.facts] for row in _right(subject)]
+    return _single(subject, "unequal_lengths", "share", _share(subject, [one != other for one, other in lengths]))
 
 
 def _asked(subject: Subject) -> Counterfactuals:
