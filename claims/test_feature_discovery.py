@@ -16,6 +16,12 @@ def test_features_cluster_by_rhyme(verify: Callable[[], None]) -> None:
     verify()
 
 
+@pytest.mark.claims(family="discovery", variant="asked")
+def test_rhyme_words_have_features(verify: Callable[[], None]) -> None:
+    """The same scan where the paper does not say that every rhyme word has a feature."""
+    verify()
+
+
 @pytest.mark.claims(family="rhyme responses", variant="asked")
 def test_features_stand_for_rhymes(verify: Callable[[], None]) -> None:
     """Responses to held-out rhyme-mates, against matched words."""

@@ -18,6 +18,7 @@ from prolepsis.experiments.published_prompt import NULLS, noise
 from prolepsis.experiments.published_routing import routed_prompts
 from prolepsis.experiments.published_sweep import sweep_prompt
 from prolepsis.judge import judge
+from prolepsis.lexicon import spoken_endings
 from prolepsis.loading import kept_subject
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature, Head
@@ -39,6 +40,7 @@ from tests.published_subjects import (
 SUPPRESS, INJECT = {"L1:0": -1.5, "L3:1": -1.5}, {"L2:2": 1.5}
 PUBLISHED = sorted(name for name, module in families.MODULES.items() if module.startswith("published_"))
 ON_A_GPU = "published_memory"
+COUNTS = ("clean_word_features", "found_rhyme_words", "found_rhyme_groups")
 FAMILIES = ("llama", "gemma2")
 
 
@@ -224,6 +226,15 @@ def test_the_scan_counts_the_words_that_have_a_feature(subject: Subject) -> None
     assert measured(subject, "published_vocabulary") == len(subject.tokenizer)
 
 
+def test_the_scan_counts_its_groups_and_their_words(subject: Subject) -> None:
+    """Groups are those of two found words or more that rhyme, and each of their words counts once."""
+    found, endings = set(once(subject, groups_of).features), spoken_endings(once(subject, groups_of).features)
+    rhymed = {word for word in found if any(endings[word][0] == endings[other][0] for other in found - {word})}
+    assert set(WORDS) <= rhymed
+    assert measured(subject, "found_rhyme_words") == len(rhymed)
+    assert measured(subject, "found_rhyme_groups") == len({endings[word][0] for word in rhymed})
+
+
 @pytest.mark.parametrize("name", [name for name in PUBLISHED if name != ON_A_GPU])
 def test_what_an_edit_cannot_reach_does_not_move(subject: Subject, name: str) -> None:
     """Readouts out of an edit's reach are equal bit for bit, and what is measured is judged, and never supported."""
@@ -280,7 +291,7 @@ def test_memory_is_measured_on_a_gpu_alone(subject: Subject) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in PUBLISHED if name not in (ON_A_GPU, "published_vocabulary", "clean_word_features")]
+    "name", [name for name in PUBLISHED if name not in (ON_A_GPU, "published_vocabulary", *COUNTS)]
 )
 def test_an_organism_has_no_published_protocol(name: str) -> None:
     """A subject the paper did not run on is untested, not measured by guesswork."""

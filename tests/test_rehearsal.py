@@ -160,7 +160,7 @@ def test_a_rehearsal_comes_through(
     # One family asks for no more, and a test has no minutes.
     monkeypatch.setattr(shapes, "LEAST_LAYERS", 4)
     figures = tmp_path / "figures.json"
-    options = ["--preset", "gemma-2-2b-426k", "--scale", "0.01", "--json", str(figures), "-k", "S23"]
+    options = ["--preset", "gemma-2-2b-426k", "--scale", "0.01", "--json", str(figures), "-k", "X205"]
     assert main([*options, "--folder", str(tmp_path / "work")]) == 0, capsys.readouterr().out
     (found,) = json.loads(figures.read_text())["rehearsals"]
     (family,) = found["families"]

@@ -60,7 +60,7 @@ def test_a_real_models_files_and_twin_come_to_another_device(tmp_path: Path, mon
     monkeypatch.setattr(shapes, "LEAST_LAYERS", 4)
     preset = write_checkpoints(scaled(SHAPES[PRESET], 0.01), tmp_path, "cpu", thresholds=True)
     hub = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
-    asked = ("-m", "gpu", "--claims-subject", PRESET, "--claims-preset", str(preset), "-k", "S23")
+    asked = ("-m", "gpu", "--claims-subject", PRESET, "--claims-preset", str(preset), "-k", "X205")
     ((row,), printed) = verified_there(tmp_path / "reports", *asked, **hub)
     assert row["measured"] is not None, printed
     assert {arm["name"] for arm in row["controls"]} == {"shuffled decoders", "untrained twin"}

@@ -127,6 +127,8 @@ MODULES = {
     "published_largest_rise": "published_pairs",
     "published_layer_gradient": "published_pairs",
     "clean_word_features": "published_pairs",
+    "found_rhyme_words": "published_pairs",
+    "found_rhyme_groups": "published_pairs",
     "published_first_head": "published_routing",
     "published_second_head": "published_routing",
     "published_third_head": "published_routing",

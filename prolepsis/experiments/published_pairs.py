@@ -214,6 +214,22 @@ def clean_word_features(subject: Subject) -> Measurement:
     )
 
 
+def found_rhyme_words(subject: Subject) -> Measurement:
+    """How many words the rhyme groups of the scan hold (appendix B.2)."""
+    return _grouped(subject, "found_rhyme_words", sum(map(len, once(subject, groups_of).words.values())))
+
+
+def found_rhyme_groups(subject: Subject) -> Measurement:
+    """How many rhyme groups the words of the scan fall into (appendix B.2)."""
+    return _grouped(subject, "found_rhyme_groups", len(once(subject, groups_of).words))
+
+
+def _grouped(subject: Subject, name: str, count: int) -> Measurement:
+    return single(
+        subject, name, "count", float(count), parameters={}, detail={"groups": once(subject, groups_of).words}
+    )
+
+
 def _figure(subject: Subject, name: str, arms: Mapping[str, float] | None = None) -> Measurement:
     """One figure of all sweeps; its arms are the same figure of the control writes, unless others are given."""
     start, found, figure = time.perf_counter(), once(subject, pair_sweeps), FIGURES[name]
