@@ -21,6 +21,8 @@ PRINTED_GROUPS = frozenset({"AE1 T", "AW1 N D", "AE1 K"})
 """The groups the strong redirects of the 426K sweep are said to inject words of: -at, -ound, -ack (appendix D.1)."""
 PRINTED_ASTRAY = frozenset({"new", "the"})
 """The words that are said to be injected where a pair of the Llama sweep does not localise (appendix D.3)."""
+PRINTED_ELSEWHERE = 5e-8
+"""P(inject word) at every position but the last, as printed of one prompt (section 5)."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class SweptPair:
 
 
 Swept = TypeVar("Swept", bound=SweptPair)
+
+
+def farthest_elsewhere(probabilities: Sequence[float]) -> float:
+    """Of P(inject word) by position, the last left out, the one farthest from what is printed of all of them."""
+    return max(probabilities[:-1], key=lambda p: abs(p - PRINTED_ELSEWHERE))
 
 
 def log_odds(p: float) -> float:

@@ -173,8 +173,27 @@ def test_figures_of_a_position_sweep(tmp_path: Path) -> None:
     contents = files.position_sweep(SPIKE, files.SMALL) | {"baseline_prob": 0.5e-9}
     one = recording(tmp_path, contents)
     assert value(position_sweep.published_spike(one)) == 0.4
-    assert value(position_sweep.published_baseline(one)) == 1e-9
+    assert position_sweep.published_baseline(one).detail == {"median": 1e-9}
     assert value(position_sweep.sweep_floor_over_baseline(one)) == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(
+    ("others", "farthest", "verdict", "agrees"),
+    [
+        ([4.7e-8, 5.2e-8, 5.1e-8], 4.7e-8, "inconclusive", "yes"),
+        ([5e-8, 5e-8, 8.8e-8], 8.8e-8, "contradicted", "no"),
+        ([5e-8, 1e-9, 5e-8], 1e-9, "contradicted", "no"),
+    ],
+)
+def test_what_is_printed_of_all_positions_is_asked_of_each(
+    tmp_path: Path, others: list[float], farthest: float, verdict: str, agrees: str
+) -> None:
+    """One position off the printed probability, on either side, contradicts that all are at it, whatever the median."""
+    one = recording(tmp_path, files.position_sweep([*others, 0.4], files.SMALL))
+    (claim,) = (c for c in ledger.rows("recorded") if c.id == "B02")
+    measured = position_sweep.published_baseline(one)
+    assert value(measured) == farthest
+    assert (judge(claim, measured).verdict, judge(claim, measured).agrees) == (verdict, agrees)
 
 
 def test_a_sweep_of_another_feature_is_not_held_against_a_printed_figure(tmp_path: Path) -> None:

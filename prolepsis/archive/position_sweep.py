@@ -11,7 +11,7 @@ from prolepsis.archive.single import single
 from prolepsis.errors import Untested
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
-from prolepsis.swept_pairs import log_odds
+from prolepsis.swept_pairs import farthest_elsewhere, log_odds
 
 KIND = "position sweep"
 
@@ -49,8 +49,10 @@ def published_spike(recording: Recording) -> Measurement:
 
 
 def published_baseline(recording: Recording) -> Measurement:
-    """Median P(inject word) with the edit at any other position."""
-    return single(recording, "published_baseline", "probability", _printed(recording).floor)
+    """P(inject word) with the edit at that other position where it is farthest from what is printed of all."""
+    sweep = _printed(recording)
+    value, detail = farthest_elsewhere(sweep.probabilities), {"median": sweep.floor}
+    return single(recording, "published_baseline", "probability", value, detail=detail)
 
 
 def sweep_floor_over_baseline(recording: Recording) -> Measurement:

@@ -34,7 +34,7 @@ from prolepsis.measurement import Measurement
 from prolepsis.published import Steering
 from prolepsis.selection import Logits
 from prolepsis.subject import Subject
-from prolepsis.swept_pairs import moved_by
+from prolepsis.swept_pairs import farthest_elsewhere, moved_by
 
 GIGABYTE = 1e9
 
@@ -100,10 +100,10 @@ def published_spike(subject: Subject) -> Measurement:
 
 
 def published_baseline(subject: Subject) -> Measurement:
-    """Median P(inject word) with the edit at any other position."""
+    """P(inject word) with the edit at that other position where it is farthest from what is printed; same arms."""
     start, found = time.perf_counter(), once(subject, sweep_prompt)
-    value = statistics.median(found.probabilities["measured"][:-1])
-    return _measurement(subject, "published_baseline", value, {}, start)
+    arms = {arm: farthest_elsewhere(found.probabilities[arm]) for arm in NULLS}
+    return _measurement(subject, "published_baseline", farthest_elsewhere(found.probabilities["measured"]), arms, start)
 
 
 def published_memory(subject: Subject) -> Measurement:
@@ -149,6 +149,7 @@ def _measurement(subject: Subject, name: str, value: float, arms: Mapping[str, f
         rows=once(subject, _reach_rows),
         detail={
             "P without an edit": found.clean,
+            "median P at other positions": statistics.median(found.probabilities["measured"][:-1]),
             "P by position": found.probabilities,
             "log-odds by position": found.log_odds,
             "KL(clean || edited), nats": found.kl,
