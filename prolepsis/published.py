@@ -4,8 +4,10 @@ A preset's ``published`` table holds it. Positions count from BOS, which is 0. F
 ``L21:H5``; suppressed features are written with minus the strength, the injected one with plus.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,10 +57,25 @@ class PairSweep:
 
 
 @dataclass(frozen=True)
+class PrintedOutcome:
+    """What the paper prints of the correction's strength number ``step``, from 0: with the commitment, all digits kept.
+
+    P of the committed and of the correct word, Δattention of the head, Σ|Δattention| over all heads (App. G.2).
+    """
+
+    step: int
+    committed: Decimal
+    correct: Decimal
+    head: Decimal
+    total: Decimal
+
+
+@dataclass(frozen=True)
 class Correction:
     """The feature that contradicts the sweep's injection at its last position, written from layer ``first`` on.
 
-    Its strengths are ``steps`` equal ones from 0 to ``strength``. ``head`` is the one said to stay locked.
+    Its strengths are ``steps`` equal ones from 0 to ``strength``. ``head`` is the one said to stay locked. ``printed``
+    is what came out at some of the strengths.
     """
 
     feature: Feature
@@ -67,6 +84,7 @@ class Correction:
     strength: float
     steps: int
     head: Head
+    printed: tuple[PrintedOutcome, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,6 +167,7 @@ def _correction(plain: Any) -> Correction | None:
         steps=table.count("steps") or 0,
         head=_name(table, "head", Head.parse),
     )
+    printed = table.items("printed")
     table.done()
     if found.first < found.feature.layer:
         raise Fault(
@@ -157,6 +176,36 @@ def _correction(plain: Any) -> Correction | None:
         )
     if found.steps < 2:
         raise Fault(f"published.correction: steps is {found.steps}; give at least 2")
+    return replace(found, printed=tuple(_outcome(each, place, found) for place, each in enumerate(printed, 1)))
+
+
+def _outcome(plain: Any, place: int, correction: Correction) -> PrintedOutcome:
+    table = Table(plain, f"published.correction.printed {place}: ")
+    strength: float = table.number("strength")
+    strengths = [correction.strength * step / (correction.steps - 1) for step in range(correction.steps)]
+    steps = [step for step, each in enumerate(strengths) if math.isclose(strength, each)]
+    if not steps:
+        raise Fault(f"{table.what}strength is {strength:g}, none of the {correction.steps} that are run; give one")
+    found = PrintedOutcome(
+        step=steps[0],
+        committed=_digits(table, "committed"),
+        correct=_digits(table, "correct"),
+        head=_digits(table, "head"),
+        total=_digits(table, "total"),
+    )
+    table.done()
+    return found
+
+
+def _digits(table: Table, field: str) -> Decimal:
+    """A number with the digits it is printed with, which a number of the file would lose."""
+    text = table.text(field)
+    try:
+        found = Decimal(text)
+    except InvalidOperation:
+        found = Decimal("nan")
+    if not found.is_finite():
+        raise Fault(f"{table.what}{field} is {text!r}; give it as printed, in quotes")
     return found
 
 

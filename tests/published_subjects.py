@@ -45,7 +45,13 @@ PLAIN: dict[str, Any] = {
         },
     ],
     "recurring": ["L2:H1", "L3:H1"],
-    "correction": {"feature": "L0:4", "word": "who", "first": 2, "strength": 3.0, "steps": 4, "head": "L2:H1"},
+    "correction": {
+        "feature": "L0:4", "word": "who", "first": 2, "strength": 3.0, "steps": 4, "head": "L2:H1",
+        "printed": [
+            {"strength": 1.0, "committed": "0.04", "correct": "4.0e-2", "head": "0.001", "total": "0.30"},
+            {"strength": 3.0, "committed": "0.030", "correct": "5e-2", "head": "0.00", "total": "0.4"},
+        ],
+    },
 }  # fmt: skip
 PRESET = """
 [[subject]]

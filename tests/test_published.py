@@ -116,6 +116,16 @@ def test_the_papers_protocols_are_those_it_prints() -> None:
     assert small.correction is not None
     assert (str(small.correction.feature), small.correction.first, small.correction.steps) == ("L20:12386", 23, 13)
     assert small.correction.strength == 2 * small.sweep.strength
+    assert [
+        (small.correction.strength * one.step / 12, *map(str, (one.committed, one.correct, one.head, one.total)))
+        for one in small.correction.printed
+    ] == [
+        (0.0, "0.457", "8.0E-10", "0.023", "0.572"),
+        (5.0, "0.472", "9.8E-9", "0.023", "0.579"),
+        (10.0, "0.486", "1.2E-7", "0.023", "0.586"),
+        (15.0, "0.499", "0.0000013", "0.023", "0.595"),
+        (20.0, "0.509", "0.000014", "0.023", "0.613"),
+    ]
     assert large.correction is llama.correction is None
 
 
@@ -126,6 +136,7 @@ def test_figures_of_prompts_that_are_not_printed_are_not_held_against_others() -
     assert all("prompts of the 47 pairs are not printed" in claim.untested for claim in rows)
 
 
+OUTCOME = '{ strength = 2.0, committed = "0.4", correct = "1e-3", head = "0.1", total = "0.3" }'
 BROKEN = {
     "no sweep": ("[subject.published.sweep]", "[subject.published.swap]", "published: sweep is missing; give it"),
     "feature": ('inject = "L2:2"', 'inject = "22:10243"',
@@ -145,6 +156,10 @@ BROKEN = {
     "steps": ("steps = 4", "steps = 1", "published.correction: steps is 1; give at least 2"),
     "first": ('feature = "L0:4"', 'feature = "L3:4"',
               "published.correction: first is 2 but L3:4 writes from layer 3 on; give a layer it writes"),
+    "printed number": ('head = "L2:H1"\n', f'head = "L2:H1"\nprinted = [{OUTCOME.replace("0.4", "much")}]\n',
+                       "published.correction.printed 1: committed is 'much'; give it as printed, in quotes"),
+    "printed strength": ('head = "L2:H1"\n', f'head = "L2:H1"\nprinted = [{OUTCOME.replace("2.0", "2.5")}]\n',
+                         "published.correction.printed 1: strength is 2.5, none of the 4 that are run; give one"),
     "unknown": ("steps = 4", "steps = 4\nstep = 1", "published.correction: step is not a field; known: feature, first"),
     "no table": (PRESET[PRESET.index("[subject.published.sweep]"):], "published = 3",
                  "published must be of type dict, not 3"),

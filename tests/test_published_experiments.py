@@ -158,10 +158,58 @@ def test_the_correction_is_what_hooks_give_strength_by_strength(subject: Subject
             assert outcome.head == pytest.approx(moved[Head(2, 1)], abs=1e-6)
             assert outcome.total == pytest.approx(sum(map(abs, moved.values())), abs=1e-5)
     assert measured(subject, "published_commitment") == found.committed[0].committed
-    assert measured(subject, "published_committed_word") == found.committed[-1].committed
-    assert measured(subject, "published_correct_word") == found.committed[-1].correct
-    assert measured(subject, "published_locked_head") == found.committed[-1].head
-    assert measured(subject, "published_correction_shift") == found.committed[-1].total
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "printed"),
+    [
+        ("published_committed_word", "committed", {1: (0.04, 1e-2), 3: (0.03, 1e-3)}),
+        ("published_correct_word", "correct", {1: (4e-2, 1e-3), 3: (5e-2, 1e-2)}),
+        ("published_locked_head", "head", {1: (0.001, 1e-3), 3: (0.0, 1e-2)}),
+        ("published_correction_shift", "total", {1: (0.3, 1e-2), 3: (0.4, 1e-1)}),
+    ],
+)
+def test_what_is_printed_of_a_correction_is_asked_strength_by_strength(
+    subject: Subject, name: str, field: str, printed: dict[int, tuple[float, float]]
+) -> None:
+    """The largest distance from a printed number counts, in units of that number's own last digit."""
+    found, measurement = once(subject, correction_test), families.experiment(name)(subject)
+    for outcomes, stored in (
+        (found.committed, measurement.values),
+        (found.uncommitted, measurement.arms["without the commitment"]),
+    ):
+        off = [abs(getattr(outcomes[step], field) - number) / digit for step, (number, digit) in printed.items()]
+        assert list(stored.values()) == pytest.approx([max(off)])
+
+
+@pytest.mark.parametrize("claim_id", ["F04g", "F05g", "F07g"])
+@pytest.mark.parametrize(("off", "verdict", "agrees"), [(0, "supported", "yes"), (2, "contradicted", "no")])
+def test_a_correction_that_comes_out_as_printed_is_supported(
+    tmp_path: Path, claim_id: str, off: int, verdict: str, agrees: str
+) -> None:
+    """All digits as printed, and otherwise without the commitment: supported; two digits off at one strength: not."""
+    outcomes = once(published_subject("llama", tmp_path, seed=3), correction_test).committed
+    printed = [
+        {"strength": float(step)}
+        | {field: f"{getattr(one, field):.2e}" for field in ("committed", "correct", "head", "total")}
+        for step, one in enumerate(outcomes)
+    ]
+    (claim,) = [claim for claim in ledger.rows(tier="gpu") if claim.id == claim_id]
+    for field in ("committed", "correct", "total"):
+        mantissa, exponent = str(printed[1][field]).split("e")
+        printed[1][field] = f"{float(mantissa) + 0.01 * off:.2f}e{exponent}"
+    subject = published_subject("llama", tmp_path, seed=3, correction={**PLAIN["correction"], "printed": printed})
+    found = judge(claim, families.experiment(claim.experiment)(subject))
+    assert (found.verdict, found.agrees) == (verdict, agrees), found.reason
+
+
+def test_a_correction_whose_outcome_is_not_printed_is_untested(tmp_path: Path) -> None:
+    """Without printed numbers there is nothing to reproduce, and the commitment alone is still measured."""
+    plain = {key: value for key, value in PLAIN["correction"].items() if key != "printed"}
+    subject = published_subject("llama", tmp_path, correction=plain)
+    with pytest.raises(Untested, match="the paper does not print what came of its correction; ask gemma-2-2b-426k"):
+        families.experiment("published_correction_shift")(subject)
+    assert 0 < measured(subject, "published_commitment") < 1
 
 
 def test_every_other_group_is_injected_into_every_prompt(subject: Subject) -> None:

@@ -6,8 +6,12 @@ suppression alone: one that does nothing there cannot show that a commitment res
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+import torch
 
 from prolepsis.controls import once, reach_row
 from prolepsis.edits import Row
@@ -37,15 +41,31 @@ class Corrected:
     total: float
 
 
+Field = Literal["committed", "correct", "head", "total"]
+
+
 @dataclass(frozen=True, eq=False)
 class CorrectionTest:
-    """By strength of the correction what was read with the commitment, and with the suppression alone."""
+    """By strength of the correction what was read with the commitment, and with the suppression alone.
+
+    ``slopes`` is Σ a·(1 − a) over heads by strength, a the attention read: how far Σ|Δ| moves for a nat in each head.
+    """
 
     correction: Correction
     placed: Placed
     writes: Writes
     committed: tuple[Corrected, ...]
     uncommitted: tuple[Corrected, ...]
+    slopes: tuple[float, ...]
+
+    def leverage(self, field: Field, step: int) -> float:
+        """How far a field of what was read with the commitment can move for one nat of logits and attention scores."""
+        if field == "head":
+            return 1.0
+        if field == "total":
+            return self.slopes[step]
+        at_step = self.committed[step]
+        return moved_by(at_step.committed if field == "committed" else at_step.correct, 1.0)
 
 
 def correction_test(subject: Subject) -> CorrectionTest:
@@ -81,7 +101,16 @@ def corrected(subject: Subject, place: Placed, correction: Correction) -> Correc
         )
         for row in range(len(rows))
     ]
-    return CorrectionTest(correction, place, writes, tuple(read[: len(steps)]), tuple(read[len(steps) :]))
+    # The slope of the logistic function, of either run of a difference.
+    slopes = torch.stack([weights * (1 - weights) for weights in to_itself.values()]).sum(0)
+    return CorrectionTest(
+        correction,
+        place,
+        writes,
+        committed=tuple(read[: len(steps)]),
+        uncommitted=tuple(read[len(steps) :]),
+        slopes=tuple((slopes[0] + slopes[1 : len(steps) + 1]).tolist()),
+    )
 
 
 def published_commitment(subject: Subject) -> Measurement:
@@ -92,42 +121,69 @@ def published_commitment(subject: Subject) -> Measurement:
     sweep = once(subject, sweep_prompt)
     arms = {arm: sweep.probabilities[arm][-1] for arm in NULLS}
     value = once(subject, correction_test).committed[0].committed
-    return _measurement(subject, "published_commitment", "probability", value, arms)
+    return _measurement(
+        subject, "published_commitment", "probability", value, arms, tolerance=moved_by(value, noise(subject))
+    )
 
 
 def published_committed_word(subject: Subject) -> Measurement:
-    """P(committed word) under the strongest correction.
+    """How far P(committed word) is from what is printed, at the printed strength where it is farthest.
 
-    Arms, here and below: ``without the commitment`` (the same with the suppression alone), positive ``correction
-    alone`` (P(correct word) there).
+    In units of the last printed digit of each. Arm, here and below: ``without the commitment`` (the same with the
+    suppression alone).
     """
-    found = once(subject, correction_test)
-    arms = {"without the commitment": found.uncommitted[-1].committed}
-    return _measurement(subject, "published_committed_word", "probability", found.committed[-1].committed, arms)
+    return _off_print(subject, "published_committed_word", "committed")
 
 
 def published_correct_word(subject: Subject) -> Measurement:
-    """P(correct word) under the strongest correction; same arms."""
-    found = once(subject, correction_test)
-    arms = {"without the commitment": found.uncommitted[-1].correct}
-    return _measurement(subject, "published_correct_word", "probability", found.committed[-1].correct, arms)
+    """The same of P(correct word)."""
+    return _off_print(subject, "published_correct_word", "correct")
 
 
 def published_locked_head(subject: Subject) -> Measurement:
-    """Δattention of the named head under the strongest correction; the wiring says whether that could move it."""
+    """The same of Δattention of the named head; the wiring says whether the correction could move it."""
     found = once(subject, correction_test)
     head, last = found.correction.head, found.placed.last
     row = reach_row(
         found.placed.clean, at(last, found.writes), Pattern(head, last, last),
         given=at(last, found.placed.both), name=f"correction → {head}",
     )  # fmt: skip
-    return _measurement(subject, "published_locked_head", "attention", found.committed[-1].head, {}, rows=[row])
+    return _off_print(subject, "published_locked_head", "head", rows=[row])
 
 
 def published_correction_shift(subject: Subject) -> Measurement:
-    """Σ|Δattention| over all heads under the strongest correction."""
+    """The same of Σ|Δattention| over all heads."""
+    return _off_print(subject, "published_correction_shift", "total")
+
+
+def _off_print(subject: Subject, name: str, field: Field, rows: list[dict[str, object]] | None = None) -> Measurement:
     found = once(subject, correction_test)
-    return _measurement(subject, "published_correction_shift", "attention", found.committed[-1].total, {})
+    printed = {one.step: getattr(one, field) for one in found.correction.printed}
+    if not printed:
+        raise Untested(f"{subject.id}: the paper does not print what came of its correction; ask gemma-2-2b-426k")
+
+    def farthest(outcomes: Sequence[Corrected]) -> float:
+        return max(_digits_off(getattr(outcomes[step], field), number) for step, number in printed.items())
+
+    rounding = max(found.leverage(field, step) / _last_digit(number) for step, number in printed.items())
+    return _measurement(
+        subject,
+        name,
+        "last digits",
+        farthest(found.committed),
+        {"without the commitment": farthest(found.uncommitted)},
+        tolerance=noise(subject) * rounding,
+        rows=rows,
+    )
+
+
+def _digits_off(value: float, printed: Decimal) -> float:
+    """How far a value is from a printed one, in units of the latter's last digit."""
+    return abs(value - float(printed)) / _last_digit(printed)
+
+
+def _last_digit(printed: Decimal) -> float:
+    return 10.0 ** int(printed.as_tuple().exponent)
 
 
 def _measurement(
@@ -137,9 +193,10 @@ def _measurement(
     value: float,
     arms: Mapping[str, float],
     *,
+    tolerance: float,
     rows: list[dict[str, object]] | None = None,
 ) -> Measurement:
-    start, found, nats = time.perf_counter(), once(subject, correction_test), noise(subject)
+    start, found = time.perf_counter(), once(subject, correction_test)
     correction, place = found.correction, found.placed
     return single(
         subject,
@@ -152,13 +209,13 @@ def _measurement(
             "layers": sorted(found.writes),
             "strengths": [correction.strength * step / (correction.steps - 1) for step in range(correction.steps)],
         },
-        arms={"correction alone": found.uncommitted[-1].correct, **arms},
+        arms=arms,
         rows=rows or once(subject, _reach_rows),
         detail={
             "with the commitment": [vars(each) for each in found.committed],
             "without the commitment": [vars(each) for each in found.uncommitted],
         },
-        tolerance=moved_by(value, nats) if unit == "probability" else nats * subject.n_layers * subject.n_heads,
+        tolerance=tolerance,
         seconds=time.perf_counter() - start,
     )
 
