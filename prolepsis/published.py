@@ -26,7 +26,8 @@ class Steering:
     """One prompt, what is suppressed and injected there, and the ``word`` whose probability is read.
 
     ``token`` is the word's token id where the paper gives it. ``site`` is the position the features are written at,
-    the last one where it is None, and ``at`` the token that stands there. ``heads`` are those the paper lists, by rank.
+    the last one where it is None, and ``at`` the token that stands there. ``heads`` are those the paper lists, by rank,
+    ``recurring`` those it finds among the top ten of this prompt and of others.
     """
 
     prompt: str
@@ -38,6 +39,7 @@ class Steering:
     site: int | None
     at: str
     heads: tuple[Head, ...]
+    recurring: tuple[Head, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def _steering(plain: Any, what: str) -> Steering:
         site=table.count("site"),
         at=table.text("at", default=""),
         heads=_names(table, "heads", Head.parse),
+        recurring=_names(table, "recurring", Head.parse),
     )
     table.done()
     if found.inject in found.suppress:

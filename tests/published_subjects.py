@@ -38,13 +38,22 @@ PLAIN: dict[str, Any] = {
         {
             "prompt": PROMPT, "suppress": ["L1:0", "L3:1"], "inject": "L2:2", "word": "around", "strength": 1.5,
             "site": 6, "at": " about", "heads": ["L2:H1", "L3:H0", "L2:H0"],
+            "recurring": ["L2:H1", "L3:H1", "L2:H0", "L1:H1"],
         },
         {
             "prompt": OTHER, "suppress": [], "inject": "L0:4", "word": "who", "strength": 2.0, "site": 5, "at": " who",
-            "heads": ["L1:H0"],
+            "heads": ["L1:H0"], "recurring": ["L3:H1", "L2:H0", "L0:H1"],
+        },
+        {
+            "prompt": PROMPT, "suppress": [], "inject": "L1:0", "word": "about", "strength": 3.0, "site": 3,
+            "at": " in", "heads": ["L3:H1"],
+        },
+        {
+            "prompt": OTHER, "suppress": ["L0:4"], "inject": "L2:5", "word": "too", "strength": 2.0, "site": 4,
+            "at": " remembers", "heads": ["L3:H0"], "recurring": ["L2:H0"],
         },
     ],
-    "recurring": ["L2:H1", "L3:H1"],
+    "recurring": ["L2:H1", "L3:H1", "L2:H0", "L1:H1", "L0:H1"],
     "correction": {
         "feature": "L0:4", "word": "who", "first": 2, "strength": 3.0, "steps": 4, "head": "L2:H1",
         "printed": [

@@ -109,7 +109,7 @@ def test_null_writes_match_the_published_ones(subject: Subject) -> None:
 
 def test_attention_changes_are_those_of_plain_runs(subject: Subject) -> None:
     """Δattention of every head and P(inject word) under the same edit are those of plain runs, without the space."""
-    first, second = once(subject, routed_prompts)
+    first, second, *_ = once(subject, routed_prompts)
     for one, text, features, site in (
         (first, PROMPT, SUPPRESS | INJECT, 6),
         (second, OTHER, {"L0:4": 2.0}, 5),
@@ -128,19 +128,37 @@ def test_figures_of_heads_are_those_of_the_listed_heads(subject: Subject) -> Non
     changes = [
         attention(subject, PROMPT, rows_of(subject, SUPPRESS | INJECT), 6),
         attention(subject, OTHER, rows_of(subject, {"L0:4": 2.0}), 5),
+        attention(subject, PROMPT, rows_of(subject, {"L1:0": 3.0}), 3),
+        attention(subject, OTHER, rows_of(subject, {"L0:4": -2.0, "L2:5": 2.0}), 4),
     ]
     ranked = [sorted(each, key=lambda head: -abs(each[head])) for each in changes]
     listed = [Head(2, 1), Head(3, 0), Head(2, 0)]
     for name, head in zip(("first", "second", "third"), listed, strict=True):
         assert measured(subject, f"published_{name}_head") == pytest.approx(changes[0][head], abs=1e-6)
     assert measured(subject, "published_head_list") == len(set(listed) & set(ranked[0][:3]))
-    tops = [ranked[0][0] == Head(2, 1), ranked[1][0] == Head(1, 0)]
+    firsts = [Head(2, 1), Head(1, 0), Head(3, 1), Head(3, 0)]
+    tops = [heads[0] == head for heads, head in zip(ranked, firsts, strict=True)]
     assert measured(subject, "published_top_heads") == sum(tops)
+    for name, change, head in list(zip(("first", "second", "third", "fourth"), changes, firsts, strict=True))[1:]:
+        assert measured(subject, f"published_{name}_prompt") == pytest.approx(change[head], abs=1e-6)
     least = min(max(map(abs, each.values())) for each in changes)
     assert measured(subject, "published_least_top_change") == pytest.approx(least, abs=1e-6)
-    # Of eight heads all are among the top ten of both prompts.
-    assert measured(subject, "published_recurring_heads") == 2
+    # Of eight heads all are among the top ten of every prompt.
+    assert measured(subject, "published_recurring_heads") == 5
     assert measured(subject, "published_total_shift") == sum(sum(map(abs, e.values())) > 0.191 for e in changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "prompts"),
+    [("second", "L3:H1", (0, 1)), ("third", "L2:H0", (0, 1, 3)), ("fourth", "L1:H1", (0,)), ("fifth", "L0:H1", (1,))],
+)
+def test_a_recurring_head_is_averaged_over_the_prompts_it_recurs_on(
+    subject: Subject, name: str, head: str, prompts: tuple[int, ...]
+) -> None:
+    """The mean is of absolute changes, over the prompts whose lists the head is said to be in and no others."""
+    routed = once(subject, routed_prompts)
+    expected = statistics.fmean(abs(routed[prompt].changes["both"][Head.parse(head)]) for prompt in prompts)
+    assert measured(subject, f"published_{name}_recurring") == pytest.approx(expected)
 
 
 def test_the_correction_is_what_hooks_give_strength_by_strength(subject: Subject) -> None:
@@ -363,6 +381,10 @@ MOVED = {
     "no correction": ({"correction": None}, "published_commitment", "the paper ran no correction test on it"),
     "no pairs": ({"pairs": None}, "published_best_redirect", "the paper ran no pair sweep on it"),
     "no routing": ({"routing": []}, "published_first_head", "the paper ran no routing prompt on it"),
+    "no such prompt": ({"routing": PLAIN["routing"][:2]}, "published_third_prompt",
+                       "the paper prints 2 routing prompts; ask llama-3.2-1b-524k"),
+    "recurring nowhere": ({"routing": PLAIN["routing"][2:3]}, "published_second_recurring",
+                          "the paper names no prompts for recurring head 2"),
     "no recurring heads": ({"recurring": []}, "published_recurring_heads", "the paper names no recurring heads for it"),
 }  # fmt: skip
 

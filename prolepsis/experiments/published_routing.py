@@ -4,6 +4,7 @@
 very same edit is recorded beside it: that attention moves says nothing of whether the word does.
 """
 
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,6 +103,21 @@ def published_third_head(subject: Subject) -> Measurement:
     return _head(subject, "published_third_head", 2)
 
 
+def published_second_prompt(subject: Subject) -> Measurement:
+    """The same for the head ranked first on the second prompt."""
+    return _head(subject, "published_second_prompt", 0, prompt=1)
+
+
+def published_third_prompt(subject: Subject) -> Measurement:
+    """The same on the third prompt."""
+    return _head(subject, "published_third_prompt", 0, prompt=2)
+
+
+def published_fourth_prompt(subject: Subject) -> Measurement:
+    """The same on the fourth prompt."""
+    return _head(subject, "published_fourth_prompt", 0, prompt=3)
+
+
 def published_head_list(subject: Subject) -> Measurement:
     """How many of the heads the paper lists for its first prompt are among as many heads of largest |Δattention|."""
 
@@ -143,6 +159,26 @@ def published_recurring_heads(subject: Subject) -> Measurement:
     return _figure(subject, "published_recurring_heads", "count", recurring)
 
 
+def published_second_recurring(subject: Subject) -> Measurement:
+    """Mean |Δattention| of the head the paper lists second among the recurring ones, over the prompts it recurs on."""
+    return _recurring(subject, "published_second_recurring", 1)
+
+
+def published_third_recurring(subject: Subject) -> Measurement:
+    """The same for the head listed third."""
+    return _recurring(subject, "published_third_recurring", 2)
+
+
+def published_fourth_recurring(subject: Subject) -> Measurement:
+    """The same for the head listed fourth."""
+    return _recurring(subject, "published_fourth_recurring", 3)
+
+
+def published_fifth_recurring(subject: Subject) -> Measurement:
+    """The same for the head listed fifth."""
+    return _recurring(subject, "published_fifth_recurring", 4)
+
+
 def published_total_shift(subject: Subject) -> Measurement:
     """On how many prompts Σ|Δattention| exceeds that of the paper's Gemma prompt, 0.191 as printed."""
 
@@ -152,20 +188,41 @@ def published_total_shift(subject: Subject) -> Measurement:
     return _figure(subject, "published_total_shift", "count", above)
 
 
-def _listed(subject: Subject, at_least: int) -> tuple[Head, ...]:
-    """The heads the paper lists for its first routing prompt."""
-    heads = once(subject, routed_prompts)[0].steering.heads
+def _listed(subject: Subject, at_least: int, prompt: int = 0) -> tuple[Head, ...]:
+    """The heads the paper lists for one of its routing prompts, counted from 0."""
+    routed = once(subject, routed_prompts)
+    if prompt >= len(routed):
+        raise Untested(f"{subject.id}: the paper prints {len(routed)} routing prompts; ask llama-3.2-1b-524k")
+    heads = routed[prompt].steering.heads
     if len(heads) < at_least:
-        raise Untested(f"{subject.id}: the paper lists {len(heads)} heads for its first routing prompt")
+        raise Untested(f"{subject.id}: the paper lists {len(heads)} heads for its routing prompt {prompt + 1}")
+    return _there(subject, heads)
+
+
+def _there(subject: Subject, heads: tuple[Head, ...]) -> tuple[Head, ...]:
     for head in heads:
         if head.layer >= subject.n_layers or head.index >= subject.n_heads:
             raise Untested(f"{subject.id}: it has no head {head}; the paper's preset is for another model")
     return heads
 
 
-def _head(subject: Subject, name: str, rank: int) -> Measurement:
-    head = _listed(subject, rank + 1)[rank]
-    return _figure(subject, name, "attention", lambda routed, arm: routed[0].changes[arm][head])
+def _head(subject: Subject, name: str, rank: int, prompt: int = 0) -> Measurement:
+    head = _listed(subject, rank + 1, prompt)[rank]
+    return _figure(subject, name, "attention", lambda routed, arm: routed[prompt].changes[arm][head])
+
+
+def _recurring(subject: Subject, name: str, place: int) -> Measurement:
+    published = published_of(subject)
+    head = next(iter(published.recurring[place:]), None)
+    prompts = [number for number, one in enumerate(published.routing) if head in one.recurring]
+    if head is None or not prompts:
+        raise Untested(f"{subject.id}: the paper names no prompts for recurring head {place + 1}")
+    _there(subject, (head,))
+
+    def mean(routed: Sequence[RoutedPrompt], arm: str) -> float:
+        return statistics.fmean(abs(routed[number].changes[arm][head]) for number in prompts)
+
+    return _figure(subject, name, "attention", mean)
 
 
 def _figure(subject: Subject, name: str, unit: str, figure: Figure) -> Measurement:
