@@ -54,13 +54,29 @@ def test_a_stated_absorption_that_the_matrix_does_not_give_is_counted(tmp_path: 
     assert (value(found), found.detail) == (1, {"layers": [0]})
 
 
-def test_the_edge_is_known_to_a_step_of_the_sweep(tmp_path: Path) -> None:
-    """Absorbed at 1 and not at 1.5: the edge is anywhere between, and no figure between can be told from another."""
-    one = recording(tmp_path, files.convergence(files.absorbing(6)))
+@pytest.mark.parametrize(
+    ("last", "verdict", "agrees", "why"),
+    [
+        (1, "inconclusive", "cannot tell", "equality is not shown"),
+        (2, "inconclusive", "yes", "no null was measured"),
+        (3, "inconclusive", "cannot tell", "equality is not shown"),
+        (4, "contradicted", "no", "the values differ"),
+    ],
+)
+def test_the_edge_is_known_to_a_step_of_the_sweep(
+    tmp_path: Path, last: int, verdict: str, agrees: str, why: str
+) -> None:
+    """The edge is anywhere between two steps: 1.2 is met from 1 to 1.5, missed beyond 2, and open one step off."""
+    contents = files.convergence(files.absorbing(6))
+    contents["strength_sweep"] = [
+        {"strength": 0.5 * k, "p_target": 0.3, "absorption_layer": 3 if k <= last else None} for k in range(1, 7)
+    ]
     (claim,) = (c for c in ledger.rows("recorded") if c.id == "A13b")
-    verdict = judge(claim, convergence.recorded_critical_strength(one))
-    assert (verdict.verdict, verdict.measured and verdict.measured["ci"]) == ("inconclusive", [1.0, 1.5])
-    assert "equality is not shown" in verdict.reason
+    found = judge(claim, convergence.recorded_critical_strength(recording(tmp_path, contents)))
+    assert (found.verdict, found.agrees) == (verdict, agrees)
+    assert found.measured is not None
+    assert found.measured["ci"] == [0.5 * last, 0.5 * last + 0.5]
+    assert why in found.reason
 
 
 @pytest.mark.parametrize(("baseline", "word"), [(0.39344826, "contradicted"), (0.35, "inconclusive")])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prolepsis import ledger
 from prolepsis.controls import once
 from prolepsis.experiments import measuring
-from prolepsis.experiments.absorption import STRENGTHS, absorption, critical_strength
+from prolepsis.experiments.absorption import STEP, STRENGTHS, absorption, critical_strength
 from prolepsis.experiments.contraction import contraction, kinked_dose_curve
 from prolepsis.experiments.convergence import (
     LEAST_LENGTH,
@@ -77,7 +77,7 @@ def test_a_constant_channel_hides_every_cosine() -> None:
         assert {*measured.values.values(), *measured.arms["right after the edit"].values()} == {1.0}
         critical = critical_strength(subject_of(name))
         of_noise = critical.arms["random direction"].values(), critical.arms["covariance-matched noise"].values()
-        assert {*critical.values.values(), *chain(*of_noise)} == {STRENGTHS[-1] + STRENGTHS[0]}
+        assert {*critical.values.values(), *chain(*of_noise)} == {STRENGTHS[-1] + STEP / 2}
 
 
 def test_the_absorber_takes_back_its_code_and_little_else() -> None:

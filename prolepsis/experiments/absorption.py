@@ -22,7 +22,8 @@ from prolepsis.subject import Subject
 
 Tensor = torch.Tensor
 
-STRENGTHS = tuple(0.5 * step for step in range(1, 13))
+STEP = 0.5
+STRENGTHS = tuple(STEP * step for step in range(1, 13))
 """The published strengths, in contrastive distances."""
 
 
@@ -51,11 +52,12 @@ def absorption(subject: Subject) -> Measurement:
 
 
 def critical_strength(subject: Subject) -> Measurement:
-    """The published critical strength: the least at which the contrast is not absorbed any more, with its control arms.
+    """The published critical strength, up to which the contrast is absorbed, with its control arms.
 
-    It is written at the deepest layer that absorbs in most pairs of the other half. What is absorbed at every strength
-    gets one step more than the largest. Arms: ``passive dilution`` (the same where the contrast is carried unchanged),
-    ``random direction`` and ``covariance-matched noise`` of equal norm, at the same layer.
+    It is written at the deepest layer that absorbs in most pairs of the other half. The value is halfway between two
+    steps, of which the upper one is the first not absorbed, or one more than the largest where all are. Arms:
+    ``passive dilution`` (the same where the contrast is carried unchanged), ``random direction`` and
+    ``covariance-matched noise`` of equal norm, at the same layer.
     """
     start = time.perf_counter()
     found = once(subject, converge)
@@ -88,8 +90,8 @@ def dosed(clean: CleanRun, layer: int, vector: Tensor) -> list[Row]:
 
 
 def _critical(edited: Tensor, clean: Tensor) -> float:
-    """The least strength whose row [o, strengths, d] no later layer brings back to the clean one [o, d]."""
+    """Half a step below the least strength whose row [o, strengths, d] no later layer brings back to clean [o, d]."""
     for index, strength in enumerate(STRENGTHS):
         if not absorbed(cosines_of(edited[:, index], clean)):
-            return strength
-    return STRENGTHS[-1] + STRENGTHS[0]
+            return strength - STEP / 2
+    return STRENGTHS[-1] + STEP / 2
