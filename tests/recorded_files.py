@@ -106,6 +106,7 @@ def convergence(cosines: list[list[float]], model: str = LLAMA, baseline: float 
     return {
         "model_id": model, "prompt": "The capital of France is", "target_token": " Paris", "threshold": 0.95,
         "n_layers": len(cosines), "baseline_p_target": baseline, "convergence_matrix": cosines,
+        "best_injection_layer": 2,
         "layer_summaries": [{"injection_layer": i, "absorption_layer": layer} for i, layer in enumerate(absorbed)],
         "strength_sweep": [
             {"strength": 0.5 * k, "p_target": baseline + 0.01, "absorption_layer": 3 if k < 3 else None}

@@ -87,12 +87,27 @@ def test_a_printed_redirect_that_is_the_baseline_is_found_out(tmp_path: Path, ba
     assert judge(claim, convergence.redirect_off_baseline(one)).verdict == word
 
 
-def test_the_answer_may_move_within_the_basin(tmp_path: Path) -> None:
-    """The largest change of P(target) below the printed edge counts, and what lies beyond it does not."""
+@pytest.mark.parametrize(
+    ("absorbed", "layers", "verdict", "agrees"),
+    [
+        ((3, 3, None), 1, "inconclusive", "yes"),
+        ((3, 4, None), 2, "inconclusive", "yes"),
+        ((3, 5, None), 3, "contradicted", "no"),
+        ((None, 3, None), 4, "contradicted", "no"),
+    ],
+)
+def test_the_stream_is_back_within_two_layers_below_the_edge(
+    tmp_path: Path, absorbed: tuple[int | None, ...], layers: int, verdict: str, agrees: str
+) -> None:
+    """The strength that takes most layers counts, never absorbed as more than all, and what lies beyond does not."""
     contents = files.convergence(files.absorbing(6))
-    for point, p in zip(contents["strength_sweep"], (0.25, 0.1, 0.01, 0.01), strict=True):
-        point["p_target"] = p
-    assert value(convergence.change_within_basin(recording(tmp_path, contents))) == pytest.approx(0.2)
+    contents["strength_sweep"] = [
+        {"strength": 0.5 * k, "p_target": 0.1, "absorption_layer": layer} for k, layer in enumerate(absorbed, 1)
+    ]
+    (claim,) = (c for c in ledger.rows("recorded") if c.id == "C16b")
+    measured = convergence.layers_within_basin(recording(tmp_path, contents))
+    found = judge(claim, measured)
+    assert (value(measured), found.verdict, found.agrees) == (layers, verdict, agrees)
 
 
 def test_another_prompt_is_not_held_against_a_printed_figure(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ READERS = {
     ),
     "convergence": (
         "absorbing_layers", "quickly_absorbing_layers", "returning_layers", "absorption_recounted",
-        "recorded_critical_strength", "change_within_basin", "redirect_off_baseline",
+        "recorded_critical_strength", "layers_within_basin", "redirect_off_baseline",
     ),
     "rhyme_groups": (
         "recorded_clean_words", "recorded_rhyme_groups", "recorded_rhyme_words", "recorded_least_cosine",

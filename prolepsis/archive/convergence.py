@@ -37,7 +37,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Convergence:
-    """``cosines[i][o]`` as in the file; ``stated`` are the layers by which it has each deviation absorbed."""
+    """``cosines[i][o]`` as in the file; ``stated`` are the layers by which it has each deviation absorbed.
+
+    The strengths of ``sweep`` were written at layer ``swept_at``.
+    """
 
     prompt: str
     target: str
@@ -46,6 +49,7 @@ class Convergence:
     cosines: tuple[tuple[float, ...], ...]
     stated: tuple[int | None, ...]
     sweep: tuple[Point, ...]
+    swept_at: int
 
     @property
     def absorbed(self) -> tuple[int | None, ...]:
@@ -80,6 +84,7 @@ def parse(contents: Any) -> Convergence:
         cosines,
         tuple(_layer(entry["absorption_layer"]) for entry in summaries),
         tuple(sorted(sweep, key=lambda point: point.strength)),
+        whole(contents["best_injection_layer"]),
     )
 
 
@@ -130,13 +135,22 @@ def recorded_critical_strength(recording: Recording) -> Measurement:
     )  # fmt: skip
 
 
-def change_within_basin(recording: Recording) -> Measurement:
-    """The largest change of P(target) by a deviation below the printed edge of the basin."""
+def layers_within_basin(recording: Recording) -> Measurement:
+    """Layers until a deviation below the printed edge of the basin counts as absorbed, at the strength that takes most.
+
+    One that never does gets one layer more than there are above it.
+    """
     found = _printed(recording)
-    within = [abs(point.p_target - found.baseline) for point in found.sweep if point.strength < EDGE]
+    within = [point for point in found.sweep if point.strength < EDGE]
     if not within:
         raise Untested(f"the strength sweep of {recording.id} has no strength below {EDGE:g}")
-    return single(recording, "change_within_basin", "probability", max(within))
+    taken = {
+        point.strength: (len(found.cosines) if point.absorbed is None else point.absorbed) - found.swept_at
+        for point in within
+    }
+    changed = {point.strength: point.p_target - found.baseline for point in within}
+    detail = {"written at": found.swept_at, "layers by strength": taken, "change of P(target)": changed}
+    return single(recording, "layers_within_basin", "layers", max(taken.values()), detail=detail)
 
 
 def redirect_off_baseline(recording: Recording) -> Measurement:
