@@ -72,7 +72,11 @@ def sample(kind: str, seed: int = 0) -> dict[str, Any]:
                 "L1": {"couplets": 48, "true rhymes": 12 + seed, "interval": [0.14, 0.4]},
             }
         },
-        "logit lens": {"rhymes": [-4.0, 0.0, 3.0 * x], "others": [-4.0, -5.0, -6.0], "mid_line": [-6.0, -6.0, -7.0]},
+        "logit lens": {
+            "rhymes": [-4.0, 0.0, 3.0 * x],
+            "another_line": [-4.0, -5.0, -6.0],
+            "mid_line": [-6.0, -6.0, -7.0],
+        },
         "fact by layer": {
             "answer recalled": {
                 "subject's rows, nats": {"0": 17.0 * x, "1": 0.3},

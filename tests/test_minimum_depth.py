@@ -20,7 +20,8 @@ from prolepsis.experiments.depth_ladder import Rung, depth_gain, ladder_prompts,
 from prolepsis.experiments.layer_skipping import EARLY, LAST, LATE, PAPER_DEPTH, WHOLE, blocks, scaled
 from prolepsis.experiments.rhyme_pairs import Runs, rhyme_pairs, task_of
 from prolepsis.hooks import Read
-from prolepsis.judge import judge_family
+from prolepsis.judge import judge, judge_family
+from prolepsis.lexicon import Lexicon
 from prolepsis.loading import load_subject
 from prolepsis.names import Feature
 from prolepsis.subject import Subject
@@ -163,24 +164,71 @@ def test_the_lens_is_the_model_without_later_layers(seed: int, family: str, laye
 
 
 def test_the_lens_meets_its_closed_form() -> None:
-    """Before the route the lens of a planted planner shows nothing; from it on the answer's planted logit."""
+    """Before the route rhymes lead nothing in a planted planner's lens; from it on they do by the planted logit."""
     subject = subject_of("planted-llama-irrevocable")
-    nothing = -math.log(subject.n_vocab - 1)
     for pair in rhyme_pairs(task_of(subject)):
         length = len(once(subject, Runs).clean(pair.recipient).tokens)
         attention = math.exp(7) / (math.exp(7) + length - 1)
         shown = once(subject, logit_lens.lenses)[pair.recipient.id]
-        assert shown.rhymes == pytest.approx([nothing, nothing, *[nothing + 8 * attention] * 2], abs=1e-3)
-        assert max(shown.others) < nothing + 1e-3
+        assert shown.rhymes == pytest.approx([0, 0, *[8 * attention] * 2], abs=1e-3)
+        assert shown.another_line == pytest.approx([0, 0, *[-8 * attention] * 2], abs=1e-3)
 
 
 def test_the_last_layer_s_lens_is_the_output() -> None:
-    """At the last layer the lens gives a group of one mate the log-odds that the model itself gives it."""
-    subject = subject_of("planted-gemma2-corrects")
+    """At the last layer rhymes lead by what the model itself gives a rhyme over what it gives another word."""
+    subject = subject_of("planner")
     for pair in rhyme_pairs(task_of(subject))[:6]:
-        runs = once(subject, Runs)
-        own = runs.clean(pair.recipient).read(Read()).log_odds(runs.answer(pair.recipient))[0]
-        assert once(subject, logit_lens.lenses)[pair.recipient.id].rhymes[-1] == pytest.approx(float(own), abs=1e-5)
+        given = once(subject, Runs).clean(pair.recipient).read(Read()).probabilities()[0]
+        rhyme, other = (
+            fmean(given[subject.word_id(word)].item() for word in task_of(subject).groups[p.group] if word != p.word)
+            for p in (pair.recipient, pair.donor)
+        )
+        shown = once(subject, logit_lens.lenses)[pair.recipient.id].rhymes[-1]
+        assert shown == pytest.approx(math.log(rhyme / other), abs=1e-4)
+
+
+def test_the_lens_looks_for_rhymes_of_the_whole_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word that is one token and rhymes counts though no group lists it; the prompt's own word does not count."""
+    subject = subject_of("planner")
+    (prompt, *_) = (pair.recipient for pair in rhyme_pairs(task_of(subject)))
+    listed = task_of(subject).groups[prompt.group]
+    endings = {prompt.word: ("X",), "she": ("X", "Y"), "then": ("Y", "X"), "notaword": ("X",)}
+    monkeypatch.setitem(subject.memo, "prolepsis.lexicon.lexicon_of", Lexicon({}, endings))
+    monkeypatch.delitem(subject.memo, "prolepsis.experiments.logit_lens.words_by_ending", raising=False)
+    expected = {subject.word_id(word) for word in (*listed, "she") if word != prompt.word}
+    assert set(logit_lens.rhyming_tokens(subject, prompt)) == expected
+    del subject.memo["prolepsis.experiments.logit_lens.words_by_ending"]
+
+
+@pytest.mark.parametrize(
+    ("leads", "expected"),
+    [
+        ((0.0, 0.0, 4.0, 0.1), "supported"),
+        ((0.0, 0.0, 4.0, 3.0), "contradicted"),
+        ((0.0, 0.0, 0.2, 0.1), "vacuous"),
+    ],
+)
+def test_rhymes_fade_where_they_were(leads: tuple[float, ...], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words dissipate that lead in the layers before the last and no longer in it; what was never there cannot."""
+    subject = subject_of("planted-llama-no-plan")
+    names = [pair.recipient.id for pair in rhyme_pairs(task_of(subject))]
+    shown = {
+        name: logit_lens.Lens([lead + 0.01 * (i % 3) for lead in leads], leads, leads) for i, name in enumerate(names)
+    }
+    monkeypatch.setitem(subject.memo, "prolepsis.experiments.logit_lens.lenses", shown)
+    (claim,) = (claim for claim in ledger.rows(family="q4") if claim.id == "D02")
+    found = judge(claim, logit_lens.lens_dissipation(subject))
+    assert found.verdict == expected, found.reason
+
+
+@given(n_layers=st.integers(2, 100))
+def test_rhymes_fade_before_the_last_layer(n_layers: int) -> None:
+    """The layers in which rhymes are there for a while end before the last; in Llama's depth they are L11 to L14."""
+    middle = logit_lens.fading_layers(n_layers)
+    assert middle
+    assert middle[0] >= 0
+    assert middle[-1] == n_layers - 2
+    assert logit_lens.fading_layers(16) == range(11, 15)
 
 
 # ---------------------------------------------------------------- feature census

@@ -89,6 +89,7 @@ MODULES = {
     "answers_given_away": "counterfactual_pairs",
     "unequal_lengths": "counterfactual_pairs",
     "lens_persistence": "logit_lens",
+    "lens_dissipation": "logit_lens",
     "end_share": "feature_census",
     "early_block_gain": "layer_skipping",
     "late_block_loss": "layer_skipping",

@@ -89,15 +89,17 @@ def draw_skipped_rhymes(subject: str, measurement: Measurement) -> str:
 
 
 def draw_logit_lens(subject: str, measurement: Measurement) -> str:
-    """Log-odds of rhyme words by the lens, layer by layer, beside other words and another position."""
+    """Lead of rhyme words by the lens, layer by layer, beside another line 1 and another position."""
     detail = measurement["detail"]
-    kinds = {"rhyme words": "rhymes", "other words": "others", "rhyme words, mid-line": "mid_line"}
+    kinds = {"after line 1": "rhymes", "after another line 1": "another_line", "mid-line": "mid_line"}
     series = [Series(name, detail[of]) for name, of in kinds.items()]
     said = "; ".join(f"{one.name} {one.values[0]:.2g} to {one.values[-1]:.2g}" for one in series)
     return figure(
         f"Logit lens: {subject}",
-        f"Mean log-odds in nats from the first layer to the last: {said}.",
-        curves(series, y_label="log-odds by the lens (nats)", x_label="layer", x_names=_layers(len(series[0].values))),
+        f"Mean lead in nats of words that rhyme with line 1, from the first layer to the last: {said}.",
+        curves(
+            series, y_label="lead of rhymes by the lens (nats)", x_label="layer", x_names=_layers(len(series[0].values))
+        ),
     )
 
 
@@ -138,5 +140,5 @@ CHANGE_GRADIENT = Kind(
 DEPTH_LADDER = Kind("depth ladder", ("rungs",), draw_depth_ladder)
 SKIPPED_LOSSES = Kind("layer skipping", ("rhyme", "rest", "rhyme, interval"), draw_skipped_losses)
 SKIPPED_RHYMES = Kind("rhymes without layers", ("couplets that rhyme",), draw_skipped_rhymes)
-LOGIT_LENS = Kind("logit lens", ("rhymes", "others", "mid_line"), draw_logit_lens)
+LOGIT_LENS = Kind("logit lens", ("rhymes", "another_line", "mid_line"), draw_logit_lens)
 FACT = Kind("fact by layer", ("answer recalled",), draw_fact)
