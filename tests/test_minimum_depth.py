@@ -237,10 +237,24 @@ def test_rhymes_fade_before_the_last_layer(n_layers: int) -> None:
 @given(n_layers=st.integers(1, 100))
 def test_ends_are_symmetric(n_layers: int) -> None:
     """As many layers are counted at one end as at the other; in the paper's depth two."""
-    at_ends = feature_census.ends(n_layers)
-    assert at_ends == {n_layers - 1 - layer for layer in at_ends}
-    assert {0, n_layers - 1} <= at_ends
-    assert feature_census.ends(26) == {0, 1, 24, 25}
+    first, last = feature_census.ends(n_layers)
+    assert set(last) == {n_layers - 1 - layer for layer in first}
+    assert first[0] == 0
+    assert tuple(map(list, feature_census.ends(26))) == ([0, 1], [24, 25])
+
+
+@pytest.mark.parametrize(
+    ("shares", "smaller", "last"),
+    [
+        ({25: 1.0}, 0.0, 1.0),
+        ({0: 0.5, 1: 0.5}, 0.0, 0.0),
+        ({0: 0.25, 1: 0.25, 12: 0.125, 24: 0.125, 25: 0.25}, 0.375, 0.25),
+    ],
+)
+def test_features_at_one_end_are_not_at_both(shares: dict[int, float], smaller: float, last: float) -> None:
+    """What is at both ends is as much as the end with fewer has; the last layer counts alone as well."""
+    assert feature_census._at_each_end(shares, 26) == smaller
+    assert feature_census._in_last_layer(shares, 26) == last
 
 
 def test_the_census_holds_one_layer_of_the_transcoder_at_a_time() -> None:

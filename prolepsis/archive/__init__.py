@@ -62,7 +62,9 @@ UNREAD = {
     "recorded_redirect_to_other": "P(Berlin); the convergence recordings have P(Paris) alone",
     "recorded_rhyme_redirects": "P(rhyme word) for each of the 20 rhyme groups",
     "recorded_within_group_divergence": "the KL between prompts of one rhyme group",
-    "recorded_feature_census": "the layers of the active features that point at each target",
+    "recorded_share_in_first_layers": "the layers of the active features that point at each target",
+    "recorded_share_in_last_layers": "the layers of the active features that point at each target",
+    "recorded_share_in_last_layer": "the layers of the active features that point at each target",
 }
 """Experiment that no known kind of recording tells → what would tell it."""
 

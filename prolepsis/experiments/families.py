@@ -91,6 +91,7 @@ MODULES = {
     "lens_persistence": "logit_lens",
     "lens_dissipation": "logit_lens",
     "end_share": "feature_census",
+    "last_layer_share": "feature_census",
     "early_block_gain": "layer_skipping",
     "late_block_loss": "layer_skipping",
     "last_block_gain": "layer_skipping",

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -55,32 +55,48 @@ def censuses(subject: Subject) -> Mapping[str, Census]:
 
 
 def end_shares(subject: Subject) -> Values:
-    """Prompt id → share of the features that point most at the answer which lie at either end of the network."""
-    return {name: _at_ends(census.target, subject.n_layers) for name, census in once(subject, censuses).items()}
+    """Prompt id → share of the features pointing most at the answer that lies at the end of the network with fewer."""
+    return {name: _at_each_end(census.target, subject.n_layers) for name, census in once(subject, censuses).items()}
+
+
+def last_layer_shares(subject: Subject) -> Values:
+    """Prompt id → share of the features pointing most at the answer that lies in the last layer."""
+    return {name: _in_last_layer(census.target, subject.n_layers) for name, census in once(subject, censuses).items()}
 
 
 def end_share(subject: Subject) -> Measurement:
-    """Share of the features pointing at the answer that lie in the first or last layers, with its control arms.
+    """Share of the features pointing at the answer at the end of the network with fewer of them, with its control arms.
 
-    Arms: ``other target`` (features pointing at another group's answer), ``active features`` (all of them) and
-    ``untrained twin``, which has a transcoder of its own.
+    Only features at both ends make it large; at most it is a half. Arms: ``other target`` (features pointing at another
+    group's answer), ``active features`` (all of them) and ``untrained twin``, which has a transcoder of its own.
     """
+    return _measurement(subject, "end_share", _at_each_end, end_shares)
+
+
+def last_layer_share(subject: Subject) -> Measurement:
+    """Share of the features pointing at the answer that lies in the last layer; arms as of :func:`end_share`."""
+    return _measurement(subject, "last_layer_share", _in_last_layer, last_layer_shares)
+
+
+def _measurement(
+    subject: Subject, experiment: str, share: Callable[[Shares, int], float], shares: Callable[[Subject], Values]
+) -> Measurement:
     start = time.perf_counter()
     found, layers = once(subject, censuses), subject.n_layers
     if not found:
         raise Untested(f"{subject.id}: no transcoder feature is active at the last position; give another transcoder")
     return Measurement(
-        experiment="end_share",
+        experiment=experiment,
         subject=subject.digest,
         unit="share",
         design="one-way",
-        parameters={"prompts": list(found), "top": TOP, "ends": sorted(ends(layers))},
-        values=end_shares(subject),
+        parameters={"prompts": list(found), "top": TOP, "ends": [list(end) for end in ends(layers)]},
+        values=shares(subject),
         clusters={pair.recipient.id: (pair.recipient.group,) for pair in rhyme_pairs(task_of(subject))},
         arms={
-            "other target": {name: _at_ends(census.other_target, layers) for name, census in found.items()},
-            "active features": {name: _at_ends(census.active, layers) for name, census in found.items()},
-            **control_arms(subject, end_shares, {"untrained twin": subject.twin}),
+            "other target": {name: share(census.other_target, layers) for name, census in found.items()},
+            "active features": {name: share(census.active, layers) for name, census in found.items()},
+            **control_arms(subject, shares, {"untrained twin": subject.twin}),
         },
         detail={
             of: [fmean(getattr(census, of).get(layer, 0.0) for census in found.values()) for layer in range(layers)]
@@ -90,14 +106,18 @@ def end_share(subject: Subject) -> Measurement:
     )
 
 
-def ends(n_layers: int) -> frozenset[int]:
-    """The layers at either end, as many in proportion as the paper counts; at least one each."""
+def ends(n_layers: int) -> tuple[range, range]:
+    """The first and the last layers, as many in proportion as the paper counts; at least one each."""
     size = max(1, round(ENDS * n_layers / PAPER_DEPTH))
-    return frozenset((*range(size), *range(n_layers - size, n_layers)))
+    return range(size), range(n_layers - size, n_layers)
 
 
-def _at_ends(shares: Shares, n_layers: int) -> float:
-    return sum(share for layer, share in shares.items() if layer in ends(n_layers))
+def _at_each_end(shares: Shares, n_layers: int) -> float:
+    return min(sum(shares.get(layer, 0.0) for layer in end) for end in ends(n_layers))
+
+
+def _in_last_layer(shares: Shares, n_layers: int) -> float:
+    return shares.get(n_layers - 1, 0.0)
 
 
 @torch.no_grad()
