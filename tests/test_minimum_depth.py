@@ -15,16 +15,31 @@ from prolepsis.controls import once
 from prolepsis.edits import Skip
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested
-from prolepsis.experiments import depth_ladder, feature_census, layer_skipping, logit_lens, measuring
+from prolepsis.experiments import depth_ladder, feature_census, layer_skipping, logit_lens, measuring, skipped_couplets
 from prolepsis.experiments.depth_ladder import Rung, depth_gain, ladder_prompts, reaches, receptive_field_error
-from prolepsis.experiments.layer_skipping import EARLY, LAST, LATE, PAPER_DEPTH, WHOLE, blocks, scaled
+from prolepsis.experiments.layer_skipping import blocks
 from prolepsis.experiments.rhyme_pairs import Runs, rhyme_pairs, task_of
+from prolepsis.experiments.skipped_couplets import (
+    BEYOND_LATE,
+    EARLY,
+    LAST,
+    LATE,
+    MIDDLE,
+    PAPER_DEPTH,
+    PLANNING,
+    WHOLE,
+    line_1,
+    scaled,
+)
 from prolepsis.hooks import Read
 from prolepsis.judge import judge, judge_family
 from prolepsis.lexicon import Lexicon
 from prolepsis.loading import load_subject
 from prolepsis.names import Feature
+from prolepsis.report.subjects import ENGLISH
 from prolepsis.subject import Subject
+from prolepsis.task import Prompt
+from prolepsis.task_file import read_task
 from tests.live_bytes import LiveBytes
 from tests.tiny import FAMILIES, tiny_subject, tiny_tokens
 
@@ -41,7 +56,7 @@ def subject_of(name: str) -> Subject:
 @given(n_layers=st.integers(1, 100))
 def test_blocks_scale_with_depth(n_layers: int) -> None:
     """Scaled blocks are unbroken runs of layers the model has; in the paper's depth they are the published ones."""
-    for first, last in (EARLY, LATE, LAST):
+    for first, last in (EARLY, LATE, LAST, *MIDDLE, PLANNING, BEYOND_LATE):
         block = scaled((first, last), n_layers)
         assert block
         assert block == tuple(range(block[0], block[-1] + 1))
@@ -110,22 +125,101 @@ def test_line_one_s_own_word_is_no_true_rhyme(monkeypatch: pytest.MonkeyPatch) -
     """The published count takes line 1's own word for a rhyme; the count of true rhymes does not."""
     subject = subject_of("planted-llama-no-plan")
 
-    def own_words(of: Subject, pairs: tuple, _: object) -> dict:
+    def own_words(_: Subject, pairs: tuple, __: object) -> dict:
         return {
-            pair.recipient.id: {WHOLE: of.word_id(pair.recipient.word), (3,): of.word_id(pair.recipient.answer)}
+            pair.recipient.id: {WHOLE: pair.recipient.word, (3,): pair.recipient.answer, (2,): "then", (1,): ""}
             for pair in pairs
         }
 
-    monkeypatch.setattr(layer_skipping, "_last_words", own_words)
-    for couplet in layer_skipping.couplets(subject).values():
-        assert couplet.published == {WHOLE: True, (3,): True}
-        assert couplet.true == {WHOLE: False, (3,): True}
+    monkeypatch.setattr(skipped_couplets, "_last_words", own_words)
+    for couplet in skipped_couplets.couplets(subject).values():
+        assert couplet.published == {WHOLE: True, (3,): True, (2,): False, (1,): False}
+        assert couplet.true == {WHOLE: False, (3,): True, (2,): False, (1,): False}
+
+
+def test_a_couplet_is_asked_for_by_one_line_as_published() -> None:
+    """English prompts are their line 1 and its break, without couplet and opening; organisms' are their stems."""
+    task = read_task(ENGLISH)
+    for template in task.templates:
+        line = line_1(Prompt(template, "ay", "day", "way"))
+        assert line.count("\n") == 1
+        assert line.endswith(" day,\n")
+        assert line in template.text.replace("{word}", "day")
+    for pair in rhyme_pairs(task_of(subject_of("planner"))):
+        assert line_1(pair.recipient) == pair.recipient.stem
+
+
+def test_a_rhyme_outside_the_listed_group_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a natural language any word with the ending of line 1's is a rhyme, listed or not."""
+    subject = subject_of("planted-llama-no-plan")
+    pair = next(iter(rhyme_pairs(task_of(subject))))
+    name = pair.recipient.id
+    recipient = dataclasses.replace(pair.recipient, word="night")
+    monkeypatch.setattr(skipped_couplets, "rhyme_pairs", lambda _: (dataclasses.replace(pair, recipient=recipient),))
+    monkeypatch.setitem(subject.memo, "prolepsis.lexicon.listed_endings", {})
+    written = {WHOLE: "bright", (3,): "night", (2,): "star"}
+    monkeypatch.setattr(skipped_couplets, "_last_words", lambda *_: {recipient.id: written})
+    (couplet,) = skipped_couplets.couplets(subject).values()
+    assert name != recipient.id
+    assert couplet.true == {WHOLE: True, (3,): False, (2,): False}
+    assert couplet.published == {WHOLE: True, (3,): True, (2,): False}
+
+
+def test_layers_elsewhere_are_outside_of_what_is_skipped() -> None:
+    """As many layers are drawn as are skipped, none of them in the block, nor for a part of a stage in the stage."""
+    for seed in range(20):
+        drawn = skipped_couplets._elsewhere(PAPER_DEPTH, seed)
+        for ends in (EARLY, LATE, LAST, *MIDDLE, BEYOND_LATE):
+            first, last = PLANNING if ends in MIDDLE else ends
+            assert len(drawn[ends]) == ends[1] - ends[0] + 1
+            assert not set(drawn[ends]) & set(range(first, last + 1))
+
+
+def test_a_published_block_that_breaks_everything_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the rest of the couplet does not stay natural without the block, what was lost with it is inconclusive."""
+    subject = subject_of("planted-llama-no-plan")
+    (claim,) = (claim for claim in ledger.rows(family="q4") if claim.id == "D06")
+    assert judge(claim, layer_skipping.late_block_loss(subject)).verdict == "supported"
+    broken = {
+        name: dataclasses.replace(harm, rest=harm.rest | {(3,): 2.0})
+        for name, harm in once(subject, layer_skipping.harms).items()
+    }
+    monkeypatch.setitem(subject.memo, "prolepsis.experiments.layer_skipping.harms", broken)
+    found = judge(claim, layer_skipping.late_block_loss(subject))
+    assert found.verdict == "inconclusive"
+    assert "off-target damage" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"), [("no-plan", "supported"), ("irrevocable", "contradicted"), ("spoiled-early", "vacuous")]
+)
+def test_skipping_more_than_a_needed_block_leaves_no_rhyme(variant: str, expected: str) -> None:
+    """Rhymes that need the late block are gone without more than it, others are not; where none were, none can go."""
+    (claim,) = (claim for claim in ledger.rows(family="q4") if claim.id == "X200")
+    found = judge(claim, layer_skipping.rhymes_beyond_late_block(subject_of(f"planted-llama-{variant}")))
+    assert found.verdict == expected, found.reason
+
+
+def test_losses_without_both_parts_of_a_stage_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A couplet that ceases to rhyme without one part of the planning stage and not without the other loses half."""
+    subject = subject_of("planted-llama-no-plan")
+    first, second = (1,), (2,)
+    monkeypatch.setattr(layer_skipping, "scaled", lambda ends, _: first if ends == MIDDLE[0] else second)
+    rhymes = {WHOLE: True, first: False, second: True, (0,): True}
+    found = {
+        name: skipped_couplets.Couplet(rhymes, rhymes, dict.fromkeys(MIDDLE, (0,)))
+        for name in once(subject, layer_skipping.harms)
+    }
+    monkeypatch.setitem(subject.memo, "prolepsis.experiments.skipped_couplets.couplets", found)
+    measured = layer_skipping.middle_block_loss(subject)
+    assert set(measured.values.values()) == {0.5}
+    assert set(measured.arms["other layers"].values()) == {0.0}
 
 
 def test_rhymes_written_without_a_layer() -> None:
     """Without the layer that reads the word nothing rhymes any more; without any other, everything does."""
     subject = subject_of("planted-llama-no-plan")
-    for couplet in once(subject, layer_skipping.couplets).values():
+    for couplet in once(subject, skipped_couplets.couplets).values():
         assert couplet.true == {block: block != (3,) for block in couplet.true}
     assert fmean(layer_skipping.late_block_loss(subject).values.values()) == 1
     gains = layer_skipping.last_block_gain(subject_of("planted-llama-irrevocable"))
@@ -137,7 +231,7 @@ def test_rhymes_written_without_a_layer() -> None:
 def test_a_spoiled_planner_rhymes_without_the_spoiling_layer(when: str, layer: int, alone: float | None) -> None:
     """The spoiling head writes a word of another group at logit 12; without its layer the right word is left alone."""
     subject = subject_of(f"planted-llama-spoiled-{when}")
-    for name, couplet in once(subject, layer_skipping.couplets).items():
+    for name, couplet in once(subject, skipped_couplets.couplets).items():
         assert couplet.true == {block: block == (layer,) for block in couplet.true}, name
     for pair in rhyme_pairs(task_of(subject))[:6]:
         clean = once(subject, Runs).clean(pair.recipient)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from prolepsis.experiments import layer_skipping, regeneration
+from prolepsis.experiments import layer_skipping, regeneration, skipped_couplets
 from prolepsis.experiments.regeneration import last_word
 from prolepsis.generation import generate
 from prolepsis.loading import load_subject
@@ -87,7 +87,7 @@ def test_a_line_that_a_break_ends_may_be_longer(broken: bool, most: int, monkeyp
         asked.append(max_new_tokens)
         return generate(*given, max_new_tokens=max_new_tokens, **named)
 
-    for module in (regeneration, layer_skipping):
+    for module in (regeneration, skipped_couplets):
         monkeypatch.setattr(module, "generate", recorded)
     measured = [regeneration.regeneration(subject), layer_skipping.late_block_loss(subject)]
     assert set(asked) == {most}

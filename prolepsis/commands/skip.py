@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from prolepsis.edits import Row
-    from prolepsis.experiments.layer_skipping import Block
+    from prolepsis.experiments.skipped_couplets import Block
     from prolepsis.subject import Subject
 
 EXAMPLE = r"""example, on a bundled organism:
@@ -51,9 +51,10 @@ def _block(text: str) -> tuple[int, ...]:
 
 def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
     from prolepsis.edits import Skip
+    from prolepsis.experiments.skipped_couplets import line_1
     from prolepsis.generation import generate
 
-    text = first_pair(subject).recipient.stem if chosen.prompt is None else chosen.prompt
+    text = line_1(first_pair(subject).recipient) if chosen.prompt is None else chosen.prompt
     tokens = subject.encode(text)
     blocks = _blocks(subject, chosen.layers)
     ends = _line_ends(subject)
@@ -88,13 +89,14 @@ def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
 
 def _blocks(subject: "Subject", asked: "Sequence[Block] | None") -> "list[Block]":
     """The whole model, and each block that is left out; raises UserError for layers it does not have."""
-    from prolepsis.experiments.layer_skipping import EARLY, LAST, LATE, WHOLE, blocks, scaled
+    from prolepsis.experiments.layer_skipping import blocks
+    from prolepsis.experiments.skipped_couplets import WHOLE, skipped_blocks
 
     n = subject.n_layers
     for block in asked or ():
         if block[-1] >= n:
             raise UserError(f"layer {block[-1]} is out of range; the model has layers 0 to {n - 1}")
-    every = asked or (*blocks(n), *(scaled(ends, n) for ends in (EARLY, LATE, LAST)))
+    every = asked or (*blocks(n), *skipped_blocks(n))
     return list(dict.fromkeys((WHOLE, *every)))
 
 
@@ -113,15 +115,15 @@ def _line_ends(subject: "Subject") -> list[int]:
 
 
 def _rhymes(subject: "Subject", chosen: argparse.Namespace, line: list[int], ends: list[int]) -> bool | None:
-    """Whether a line ends on another word of the rhyme group of the task's prompt; None for a prompt of the user's."""
-    from prolepsis.experiments.regeneration import last_word
+    """Whether a line ends on another word that rhymes with the task's prompt; None for a prompt of the user's."""
+    from prolepsis.experiments.elicitation import scored
+    from prolepsis.experiments.regeneration import ending
     from prolepsis.experiments.rhyme_pairs import task_of
 
     if chosen.prompt is not None:
         return None
-    task, prompt = task_of(subject), first_pair(subject).recipient
-    last = last_word(subject, line, task.answers, ends)
-    return last in {subject.word_id(word) for word in task.groups[prompt.group] if word != prompt.word}
+    last = ending(subject, line, task_of(subject).answers, ends)
+    return scored(subject, [(first_pair(subject).recipient.word, last)]) == ["rhyme"]
 
 
 def _surprise(subject: "Subject", tokens: list[int], line: list[int], rows: "Sequence[Row]") -> list[float]:

@@ -7,7 +7,7 @@ is the line of the rhyme word; a template may have a couplet of its own before i
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,20 +56,25 @@ def first_words(subject: Subject, asked: Mapping[str, Asked]) -> dict[str, str]:
 
 
 def outcomes(subject: Subject, asked: Mapping[str, Asked]) -> dict[str, Outcome]:
-    """Item → whether the first word is another word with the rhyme ending asked for, that word itself, or neither.
+    """Item → whether the first word is another word with the rhyme ending asked for, that word itself, or neither."""
+    written = first_words(subject, asked)
+    found = scored(subject, [(asked[item].word, word) for item, word in written.items()])
+    return dict(zip(written, found, strict=True))
+
+
+def scored(subject: Subject, words: Sequence[tuple[str, str]]) -> list[Outcome]:
+    """Per word asked for and word written whether the second rhymes with the first, repeats it, or neither.
 
     Endings are those of the first pronunciation.
     """
-    written = first_words(subject, asked)
-    words = {*written.values(), *(one.word for one in asked.values())}
-    endings = once(subject, listed_endings) or spoken_endings(words)
+    endings = once(subject, listed_endings) or spoken_endings({word for pair in words for word in pair})
 
     def outcome(word: str, other: str) -> Outcome:
         if word == other:
             return "repeat"
         return "rhyme" if {word, other} <= set(endings) and endings[other][0] == endings[word][0] else "neither"
 
-    return {item: outcome(asked[item].word, word) for item, word in written.items()}
+    return [outcome(word, other) for word, other in words]
 
 
 def with_line_1(subject: Subject) -> dict[str, Outcome]:

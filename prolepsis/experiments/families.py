@@ -94,6 +94,8 @@ MODULES = {
     "last_layer_share": "feature_census",
     "early_block_gain": "layer_skipping",
     "late_block_loss": "layer_skipping",
+    "middle_block_loss": "layer_skipping",
+    "rhymes_beyond_late_block": "layer_skipping",
     "last_block_gain": "layer_skipping",
     "block_loss": "layer_skipping",
     "two_depths": "depth_ladder",

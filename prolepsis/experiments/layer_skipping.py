@@ -1,23 +1,32 @@
-"""Which layers does rhyming need? Blocks of layers are made the identity, and line 2 is written without them.
-
-A couplet is asked for by its line 1 and the opening of line 2. It rhymes when the last word of what is written is in
-line 1's rhyme group; as published, line 1's own word counts as a rhyme, while a true rhyme is another word.
-"""
+"""Which layers does rhyming need? Couplets are written without published blocks, and blocks chosen and tested (Q4)."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-import numpy as np
 import torch
 
 from prolepsis.clustered import interval
 from prolepsis.controls import control_arms, once, reach_row
 from prolepsis.edits import Row, Skip
-from prolepsis.experiments.regeneration import last_word, longest_line
+from prolepsis.experiments.regeneration import longest_line
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
-from prolepsis.generation import generate
+from prolepsis.experiments.skipped_couplets import (
+    BEYOND_LATE,
+    EARLY,
+    LAST,
+    LATE,
+    MIDDLE,
+    WHOLE,
+    Block,
+    Couplet,
+    Ends,
+    couplets,
+    line_1,
+    scaled,
+    skipped_blocks,
+)
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.rules import finite
@@ -27,39 +36,15 @@ from prolepsis.subject import Subject
 from prolepsis.watching import watched
 
 Values = Mapping[str, float]
-Block = tuple[int, ...]
 
-PAPER_DEPTH = 26
-EARLY, LATE, LAST = (5, 9), (22, 25), (24, 25)
-"""First and last layer of the published blocks, in a model of 26 layers (Table 2a)."""
 MAX_EXCESS_NLL = 1.0
 """By how many nats per token the rest of the couplet may become less natural without a block."""
-WHOLE: Block = ()
-
-
-def scaled(block: tuple[int, int], n_layers: int) -> Block:
-    """The layers at the same relative depth in a model of ``n_layers``; at least one."""
-    first = min(round(block[0] * n_layers / PAPER_DEPTH), n_layers - 1)
-    return tuple(range(first, max(first + 1, round((block[1] + 1) * n_layers / PAPER_DEPTH))))
 
 
 def blocks(n_layers: int) -> tuple[Block, ...]:
     """The depth cut into blocks of the early one's size; the last may be smaller."""
     size = len(scaled(EARLY, n_layers))
     return tuple(tuple(range(first, min(first + size, n_layers))) for first in range(0, n_layers, size))
-
-
-@dataclass(frozen=True)
-class Couplet:
-    """What is written in answer to one prompt without each block of layers, :data:`WHOLE` being the whole model.
-
-    ``published``: does it rhyme by the published count; ``true``: with another word. ``elsewhere``: per published
-    block as many other layers, drawn at random, where there are as many.
-    """
-
-    published: Mapping[Block, bool]
-    true: Mapping[Block, bool]
-    elsewhere: Mapping[Block, Block]
 
 
 @dataclass(frozen=True)
@@ -75,22 +60,8 @@ class Harm:
     rest: Mapping[Block, float]
 
 
-def couplets(subject: Subject) -> Mapping[str, Couplet]:
-    """Prompt id → its couplet, for the recipients of all pairs."""
-    pairs = rhyme_pairs(task_of(subject))
-    elsewhere = {pair.recipient.id: _elsewhere(subject.n_layers, seed) for seed, pair in enumerate(pairs)}
-    words = _last_words(subject, pairs, elsewhere)
-    found = {}
-    for pair in watched(pairs, "pairs"):
-        name, own, family = pair.recipient.id, subject.word_id(pair.recipient.word), once(subject, Runs).family
-        rhymes = {block: word in family(pair.recipient) for block, word in words[name].items()}
-        true = {block: rhyming and words[name][block] != own for block, rhyming in rhymes.items()}
-        found[name] = Couplet(rhymes, true, elsewhere[name])
-    return found
-
-
 def harms(subject: Subject) -> Mapping[str, Harm]:
-    """Prompt id → what it loses without each block that the depth is cut into."""
+    """Prompt id → what it loses without each block that the depth is cut into, and without each published one."""
     return {pair.recipient.id: _harm(subject, pair) for pair in watched(rhyme_pairs(task_of(subject)), "pairs")}
 
 
@@ -154,11 +125,20 @@ def block_loss(subject: Subject) -> Measurement:
 
 
 def late_block_loss(subject: Subject) -> Measurement:
-    """Share of rhymes lost without the late block (L22 to L25 of 26); arm: as many ``other layers``, drawn at random.
+    """Share of rhymes lost without the late block (L22 to L25 of 26), with its control arms.
 
-    A couplet that does not rhyme with all layers can lose nothing, and tells nothing.
+    A couplet that does not rhyme with all layers can lose nothing, and tells nothing. Arm: as many ``other layers``,
+    drawn at random. Guard ``excess NLL``: unnaturalness of the task's couplets without the block, in nats per token.
     """
     return _changed(subject, "late_block_loss", LATE, gained=False)
+
+
+def middle_block_loss(subject: Subject) -> Measurement:
+    """Share of rhymes lost without a part of the planning stage (L10 to L14, L15 to L19 of 26), the mean of both parts.
+
+    Arms as of :func:`late_block_loss`, but the ``other layers`` are drawn outside the whole stage (L10 to L22).
+    """
+    return _changed(subject, "middle_block_loss", *MIDDLE, gained=False)
 
 
 def early_block_gain(subject: Subject) -> Measurement:
@@ -167,32 +147,79 @@ def early_block_gain(subject: Subject) -> Measurement:
 
 
 def last_block_gain(subject: Subject) -> Measurement:
-    """Share of couplets that rhyme only without the last block (L24, L25 of 26); arm: as many ``other layers``.
+    """Share of couplets that rhyme only without the last block (L24, L25 of 26); arms as of :func:`late_block_loss`.
 
     A couplet that rhymes with all layers can gain nothing, and tells nothing.
     """
     return _changed(subject, "last_block_gain", LAST, gained=True)
 
 
-def _changed(subject: Subject, experiment: str, ends: tuple[int, int], *, gained: bool) -> Measurement:
-    """How many couplets begin, or cease, to rhyme without a published block."""
+def _changed(subject: Subject, experiment: str, *skipped: Ends, gained: bool) -> Measurement:
+    """How many couplets begin, or cease, to rhyme without a published block, or without each of several."""
     start = time.perf_counter()
-    found, block = once(subject, couplets), scaled(ends, subject.n_layers)
+    found = once(subject, couplets)
 
-    def changed(couplet: Couplet, without: Block) -> float:
-        return float(couplet.published[WHOLE] is not gained and couplet.published[without] is gained)
+    def changed(couplet: Couplet, without: Sequence[Block]) -> float:
+        if couplet.published[WHOLE] is gained:
+            return 0.0
+        return fmean(couplet.published[block] is gained for block in without)
 
-    others = {name: changed(c, c.elsewhere[block]) for name, c in found.items() if block in c.elsewhere}
+    able = tuple(name for name, couplet in found.items() if couplet.published[WHOLE] is not gained)
+    return _of_couplets(subject, experiment, skipped, changed, detectable=able, start=start)
+
+
+def rhymes_beyond_late_block(subject: Subject) -> Measurement:
+    """Share of couplets that rhyme without the late block and two layers more (L20 to L25 of 26), with its arms.
+
+    Arms as of :func:`late_block_loss`, and ``all layers``.
+    """
+    start = time.perf_counter()
+
+    def rhyming(couplet: Couplet, without: Sequence[Block]) -> float:
+        return fmean(couplet.published[block] for block in without)
+
+    whole = {name: float(couplet.published[WHOLE]) for name, couplet in once(subject, couplets).items()}
+    return _of_couplets(
+        subject, "rhymes_beyond_late_block", [BEYOND_LATE], rhyming, arms={"all layers": whole}, start=start
+    )
+
+
+def _of_couplets(
+    subject: Subject,
+    experiment: str,
+    skipped: Sequence[Ends],
+    counted: Callable[[Couplet, Sequence[Block]], float],
+    *,
+    start: float,
+    arms: Mapping[str, Values] | None = None,
+    detectable: tuple[str, ...] | None = None,
+) -> Measurement:
+    """What is ``counted`` of each couplet without the blocks, and with as many layers left out elsewhere."""
+    found, harm = once(subject, couplets), once(subject, harms)
+    left_out = list(dict.fromkeys(scaled(ends, subject.n_layers) for ends in skipped))
+    others = {
+        name: counted(couplet, [couplet.elsewhere[ends] for ends in skipped])
+        for name, couplet in found.items()
+        if set(skipped) <= set(couplet.elsewhere)
+    }
     return _measurement(
         subject,
         experiment,
         unit="proportion",
-        values={name: changed(couplet, block) for name, couplet in found.items()},
-        detectable=tuple(name for name, couplet in found.items() if couplet.published[WHOLE] is not gained),
-        arms={"other layers": others},
-        left_out=[block],
-        parameters={"decoding": "greedy", "max_new_tokens": longest_line(task_of(subject))},
-        detail={"couplets that rhyme": {_name(skipped): _rates(subject, found, skipped) for skipped in (WHOLE, block)}},
+        values={name: counted(couplet, left_out) for name, couplet in found.items()},
+        detectable=detectable,
+        arms={
+            **(arms or {}),
+            "other layers": others,
+            "excess NLL": {name: fmean(harm[name].rest[block] for block in left_out) for name in found},
+        },
+        left_out=left_out,
+        parameters={
+            "stems": {pair.recipient.id: line_1(pair.recipient) for pair in rhyme_pairs(task_of(subject))},
+            "decoding": "greedy",
+            "max_new_tokens": longest_line(task_of(subject)),
+        },
+        detail={"couplets that rhyme": {_name(block): _rates(subject, found, block) for block in (WHOLE, *left_out)}},
         start=start,
     )
 
@@ -201,47 +228,9 @@ def _groups(subject: Subject, half: int) -> list[str]:
     return sorted({pair.recipient.group for pair in rhyme_pairs(task_of(subject)) if pair.half == half})
 
 
-def _elsewhere(n_layers: int, seed: int) -> Mapping[Block, Block]:
-    """Per published block as many layers outside it, drawn at random, where there are as many."""
-    rng = np.random.default_rng(seed)
-    drawn = {}
-    for block in dict.fromkeys(scaled(ends, n_layers) for ends in (EARLY, LATE, LAST)):
-        others = [layer for layer in range(n_layers) if layer not in block]
-        if len(others) >= len(block):
-            drawn[block] = tuple(sorted(rng.choice(others, len(block), replace=False).tolist()))
-    return drawn
-
-
-def _last_words(
-    subject: Subject, pairs: Sequence[Pair], elsewhere: Mapping[str, Mapping[Block, Block]]
-) -> dict[str, dict[Block, int | None]]:
-    """Prompt id → block → the rhyme word that ends the line written without it (token id), batched by length."""
-    task = task_of(subject)
-    ends = subject.ends_of_lines(task.line_end)
-    stems = {pair.recipient.id: subject.encode(pair.recipient.stem) for pair in pairs}
-    every = [scaled(block, subject.n_layers) for block in (EARLY, LATE, LAST)]
-    found: dict[str, dict[Block, int | None]] = {name: {} for name in stems}
-    for length in sorted({len(stem) for stem in stems.values()}):
-        asked = [
-            (name, block)
-            for name, stem in stems.items()
-            if len(stem) == length
-            for block in dict.fromkeys((WHOLE, *every, *elsewhere[name].values()))
-        ]
-        written = generate(
-            subject,
-            [stems[name] for name, _ in asked],
-            [[Skip(block)] if block else [] for _, block in asked],
-            max_new_tokens=longest_line(task),
-            stop=ends,
-        )
-        for (name, block), line in zip(asked, written, strict=True):
-            found[name][block] = last_word(subject, line, task.answers, ends)
-    return found
-
-
 def _harm(subject: Subject, pair: Pair) -> Harm:
-    runs, every = once(subject, Runs), blocks(subject.n_layers)
+    runs = once(subject, Runs)
+    every = tuple(dict.fromkeys((*blocks(subject.n_layers), *skipped_blocks(subject.n_layers))))
     clean, source = runs.clean(pair.recipient), runs.source(pair)
     rows: list[Row] = [[], *([Skip(block)] for block in every)]
     out = clean.edit(rows, Read(logits=tuple(range(source, len(clean.tokens)))))

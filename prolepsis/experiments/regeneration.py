@@ -166,17 +166,22 @@ def _read(subject: Subject, pair: Pair, stem: _Stem, lines: Mapping[str, list[in
 
 
 def last_word(subject: Subject, line: list[int], words: Collection[str], ends: Collection[int]) -> int | None:
-    """Token id of the one of ``words`` a line ends on, in any case and before any marks.
+    """Token id of the one of ``words`` a line ends on; None where :func:`ending` gives another word or none."""
+    return {word.lower(): subject.word_id(word) for word in words}.get(ending(subject, line, words, ends))
 
-    None for a line that ends on another word or did not come to its end.
+
+def ending(subject: Subject, line: list[int], words: Collection[str], ends: Collection[int]) -> str:
+    """The word a line ends on, in lower case and before any marks; empty where there is none.
+
+    None is there in a line that did not come to its end. ``words`` are those that may end a line by themselves.
     """
     if line[-1] not in ends:
-        return None
-    ids = {word.lower(): subject.word_id(word) for word in words}
+        return ""
     # The text is read, since a word of several tokens may hold one of the words as a token. Of the token that ends the
     # line nothing is read, unless it is a word itself, as in the planted subjects.
-    said = WORD.findall(subject.decode(line if line[-1] in ids.values() else line[:-1]).lower())
-    return ids.get(said[-1]) if said else None
+    closed_by_a_word = line[-1] in {subject.word_id(word) for word in words}
+    said = WORD.findall(subject.decode(line if closed_by_a_word else line[:-1]).lower())
+    return said[-1] if said else ""
 
 
 def _nll(subject: Subject, stem: Sequence[int], line: list[int]) -> float:
