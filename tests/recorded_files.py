@@ -142,7 +142,8 @@ COUPLET = "The sea was wide,\nThe ship would glide.\nHe wore a hat,\nAnd had a"
 
 def texts() -> list[dict[str, str]]:
     """Generated texts of every protocol, all of which rhyme with another word."""
-    whole_lines = ("", "skip L5-L9", "skip L22-L25", "skip L24-L25")
+    skipped = ("L5-L9", "L22-L25", "L24-L25", "L10-L14", "L15-L19", "L20-L25")
+    whole_lines = ("", *(f"skip {layers}" for layers in skipped))
     return [
         {"prompt": COUPLET, "generated": " cat, and more"},
         {"prompt": f"{COUPLET} <strong>", "generated": " cat"},

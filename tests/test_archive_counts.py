@@ -188,7 +188,24 @@ def test_rhymes_are_recounted_by_protocol(tmp_path: Path) -> None:
     assert value(generated_texts.single_line_rhyme_rate(one)) == 1
     assert generated_texts.rhymes_with_all_layers(one).detail == {"of": 2, "repeats": 0, "other words": 1}
     assert value(generated_texts.rhymes_without_late_block(one)) == 1
-    assert value(generated_texts.repeats_among_rhymes(one)) == pytest.approx(2 / 9)
+    assert value(generated_texts.repeats_among_rhymes(one)) == pytest.approx(2 / 12)
+
+
+def test_rhymes_lost_are_those_of_as_many_couplets(tmp_path: Path) -> None:
+    """What a block costs is the whole model's rhymes less those without it, where both wrote as many couplets."""
+    line = {"prompt": "He wore a hat,\n", "generated": "And had a dog.", "condition": "skip L10-L14"}
+    one = recording(tmp_path, [text for text in files.texts() if text.get("condition") != line["condition"]] + [line])
+    assert value(generated_texts.rhymes_lost_without_first_planning_block(one)) == 1
+    assert value(generated_texts.rhymes_lost_without_second_planning_block(one)) == 0
+    assert value(generated_texts.rhymes_without_beyond_late_block(one)) == 1
+
+
+def test_unequal_numbers_of_couplets_cannot_be_compared(tmp_path: Path) -> None:
+    """A condition recorded for more couplets than the whole model is untested, and says so."""
+    more = {"prompt": "He wore a hat,\n", "generated": "And had a dog.", "condition": "skip L10-L14"}
+    one = recording(tmp_path, [*files.texts(), more])
+    with pytest.raises(Untested, match="1 couplets with no layer skipped, and 2 without some"):
+        generated_texts.rhymes_lost_without_first_planning_block(one)
 
 
 def test_a_text_without_a_line_to_rhyme_with_is_broken(tmp_path: Path) -> None:

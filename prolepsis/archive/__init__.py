@@ -46,7 +46,8 @@ READERS = {
     "generated_texts": (
         "primed_rhyme_rate", "tagged_rhyme_rate", "single_line_rhyme_rate", "repeats_among_rhymes",
         "rhymes_with_all_layers", "rhymes_without_early_block", "rhymes_without_late_block",
-        "rhymes_without_last_block",
+        "rhymes_without_last_block", "rhymes_lost_without_first_planning_block",
+        "rhymes_lost_without_second_planning_block", "rhymes_without_beyond_late_block",
     ),
     "counterfactual_pairs": (
         "gold_pairs", "unscreened_pairs", "repeated_pairs", "answers_given_away", "unequal_lengths",

@@ -112,6 +112,21 @@ def rhymes_without_last_block(recording: Recording) -> Measurement:
     return _couplets(recording, "rhymes_without_last_block", "skip l24-l25")
 
 
+def rhymes_without_beyond_late_block(recording: Recording) -> Measurement:
+    """Number of couplets that rhyme without layers 20 to 25, more than the late block."""
+    return _couplets(recording, "rhymes_without_beyond_late_block", "skip l20-l25")
+
+
+def rhymes_lost_without_first_planning_block(recording: Recording) -> Measurement:
+    """By how many fewer couplets rhyme without layers 10 to 14 than with no layer skipped."""
+    return _lost(recording, "rhymes_lost_without_first_planning_block", "skip l10-l14")
+
+
+def rhymes_lost_without_second_planning_block(recording: Recording) -> Measurement:
+    """By how many fewer couplets rhyme without layers 15 to 19 than with no layer skipped."""
+    return _lost(recording, "rhymes_lost_without_second_planning_block", "skip l15-l19")
+
+
 def _rate(recording: Recording, experiment: str, asked: Callable[[Text], bool]) -> Measurement:
     """Of the texts in which the next word is asked for, and nothing was done to the model."""
     texts = _some(recording, experiment, lambda text: not (text.whole_line or text.condition) and asked(text))
@@ -120,8 +135,21 @@ def _rate(recording: Recording, experiment: str, asked: Callable[[Text], bool]) 
 
 
 def _couplets(recording: Recording, experiment: str, condition: str) -> Measurement:
-    texts = _some(recording, experiment, lambda text: text.whole_line and text.condition == condition)
+    texts = _whole_lines(recording, experiment, condition)
     return single(recording, experiment, "count", sum(_rhymes(texts)), detail=_apart(texts))
+
+
+def _lost(recording: Recording, experiment: str, condition: str) -> Measurement:
+    whole, skipped = (_whole_lines(recording, experiment, of) for of in ("", condition))
+    if len(whole) != len(skipped):
+        raise Untested(
+            f"{recording.id} has {len(whole)} couplets with no layer skipped, and {len(skipped)} without some"
+        )
+    return single(recording, experiment, "count", sum(_rhymes(whole)) - sum(_rhymes(skipped)), detail=_apart(skipped))
+
+
+def _whole_lines(recording: Recording, experiment: str, condition: str) -> list[Text]:
+    return _some(recording, experiment, lambda text: text.whole_line and text.condition == condition)
 
 
 def _some(recording: Recording, experiment: str, asked: Callable[[Text], bool]) -> list[Text]:
