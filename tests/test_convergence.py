@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from prolepsis import ledger
 from prolepsis.controls import once
 from prolepsis.experiments import measuring
-from prolepsis.experiments.absorption import STEP, STRENGTHS, absorption, critical_strength
+from prolepsis.experiments.absorption import STEP, STRENGTHS, absorption, critical_strength, quick_absorption
 from prolepsis.experiments.contraction import contraction, kinked_dose_curve
 from prolepsis.experiments.convergence import (
     LEAST_LENGTH,
+    Returns,
     absorbed,
     contrast_of,
     converge,
@@ -60,7 +61,16 @@ def test_only_layers_above_the_edit_absorb() -> None:
     assert not absorbed([0.99])
     assert not absorbed([0.99, 0.94, 0.9])
     assert absorbed([0.5, 0.6, 0.95])
+    assert absorbed([0.5, 0.6, 0.95], within=2)
+    assert not absorbed([0.5, 0.6, 0.9, 0.95], within=2)
     assert (shrunk(1.0), shrunk(0.0)) == (0.0, -math.log(LEAST_LENGTH))
+
+
+def test_the_last_layer_counts_among_those_that_could_absorb() -> None:
+    """Shares are of the layers written and the last one; what is absorbed three layers on is not within two."""
+    cosines = {0: (0.5, 0.6, 0.7, 0.95), 1: (0.5, 0.95, 0.9), 2: (0.99, 0.9)}
+    seen = Returns({"contrast": dict.fromkeys(cosines, {})}, {"contrast": cosines}, {})
+    assert (seen.absorbed("contrast", 2), seen.absorbed("contrast"), seen.at_once()) == (1 / 4, 2 / 4, 1 / 4)
 
 
 def test_the_latch_carries_exactly() -> None:
@@ -71,10 +81,11 @@ def test_the_latch_carries_exactly() -> None:
 
 
 def test_a_constant_channel_hides_every_cosine() -> None:
-    """Where a constant dwarfs the rest each edit counts as absorbed at once, at every strength."""
+    """Where a constant dwarfs the rest each edit below the last layer counts as absorbed at once, at every strength."""
     for name in ("planted-llama-latch", "planted-llama-absorber"):
-        measured = absorption(subject_of(name))
-        assert {*measured.values.values(), *measured.arms["right after the edit"].values()} == {1.0}
+        below = 1 - 1 / subject_of(name).n_layers
+        for measured in (quick_absorption(subject_of(name)), absorption(subject_of(name))):
+            assert {*measured.values.values(), *measured.arms["right after the edit"].values()} == {below}
         critical = critical_strength(subject_of(name))
         of_noise = critical.arms["random direction"].values(), critical.arms["covariance-matched noise"].values()
         assert {*critical.values.values(), *chain(*of_noise)} == {STRENGTHS[-1] + STEP / 2}
@@ -99,17 +110,17 @@ def test_a_deviation_taken_back_by_hand_is_seen() -> None:
 
 @pytest.mark.parametrize("name", ["planted-llama-no-plan", "window-1"])
 def test_where_prompts_do_not_differ_nothing_can_be_told(name: str) -> None:
-    """Without a contrast at the last token below the last layer no pair is detectable in any of the four."""
-    for experiment in (absorption, critical_strength, contraction, kinked_dose_curve):
+    """Without a contrast at the last token below the last layer no pair is detectable in any of the five."""
+    for experiment in (quick_absorption, absorption, critical_strength, contraction, kinked_dose_curve):
         assert experiment(subject_of(name)).detectable == ()
 
 
 @pytest.mark.parametrize(
     ("name", "verdicts"),
     [
-        ("absorber", ["vacuous", "contradicted", "supported", "supported"]),
-        ("latch", ["vacuous", "contradicted", "contradicted", "contradicted"]),
-        ("no-plan", ["inconclusive"] * 4),
+        ("absorber", ["vacuous", "vacuous", "contradicted", "supported", "supported"]),
+        ("latch", ["vacuous", "vacuous", "contradicted", "contradicted", "contradicted"]),
+        ("no-plan", ["inconclusive"] * 5),
     ],
 )
 def test_verdicts_on_subjects_with_known_answers(name: str, verdicts: list[str]) -> None:

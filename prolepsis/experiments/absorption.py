@@ -10,6 +10,7 @@ from prolepsis.engine import CleanRun
 from prolepsis.experiments.convergence import (
     ABSORBED,
     ARMS,
+    WITHIN,
     absorbed,
     converge,
     cosines_of,
@@ -27,26 +28,35 @@ STRENGTHS = tuple(STEP * step for step in range(1, 13))
 """The published strengths, in contrastive distances."""
 
 
-def absorption(subject: Subject) -> Measurement:
-    """The published share of layers, the last left out, at which the contrast is absorbed, with its control arms.
+def quick_absorption(subject: Subject) -> Measurement:
+    """Share of layers, the last one counted, at which the contrast is absorbed within two layers, with its control arms.
 
     Arms: ``right after the edit`` (the same cosine before any layer has run), ``passive dilution`` (the deviation
     carried unchanged), ``random direction`` and ``covariance-matched noise`` of equal norm.
     """
+    return _absorption(subject, "quick_absorption", WITHIN)
+
+
+def absorption(subject: Subject) -> Measurement:
+    """The same at any later layer, as the published shares were counted."""
+    return _absorption(subject, "absorption", None)
+
+
+def _absorption(subject: Subject, name: str, within: int | None) -> Measurement:
     start = time.perf_counter()
     found = once(subject, converge)
     arms = {"right after the edit": {pair.id: found.returns[pair.id].at_once() for pair in found.pairs}}
     for arm in (*ARMS[1:], "passive dilution"):
-        arms[arm] = {pair.id: found.returns[pair.id].absorbed(arm) for pair in found.pairs}
+        arms[arm] = {pair.id: found.returns[pair.id].absorbed(arm, within) for pair in found.pairs}
     return measurement_of(
         found,
-        "absorption",
+        name,
         "share of layers",
-        {pair.id: found.returns[pair.id].absorbed("contrast") for pair in found.pairs},
+        {pair.id: found.returns[pair.id].absorbed("contrast", within) for pair in found.pairs},
         arms,
         start=start,
         detectable=tuple(pair.id for pair in found.pairs if found.returns[pair.id].layers),
-        parameters={"threshold": ABSORBED},
+        parameters={"threshold": ABSORBED, "layers on": "any" if within is None else within},
         detail={"cosines": {pair.id: dict(found.returns[pair.id].cosines["contrast"]) for pair in found.pairs}},
     )
 

@@ -1,15 +1,15 @@
 """Does the residual stream return to where it was? Contrastive deviations at the last token, layer by layer (§4, §6).
 
 For two prompts that differ in one rhyme word, v = resid_post(i)(prompt) − resid_post(i)(other prompt) at the last
-token is added to resid_post(i) there. As published, an edit is *absorbed* when the edited row at some later layer has
-a cosine of 0.95 with the clean one. But a cosine also rises where the stream grows and the deviation merely stays,
+token is added to resid_post(i) there. As run, an edit is *absorbed* when the edited row at any later layer has a cosine
+of 0.95 with the clean one; as printed, at one of the next two. But a cosine also rises where the stream grows and the deviation merely stays,
 and it starts near 1 where one channel dominates the norm: hence the arms that are absorbed without an attractor.
 """
 
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -57,14 +57,17 @@ class Returns:
     def layers(self) -> tuple[int, ...]:
         return tuple(self.lengths["contrast"])
 
-    def absorbed(self, arm: str) -> float:
-        """Share of layers whose edit is absorbed, as published: at any later layer."""
-        return statistics.fmean(float(absorbed(seen)) for seen in self.cosines[arm].values()) if self.layers else 0.0
+    def absorbed(self, arm: str, within: int | None = None) -> float:
+        """Share of layers whose edit is absorbed ``within`` so many layers, or at any later one where that is None."""
+        return self._share(absorbed(seen, within) for seen in self.cosines[arm].values())
 
     def at_once(self) -> float:
         """Share of layers whose edit has a cosine that counts as absorbed before any layer has run."""
-        seen = self.cosines["contrast"].values()
-        return statistics.fmean(float(cosines[0] >= ABSORBED) for cosines in seen) if self.layers else 0.0
+        return self._share(cosines[0] >= ABSORBED for cosines in self.cosines["contrast"].values())
+
+    def _share(self, absorbing: Iterable[bool]) -> float:
+        """Of the layers and the last one: the published shares count it, though no layer is left to absorb its edit."""
+        return sum(absorbing) / (len(self.layers) + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +149,9 @@ class Convergence:
         }
 
 
-def absorbed(cosines: Sequence[float]) -> bool:
-    """Whether a layer after the first of ``cosines`` reaches the published threshold."""
-    return any(cosine >= ABSORBED for cosine in cosines[1:])
+def absorbed(cosines: Sequence[float], within: int | None = None) -> bool:
+    """Whether one of the ``within`` layers after the first of ``cosines``, or any, reaches the published threshold."""
+    return any(cosine >= ABSORBED for cosine in cosines[1:][:within])
 
 
 def shrunk(length: float) -> float:

@@ -59,6 +59,7 @@ MODULES = {
     "rhyme_steering_as_written": "contrastive_steering",
     "anchor_loss": "anchor_tokens",
     "anchor_excess": "anchor_tokens",
+    "quick_absorption": "absorption",
     "absorption": "absorption",
     "critical_strength": "absorption",
     "contraction": "contraction",
