@@ -17,5 +17,5 @@ def test_what_was_recorded_is_what_was_printed(verify: Callable[[], None]) -> No
 
 @pytest.mark.claims(family="recorded", variant="asked")
 def test_what_was_recorded_can_mean_what_is_read_into_it(verify: Callable[[], None]) -> None:
-    """Baselines, reach, dilution, leaks and repeats, as the recordings themselves show them."""
+    """Baselines, reach, dilution, leaks and repeats, as recordings show them; redirects with either sign."""
     verify()

@@ -90,6 +90,19 @@ class Correction:
 
 
 @dataclass(frozen=True)
+class Convergence:
+    """A factual prompt and those it may be contrasted with: the first that has as many tokens.
+
+    ``word`` is what the prompt calls for, ``redirect`` what the first contrast does.
+    """
+
+    prompt: str
+    word: str
+    contrasts: tuple[str, ...]
+    redirect: str
+
+
+@dataclass(frozen=True)
 class Published:
     """The paper's protocol for one model; parts it does not have are None or empty."""
 
@@ -98,6 +111,7 @@ class Published:
     routing: tuple[Steering, ...]
     recurring: tuple[Head, ...]
     correction: Correction | None
+    convergence: Convergence | None
 
     @classmethod
     def of(cls, plain: Any) -> "Published":
@@ -117,6 +131,7 @@ def _published(table: Table) -> Published:
         ),
         recurring=_names(table, "recurring", Head.parse),
         correction=_correction(table.table("correction", optional=True)),
+        convergence=_convergence(table.table("convergence", optional=True)),
     )
     table.done()
     return found
@@ -209,6 +224,22 @@ def _digits(table: Table, field: str) -> Decimal:
         found = Decimal("nan")
     if not found.is_finite():
         raise Fault(f"{table.what}{field} is {text!r}; give it as printed, in quotes")
+    return found
+
+
+def _convergence(plain: Any) -> Convergence | None:
+    if plain is None:
+        return None
+    table = Table(plain, "published.convergence: ")
+    found = Convergence(
+        prompt=table.text("prompt"),
+        word=table.text("word"),
+        contrasts=table.names("contrasts"),
+        redirect=table.text("redirect"),
+    )
+    table.done()
+    if not found.contrasts:
+        raise Fault("published.convergence: contrasts is missing; give at least one prompt to contrast with")
     return found
 
 

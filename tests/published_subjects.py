@@ -61,6 +61,10 @@ PLAIN: dict[str, Any] = {
             {"strength": 3.0, "committed": "0.030", "correct": "5e-2", "head": "0.00", "total": "0.4"},
         ],
     },
+    "convergence": {
+        "prompt": "And found a hidden", "word": "around", "contrasts": ["Would find a hidden", "Would find a"],
+        "redirect": "who",
+    },
 }  # fmt: skip
 PRESET = """
 [[subject]]
@@ -100,6 +104,12 @@ first = 2
 strength = 3.0
 steps = 4
 head = "L2:H1"
+
+[subject.published.convergence]
+prompt = "And found a hidden"
+word = "around"
+contrasts = ["Would find a hidden"]
+redirect = "who"
 """
 """The same as a preset file, but for what it leaves out, of the model and transcoder that stand beside it."""
 

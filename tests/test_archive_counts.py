@@ -72,7 +72,7 @@ def test_the_edge_is_known_to_a_step_of_the_sweep(
         {"strength": 0.5 * k, "p_target": 0.3, "absorption_layer": 3 if k <= last else None} for k in range(1, 7)
     ]
     (claim,) = (c for c in ledger.rows("recorded") if c.id == "A13b")
-    found = judge(claim, convergence.recorded_critical_strength(recording(tmp_path, contents)))
+    found = judge(claim, convergence.published_critical_strength(recording(tmp_path, contents)))
     assert (found.verdict, found.agrees) == (verdict, agrees)
     assert found.measured is not None
     assert found.measured["ci"] == [0.5 * last, 0.5 * last + 0.5]

@@ -69,7 +69,7 @@ def test_only_layers_above_the_edit_absorb() -> None:
 def test_the_last_layer_counts_among_those_that_could_absorb() -> None:
     """Shares are of the layers written and the last one; what is absorbed three layers on is not within two."""
     cosines = {0: (0.5, 0.6, 0.7, 0.95), 1: (0.5, 0.95, 0.9), 2: (0.99, 0.9)}
-    seen = Returns({"contrast": dict.fromkeys(cosines, {})}, {"contrast": cosines}, {})
+    seen = Returns({"contrast": {layer: {} for layer in cosines}}, {"contrast": cosines}, {})
     assert (seen.absorbed("contrast", 2), seen.absorbed("contrast"), seen.at_once()) == (1 / 4, 2 / 4, 1 / 4)
 
 

@@ -40,6 +40,7 @@ def test_a_protocol_is_read_field_by_field(tmp_path: Path) -> None:
     assert (routing.token, routing.site, routing.at, routing.heads) == (24, 6, " about", (Head(2, 1),))
     assert (found.pairs.strength, found.pairs.prompts[0].rhyme) == (0.75, "who")
     assert (found.correction.first, found.correction.steps, str(found.correction.feature)) == (2, 4, "L0:4")
+    assert (found.convergence.contrasts, found.convergence.redirect) == (("Would find a hidden",), "who")
     assert found.recurring == ()
     assert Published.of(PLAIN).recurring[:2] == (Head(2, 1), Head(3, 1))
     assert [len(one.recurring) for one in Published.of(PLAIN).routing] == [4, 3, 0, 1]
@@ -95,7 +96,8 @@ def test_who_publishes_a_transcoder_is_said(tmp_path: Path) -> None:
 
 
 def test_the_papers_protocols_are_those_it_prints() -> None:
-    """Each preset has the sweep of App. F.2, four prompts for pairs, and the routing sites and heads of App. E.
+    """Each preset has the sweep of App. F.2, four prompts for pairs, and the routing sites and heads of App. E;
+    convergence is of the factual prompt of App. F.6.
 
     Llama's pairs are the 44 of section 5, at the strength of App. F.2; the prompts of App. D.3's 47 are not printed.
     """
@@ -132,6 +134,11 @@ def test_the_papers_protocols_are_those_it_prints() -> None:
         (20.0, "0.509", "0.000014", "0.023", "0.613"),
     ]
     assert large.correction is llama.correction is None
+    assert small.convergence == llama.convergence
+    assert small.convergence is not None
+    assert (small.convergence.prompt, small.convergence.redirect) == ("The capital of France is", "Berlin")
+    assert small.convergence.contrasts[0] == "The capital of Germany is"
+    assert large.convergence is None
 
 
 def test_figures_of_prompts_that_are_not_printed_are_not_held_against_others() -> None:
@@ -165,6 +172,8 @@ BROKEN = {
                        "published.correction.printed 1: committed is 'much'; give it as printed, in quotes"),
     "printed strength": ('head = "L2:H1"\n', f'head = "L2:H1"\nprinted = [{OUTCOME.replace("2.0", "2.5")}]\n',
                          "published.correction.printed 1: strength is 2.5, none of the 4 that are run; give one"),
+    "no contrast": ('contrasts = ["Would find a hidden"]', "contrasts = []",
+                    "published.convergence: contrasts is missing; give at least one prompt to contrast with"),
     "unknown": ("steps = 4", "steps = 4\nstep = 1", "published.correction: step is not a field; known: feature, first"),
     "no table": (PRESET[PRESET.index("[subject.published.sweep]"):], "published = 3",
                  "published must be of type dict, not 3"),

@@ -385,6 +385,13 @@ MOVED = {
                        "the paper prints 2 routing prompts; ask llama-3.2-1b-524k"),
     "recurring nowhere": ({"routing": PLAIN["routing"][2:3]}, "published_second_recurring",
                           "the paper names no prompts for recurring head 2"),
+    "no convergence": ({"convergence": None}, "absorbing_layers", "the paper ran no convergence on it"),
+    "no contrast of equal length": ({"convergence": {**PLAIN["convergence"], "contrasts": ["Would find a"]}},
+                                    "absorbing_layers",
+                                    "none of the published contrasts has the 5 tokens of 'And found a hidden'"),
+    "another contrast": ({"convergence": {**PLAIN["convergence"],
+                                          "contrasts": ["Would find a", "Would find a hidden"]}},
+                         "published_redirect", "'who' answers 'Would find a', which is not as long as the prompt"),
     "no recurring heads": ({"recurring": []}, "published_recurring_heads", "the paper names no recurring heads for it"),
 }  # fmt: skip
 

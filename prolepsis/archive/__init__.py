@@ -37,7 +37,7 @@ READERS = {
     ),
     "convergence": (
         "absorbing_layers", "quickly_absorbing_layers", "returning_layers", "absorption_recounted",
-        "recorded_critical_strength", "layers_within_basin", "redirect_off_baseline",
+        "published_critical_strength", "layers_within_basin", "redirect_off_baseline",
     ),
     "rhyme_groups": (
         "recorded_clean_words", "recorded_rhyme_groups", "recorded_rhyme_words", "recorded_least_cosine",
@@ -60,7 +60,7 @@ UNREAD = {
     "recorded_reference_features": "the top features of both implementations for each of the nine cases",
     "recorded_target_hits": "the steering methods' hits per target, strength and sample",
     "recorded_removed_logits": "the natural answer's logit with and without the ablation, per prompt",
-    "recorded_redirect_to_other": "P(Berlin); the convergence recordings have P(Paris) alone",
+    "published_redirect": "P(Berlin); the convergence recordings have P(Paris) alone",
     "recorded_rhyme_redirects": "P(rhyme word) for each of the 20 rhyme groups",
     "recorded_within_group_divergence": "the KL between prompts of one rhyme group",
     "recorded_share_in_first_layers": "the layers of the active features that point at each target",

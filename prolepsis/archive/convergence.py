@@ -120,7 +120,7 @@ def absorption_recounted(recording: Recording) -> Measurement:
     return single(recording, "absorption_recounted", "count", len(differing), detail={"layers": differing})
 
 
-def recorded_critical_strength(recording: Recording) -> Measurement:
+def published_critical_strength(recording: Recording) -> Measurement:
     """The strength up to which deviations count as absorbed: between two steps of the sweep, nothing finer is known."""
     found = _printed(recording)
     absorbed = [point.absorbed is not None for point in found.sweep]
@@ -129,7 +129,7 @@ def recorded_critical_strength(recording: Recording) -> Measurement:
         raise Untested(f"the strength sweep of {recording.id} does not hold both absorbed and other strengths")
     below, above = found.sweep[last].strength, found.sweep[last + 1].strength
     return single(
-        recording, "recorded_critical_strength", "contrastive distances", (below + above) / 2,
+        recording, "published_critical_strength", "contrastive distances", (below + above) / 2,
         tolerance=(above - below) / 2,
         detail={"absorbed at": [p.strength for p in found.sweep if p.absorbed is not None]},
     )  # fmt: skip

@@ -29,7 +29,7 @@ STRENGTHS = tuple(STEP * step for step in range(1, 13))
 
 
 def quick_absorption(subject: Subject) -> Measurement:
-    """Share of layers, the last one counted, at which the contrast is absorbed within two layers, with its control arms.
+    """Share of layers, the last one counted, where the contrast is absorbed within two layers, with its control arms.
 
     Arms: ``right after the edit`` (the same cosine before any layer has run), ``passive dilution`` (the deviation
     carried unchanged), ``random direction`` and ``covariance-matched noise`` of equal norm.

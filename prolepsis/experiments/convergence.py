@@ -2,8 +2,9 @@
 
 For two prompts that differ in one rhyme word, v = resid_post(i)(prompt) − resid_post(i)(other prompt) at the last
 token is added to resid_post(i) there. As run, an edit is *absorbed* when the edited row at any later layer has a cosine
-of 0.95 with the clean one; as printed, at one of the next two. But a cosine also rises where the stream grows and the deviation merely stays,
-and it starts near 1 where one channel dominates the norm: hence the arms that are absorbed without an attractor.
+of 0.95 with the clean one; as printed, at one of the next two. But a cosine also rises where the stream grows and the
+deviation merely stays, and it starts near 1 where one channel dominates the norm: hence the arms that are absorbed
+without an attractor.
 """
 
 import math

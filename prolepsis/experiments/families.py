@@ -154,6 +154,11 @@ MODULES = {
     "published_correct_word": "published_correction",
     "published_locked_head": "published_correction",
     "published_correction_shift": "published_correction",
+    "absorbing_layers": "published_convergence",
+    "quickly_absorbing_layers": "published_convergence",
+    "published_critical_strength": "published_convergence",
+    "published_redirect": "published_convergence",
+    "published_redirect_towards": "published_convergence",
 }
 """Experiment, as the ledger names it → its module."""
 

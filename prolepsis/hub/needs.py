@@ -66,6 +66,7 @@ READ_BY = {
     "logit_lens": NOTHING,
     "necessity": NOTHING,
     "position_sweep": ALL,
+    "published_convergence": NOTHING,
     "published_correction": PUBLISHED,
     "published_pairs": SCAN,
     "published_routing": PUBLISHED,
