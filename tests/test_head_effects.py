@@ -19,7 +19,7 @@ from prolepsis.experiments import measuring
 from prolepsis.experiments.attention_ranking import area_under_curve, attention_ranking
 from prolepsis.experiments.carriers import find_carriers
 from prolepsis.experiments.fact_routing import Routing, routings
-from prolepsis.experiments.head_effects import head_outputs, shares
+from prolepsis.experiments.head_effects import head_outputs, leading_head_outputs, shares
 from prolepsis.experiments.head_overlap import (
     exchanged_facts,
     facts_list,
@@ -155,6 +155,21 @@ def test_a_half_has_no_part_in_its_own_carriers(monkeypatch: pytest.MonkeyPatch)
     spoiled = find_carriers(subject)
     assert spoiled.chosen[0] == clean.chosen[0]
     assert spoiled.chosen[1] != clean.chosen[1]
+
+
+def test_five_leading_heads_are_taken_whatever_they_lose() -> None:
+    """The set has five heads, the carrier first, as the other half ranks them, and loses what these five lose."""
+    subject = subject_of("irrevocable")
+    found = once(subject, find_carriers)
+    few, measured = found.leading(), leading_head_outputs(subject)
+    assert {half: (len(heads), heads[0]) for half, heads in few.chosen.items()} == {0: (5, ROUTE), 1: (5, ROUTE)}
+    assert measured.parameters["carriers"] == "5 leading heads of the other half"
+    for pair in found.pairs[:4]:
+        one = found.mediations[pair.id]
+        put = {head: one.clean_z[head] for head in found.ranked[pair.half][:5]}
+        ((top, without),) = log_odds([(one, [put])], edited=True)
+        assert measured.values[pair.id] == pytest.approx((top - without) / found.redirects[pair.id])
+    assert set(measured.arms) >= {"other heads", "random heads", "random edit", "untrained twin", "all heads"}
 
 
 def test_where_nothing_is_redirected_nothing_is_detectable() -> None:

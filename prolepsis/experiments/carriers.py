@@ -3,12 +3,13 @@
 The redirect is the interchange of the donor's row at the site (see :mod:`prolepsis.experiments.interchange`); the heads
 are those whose output at the last position it can reach. Heads that stand in for each other lose little one by one and
 much together, so the carriers are a set: the fewest heads, in the order of what they lose and make alone, that lose
-most of the redirect together on one half of the rhyme groups. They are tested on the other half.
+most of the redirect together on one half of the rhyme groups. They are tested on the other half. How much a few heads
+carry is another question: there the set is the five leading ones, whatever they lose.
 """
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +28,8 @@ DETECTABLE = 1.0
 """A redirect of fewer nats is none; shares of it are taken of this much."""
 MOST = 0.8
 """The share of the mean redirect that carriers lose together on the half they are chosen on."""
+LEADING = 5
+"""Heads of a set that is few by its size, not by what it loses: as many as are said to carry a plan elsewhere (Y05)."""
 DRAWS = 3
 """Random sets of heads per pair."""
 
@@ -36,7 +39,8 @@ class Carriers:
     """Every pair's redirect in nats, what each head alone loses and makes of it, and the heads chosen on either half.
 
     ``lost`` and ``made`` map pair id → head → nats: with that head's clean output under the edit, and with its edited
-    output in the clean run. ``chosen`` maps the half tested → heads chosen on the other half, the leading one first.
+    output in the clean run. ``ranked`` maps the half tested → all heads as the other half ranks them, the leading one
+    first, and ``chosen`` those of them that are the carriers by ``rule``.
     """
 
     sites: Sites
@@ -45,7 +49,14 @@ class Carriers:
     redirects: Values
     lost: Mapping[str, Mapping[Head, float]]
     made: Mapping[str, Mapping[Head, float]]
+    ranked: Mapping[int, tuple[Head, ...]]
     chosen: Mapping[int, tuple[Head, ...]]
+    rule: str = f"fewest heads that lose {MOST:g} of the mean redirect together on the other half"
+
+    def leading(self) -> "Carriers":
+        """The same with the five leading heads in the carriers' place."""
+        few = {half: heads[:LEADING] for half, heads in self.ranked.items()}
+        return replace(self, chosen=few, rule=f"{LEADING} leading heads of the other half")
 
     def share(self, pair: Pair, nats: float) -> float:
         """``nats`` as a share of the pair's redirect."""
@@ -86,7 +97,7 @@ class Carriers:
         return {
             **parameters(self.sites),
             "pairs": [pair.id for pair in self.pairs],
-            "carriers": f"fewest heads that lose {MOST:g} of the mean redirect together on the other half",
+            "carriers": self.rule,
             "random sets": DRAWS,
         }
 
@@ -99,13 +110,12 @@ def find_carriers(subject: Subject) -> Carriers:
     mediations = {pair.id: _redirect(sites, runs, pair) for pair in watched(pairs, "pairs")}
     redirects, lost, made = alone([mediations[pair.id] for pair in pairs])
     names = [pair.id for pair in pairs]
-    chosen = {}
+    ranked, chosen = {}, {}
     for half in (0, 1):
         seen = [index for index, pair in enumerate(pairs) if pair.half != half]
+        ranked[half] = _ranked([lost[index] for index in seen], [made[index] for index in seen])
         chosen[half] = _choose(
-            [mediations[names[index]] for index in seen],
-            [redirects[index] for index in seen],
-            _ranked([lost[index] for index in seen], [made[index] for index in seen]),
+            [mediations[names[index]] for index in seen], [redirects[index] for index in seen], ranked[half]
         )
     return Carriers(
         sites=sites,
@@ -114,6 +124,7 @@ def find_carriers(subject: Subject) -> Carriers:
         redirects=dict(zip(names, redirects, strict=True)),
         lost=dict(zip(names, lost, strict=True)),
         made=dict(zip(names, made, strict=True)),
+        ranked=ranked,
         chosen=chosen,
     )
 
@@ -137,20 +148,20 @@ def _redirect(sites: Sites, runs: Runs, pair: Pair) -> Mediation:
     return Mediation(clean, edit, runs.answer(pair.donor), reached_heads(clean, edit))
 
 
-def _ranked(lost: Sequence[Mapping[Head, float]], made: Sequence[Mapping[Head, float]]) -> list[Head]:
+def _ranked(lost: Sequence[Mapping[Head, float]], made: Sequence[Mapping[Head, float]]) -> tuple[Head, ...]:
     """Heads by the mean of what they lose and what they make, the leading one first."""
     heads = sorted({head for found in lost for head in found}, key=lambda head: (head.layer, head.index))
     total = {
         head: sum(found.get(head, 0.0) for found in lost) + sum(found.get(head, 0.0) for found in made)
         for head in heads
     }
-    return sorted(heads, key=lambda head: -total[head])
+    return tuple(sorted(heads, key=lambda head: -total[head]))
 
 
-def _choose(mediations: Sequence[Mediation], redirects: Sequence[float], ranked: Sequence[Head]) -> tuple[Head, ...]:
+def _choose(mediations: Sequence[Mediation], redirects: Sequence[float], ranked: tuple[Head, ...]) -> tuple[Head, ...]:
     """The fewest leading heads that lose most of the redirect together; the leading one where there is no redirect."""
     if not ranked or statistics.fmean(redirects) < DETECTABLE:
-        return tuple(ranked[:1])
+        return ranked[:1]
 
     def leading(one: Mediation, n: int) -> Outputs:
         return {head: one.clean_z[head] for head in ranked[:n] if head in one.heads}
@@ -159,5 +170,5 @@ def _choose(mediations: Sequence[Mediation], redirects: Sequence[float], ranked:
     odds = log_odds(asked, edited=True)
     for n in range(1, len(ranked)):
         if statistics.fmean(found[0] - found[n] for found in odds) >= MOST * statistics.fmean(redirects):
-            return tuple(ranked[:n])
-    return tuple(ranked)
+            return ranked[:n]
+    return ranked

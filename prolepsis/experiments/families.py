@@ -33,6 +33,7 @@ MODULES = {
     "superadditivity": "routing_details",
     "soft_response": "routing_details",
     "head_outputs": "head_effects",
+    "leading_head_outputs": "head_effects",
     "head_sufficiency": "head_effects",
     "head_patterns": "head_effects",
     "head_values": "head_effects",

@@ -89,6 +89,21 @@ def _answered(found: Carriers, asked: Mapping[str, list[Asked]], *, edited: bool
     return dict(arms)
 
 
+def leading_shares(subject: Subject) -> Arms:
+    """As :func:`shares`, of the outputs of the five leading heads, undone under the edit."""
+    found = once(subject, find_carriers).leading()
+    asked = []
+    for seed, pair in enumerate(watched(found.pairs, "pairs")):
+        one = found.mediations[pair.id]
+        asked.append(_arms(found, pair, one.edited_z, one.clean_z, seed))
+    return _answered(found, {"output": asked}, edited=True)["output"]
+
+
+def leading_output_shares(subject: Subject) -> Values:
+    """Pair id → share of the redirect that is lost with the clean outputs of the five leading heads."""
+    return once(subject, leading_shares)["carriers"]
+
+
 def output_shares(subject: Subject) -> Values:
     """Pair id → share of the redirect that is lost with the carriers' clean outputs."""
     return once(subject, shares)["output"]["carriers"]
@@ -128,6 +143,13 @@ def head_outputs(subject: Subject) -> Measurement:
     return _measurement(subject, "head_outputs", output_shares, detail)
 
 
+def leading_head_outputs(subject: Subject) -> Measurement:
+    """Share of the redirect lost with the clean outputs of the five leading heads of the other half; same arms."""
+    start, found, arms = time.perf_counter(), once(subject, find_carriers).leading(), once(subject, leading_shares)
+    kept = {arm: values for arm, values in arms.items() if arm != "carriers"}
+    return _made(subject, "leading_head_outputs", found, leading_output_shares, arms=kept, detail={}, start=start)
+
+
 def head_sufficiency(subject: Subject) -> Measurement:
     """Share of the redirect that the carriers' edited outputs make in the clean run; same arms.
 
@@ -162,6 +184,19 @@ def _measurement(
     of_all = measured["sufficiency" if name == "head_sufficiency" else "output"]["all heads"]
     # Patterns or values of all heads need not carry anything; whole outputs must.
     arms = {arm: values for arm, values in measured[_WHAT[name]].items() if arm not in ("carriers", "zero", "mean")}
+    return _made(subject, name, found, measure, arms={**arms, "all heads": of_all}, detail=detail, start=start)
+
+
+def _made(
+    subject: Subject,
+    name: str,
+    found: Carriers,
+    measure: Callable[[Subject], Values],
+    *,
+    arms: Arms,
+    detail: Mapping[str, object],
+    start: float,
+) -> Measurement:
     return Measurement(
         experiment=name,
         subject=subject.digest,
@@ -170,7 +205,7 @@ def _measurement(
         parameters=found.parameters(),
         values=measure(subject),
         clusters=clusters_of(found.pairs),
-        arms={**arms, "all heads": of_all, **control_arms(subject, measure, mechanism_controls(subject))},
+        arms={**arms, **control_arms(subject, measure, mechanism_controls(subject))},
         detectable=found.detectable(),
         reach={"rows": found.sites.reach_rows(once(subject, Runs))},
         detail={"carriers": found.named(), **detail},
