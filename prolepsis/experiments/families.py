@@ -53,7 +53,7 @@ MODULES = {
     "within_group_divergence": "unedited_prompts",
     "transcoder_steering": "steering",
     "residual_steering": "steering",
-    "mean_steering": "steering",
+    "mean_steering": "mean_steering",
     "fact_steering": "contrastive_steering",
     "fact_steering_as_written": "contrastive_steering",
     "rhyme_steering": "contrastive_steering",

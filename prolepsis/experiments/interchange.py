@@ -9,9 +9,11 @@ import time
 from collections.abc import Mapping
 
 import torch
+from torch.nn.functional import normalize
 
 from prolepsis.controls import control_arms, mechanism_controls, once, random_row, unembedding_direction
 from prolepsis.edits import Add, ReplaceRow, Row
+from prolepsis.experiments.group_means import mean_differences
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of
 from prolepsis.experiments.sites import Place, Sites, find_sites, parameters
 from prolepsis.experiments.state_map import StateMap, state_map
@@ -39,10 +41,11 @@ def interchange(subject: Subject) -> Measurement:
     """Change in the donor answer's log-odds when the donor's row is put at the site, with its control arms.
 
     Arms: ``same-rhyme donor``, ``other positions``, ``donor's prompt`` (unedited: all there is to be carried, for a
-    claim that the site carries nothing), ``untrained twin``, ``same behaviour``; rivals ``unembedding``
-    and ``mean difference`` of equal norm; ``all positions`` (overlap with the donor's own next-token distribution);
-    ``random row`` of the same norm; shams ``own row`` and ``unreachable row``; guard ``off-target KL`` (outside the
-    two rhyme groups, from the nearer of the prompt's and the donor's clean distributions).
+    claim that the site carries nothing), ``untrained twin``, ``same behaviour``; rivals ``unembedding`` and ``mean
+    difference`` (of the other words of the two rhyme groups) of equal norm; ``all positions`` (overlap with the donor's
+    own next-token distribution); ``random row`` of the same norm; shams ``own row`` and ``unreachable row``; guard
+    ``off-target KL`` (outside the two rhyme groups, from the nearer of the prompt's and the donor's clean
+    distributions).
     """
     start = time.perf_counter()
     sites, runs = once(subject, find_sites), once(subject, Runs)
@@ -109,7 +112,7 @@ def _arms(subject: Subject, runs: Runs, sites: Sites, pair: Pair, seed: int) -> 
         return runs.clean(prompt).resid_post(layer)[site]
 
     swap = row_of(pair.donor) - row_of(pair.recipient)
-    mean_difference = (row_of(pair.donor) + row_of(pair.donor_mate) - row_of(pair.recipient) - row_of(pair.mate)) / 2
+    between_groups = normalize(once(subject, mean_differences)[pair.id].to(swap), dim=0)
     towards = unembedding_direction(subject, token).to(swap)
     rows: list[Row] = [
         [],
@@ -117,7 +120,7 @@ def _arms(subject: Subject, runs: Runs, sites: Sites, pair: Pair, seed: int) -> 
         [ReplaceRow(layer, site, row_of(pair.mate))],
         [ReplaceRow(layer, p, donor.resid_post(layer)[p]) for p in range(len(donor.tokens))],
         [Add(layer, site, swap.norm() * towards)],
-        [Add(layer, site, mean_difference)],
+        [Add(layer, site, swap.norm() * between_groups)],
         [Add(layer, site, random_row(swap, seed))],
     ]
     out = recipient.edit(rows)

@@ -5,7 +5,8 @@ target has in the donor's own run; its cost is the KL of the edited distribution
 rhyme groups together are one outcome. The transcoder's variants: ``active features``, the change of the site's feature
 activations from the prompt's to the donor's; ``word features``, suppress the natural group's and inject the target's.
 Residual methods: the ``residual difference`` of donor and prompt, at any layer (up to dose 1 the ``interchange`` of the
-two rows), the ``mean difference`` of two words of either rhyme group, and the target's ``unembedding`` direction.
+two rows), the ``mean difference`` of the other words of the two rhyme groups, and the target's ``unembedding``
+direction.
 
 The transcoder is used where gain less cost is largest, and what that costs on a pair is what every other method may
 spend on it. Variant, dose and site are chosen on half of the rhyme groups and used on the other half, both ways.
@@ -21,6 +22,7 @@ from prolepsis.controls import control_arms, matched_random, once, random_row, u
 from prolepsis.edits import Add, Row
 from prolepsis.experiments.dose_paths import Path, Paths, Use, best_use, budgets, gains, mean_curve, reference_use
 from prolepsis.experiments.feature_activity import Activity, weights_of
+from prolepsis.experiments.group_means import mean_differences
 from prolepsis.experiments.position_sweep import strength_unit, word_features
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
 from prolepsis.experiments.sites import Sites, find_sites, parameters
@@ -122,14 +124,12 @@ def _writes(subject: Subject, sites: Sites, pairs: Sequence[Pair]) -> list[dict[
     """Per pair: (method, variant) → layer → the vector [d] of dose 1."""
     runs, task, activity = once(subject, Runs), task_of(subject), once(subject, Activity)
     words, unit = once(subject, word_features), once(subject, strength_unit)
+    means = once(subject, mean_differences)
     activity.read((runs.clean(p).tokens, sites.of(pair)[1]) for pair in pairs for p in (pair.donor, pair.recipient))
     found = []
     for seed, pair in enumerate(watched(pairs, "pairs")):
         layer, site = sites.of(pair)
-        donor, recipient, donor_mate, mate = (
-            runs.clean(prompt).resid_post_at(site)
-            for prompt in (pair.donor, pair.recipient, pair.donor_mate, pair.mate)
-        )  # [L, d]
+        donor, recipient = (runs.clean(prompt).resid_post_at(site) for prompt in (pair.donor, pair.recipient))  # [L, d]
         change = activity.at(runs.clean(pair.donor), site) - activity.at(runs.clean(pair.recipient), site)
         features: dict[str, Writes] = {
             "active features": activity.writes(weights_of(change)),
@@ -139,7 +139,7 @@ def _writes(subject: Subject, sites: Sites, pairs: Sequence[Pair]) -> list[dict[
         norm, towards = difference[layer].norm(), unembedding_direction(subject, runs.answer(pair.donor))
         writes: dict[tuple[str, str], Writes] = {
             **{("transcoder", variant): write for variant, write in features.items()},
-            ("mean difference", "at the site"): {layer: (difference + donor_mate - mate)[layer] / 2},
+            ("mean difference", "at the site"): {layer: means[pair.id].to(difference)},
             ("unembedding", "at the site"): {layer: norm * towards.to(difference)},
             **{
                 ("matched random", variant): matched_random(write, towards.cpu(), seed)
@@ -171,11 +171,6 @@ def residual_gains(subject: Subject) -> Values:
     return once(subject, steer).gains("residual difference")
 
 
-def mean_gains(subject: Subject) -> Values:
-    """Pair id → gain of the difference of the two rhyme groups' means within the same budget, in nats."""
-    return once(subject, steer).gains("mean difference")
-
-
 def transcoder_steering(subject: Subject) -> Measurement:
     """Gain of the target by the transcoder's method at the site within the budget, with its control arms.
 
@@ -192,11 +187,6 @@ def residual_steering(subject: Subject) -> Measurement:
     Besides: ``random row``, a random vector of the difference's norm.
     """
     return _measurement(subject, "residual_steering", residual_gains)
-
-
-def mean_steering(subject: Subject) -> Measurement:
-    """Gain of the target by the difference of the two rhyme groups' means within the transcoder's budget; same arms."""
-    return _measurement(subject, "mean_steering", mean_gains)
 
 
 def _measurement(subject: Subject, name: str, of_subject: Callable[[Subject], Values]) -> Measurement:
@@ -221,7 +211,7 @@ def _measurement(subject: Subject, name: str, of_subject: Callable[[Subject], Va
         arms={
             **{arm: found.gains(arm) for arm in METHODS},
             "interchange at any cost": at_any_cost,
-            "zero dose": once(subject, _shams),
+            "zero dose": once(subject, zero_dose),
             **control_arms(subject, of_subject, {"untrained twin": subject.twin}),
         },
         reach={"rows": sites.reach_rows(once(subject, Runs))},
@@ -235,7 +225,7 @@ def _measurement(subject: Subject, name: str, of_subject: Callable[[Subject], Va
     )
 
 
-def _shams(subject: Subject) -> Values:
+def zero_dose(subject: Subject) -> Values:
     """A zero vector added at the site, against a clean batch of the same shape; one pair per template."""
     sites, runs = once(subject, find_sites), once(subject, Runs)
     moved = {}

@@ -64,6 +64,7 @@ READ_BY = {
     "interchange": NOTHING,
     "layer_skipping": NOTHING,
     "logit_lens": NOTHING,
+    "mean_steering": NOTHING,
     "necessity": NOTHING,
     "position_sweep": ALL,
     "published_convergence": NOTHING,
