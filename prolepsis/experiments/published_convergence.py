@@ -176,7 +176,8 @@ def _redirect(subject: Subject, name: str, sign: float) -> Measurement:
         for arm in ("contrast", "random direction")
     }
     p = found.clean.edit([[], *writes["contrast"], *writes["random direction"]]).probabilities()
-    unedited, edited, random = p.split([1, len(found.written), len(found.written)])
+    n = len(found.written)
+    unedited, edited, random = p[0], p[1 : n + 1], p[n + 1 :]
     own, other = subject.word_id(asked.word), subject.word_id(asked.redirect)
     value = float(edited[:, other].max())
     return single(
@@ -188,8 +189,8 @@ def _redirect(subject: Subject, name: str, sign: float) -> Measurement:
         arms={"random row": float(random[:, other].max())},
         rows=[reach_row(found.clean, row, Logits(found.last)) for row in writes["contrast"]],
         detail={
-            f"P({asked.word}) without an edit": float(unedited[0, own]),
-            f"P({asked.redirect}) without an edit": float(unedited[0, other]),
+            f"P({asked.word}) without an edit": float(unedited[own]),
+            f"P({asked.redirect}) without an edit": float(unedited[other]),
             f"P({asked.word}) by layer": edited[:, own].tolist(),
             f"P({asked.redirect}) by layer": edited[:, other].tolist(),
         },
