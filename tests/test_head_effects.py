@@ -2,6 +2,7 @@
 
 import random
 import statistics
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -13,13 +14,13 @@ from scipy.stats import spearmanr
 from prolepsis import ledger
 from prolepsis.batching import AT_ONCE
 from prolepsis.controls import once
-from prolepsis.edits import Add, ReplaceHeadOutput
+from prolepsis.edits import Add, ReplaceHeadOutput, Row
 from prolepsis.engine import clean_run
 from prolepsis.experiments import measuring
 from prolepsis.experiments.attention_ranking import area_under_curve, attention_ranking
 from prolepsis.experiments.carriers import find_carriers
 from prolepsis.experiments.fact_routing import Routing, routings
-from prolepsis.experiments.head_effects import head_outputs, leading_head_outputs, shares
+from prolepsis.experiments.head_effects import head_outputs, head_sufficiency, leading_head_outputs, shares
 from prolepsis.experiments.head_overlap import (
     exchanged_facts,
     facts_list,
@@ -29,7 +30,7 @@ from prolepsis.experiments.head_overlap import (
     telling_size,
 )
 from prolepsis.experiments.head_routing import RANDOM, STRENGTHS, lost_by_head, routing
-from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads
+from prolepsis.experiments.mediation import Mediation, _Prompts, log_odds, moved_by_own_outputs, reached_heads
 from prolepsis.experiments.routing_claims import LAST_PART, amplification, late_heads, top_head_share
 from prolepsis.judge import judge
 from prolepsis.loading import load_subject
@@ -53,7 +54,11 @@ def subject_of(variant: str) -> Subject:
 
 def mediation_of(family: str, seed: int, layer: int, length: int = 6) -> Mediation:
     """A random edit of a tiny random model, below its last position."""
-    subject = tiny_subject(family, seed)
+    return mediation_in(tiny_subject(family, seed), seed, layer, length)
+
+
+def mediation_in(subject: Subject, seed: int, layer: int, length: int) -> Mediation:
+    """A random edit of a random prompt."""
     clean = clean_run(subject, tiny_tokens(seed, length))
     edit = [Add(layer, length - 2, 3 * rows_like(subject, seed, 1)[0])]
     return Mediation(clean, edit, 7, reached_heads(clean, edit))
@@ -177,9 +182,45 @@ def test_where_nothing_is_redirected_nothing_is_detectable() -> None:
     assert head_outputs(subject_of("no-plan")).detectable == ()
 
 
-def test_shams_hardly_move() -> None:
-    """The clean outputs put into the clean run change nothing beyond float32 noise."""
-    assert max(map(abs, once(subject_of("irrevocable"), shares)["sufficiency"]["own outputs"].values())) < 1e-4
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt_neox"])
+def test_own_outputs_move_nothing_in_any_dtype(family: str, dtype: torch.dtype) -> None:
+    """They change no bit of the clean run where they were read, in a model wide enough for products to round by shape.
+
+    What was read in a pass of two whole prompts does, so that the test could tell.
+    """
+    subject = tiny_subject(family, n_heads=12, d_head=64, d_mlp=512, dtype=dtype)
+    asked = [mediation_in(subject, seed, 0, length) for seed, length in enumerate((12, 12, 9, 12))]
+    assert moved_by_own_outputs(asked) == [0.0] * len(asked)
+    odds = log_odds([(one, [one.clean_z]) for one in asked], edited=False)
+    assert any(put_back != plain for plain, put_back in odds)
+
+
+def test_outputs_of_another_prompt_are_no_own_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sham shows where outputs are put back: into another prompt's row they move."""
+    subject = tiny_subject("llama")
+    asked = [mediation_in(subject, seed, 0, 6) for seed in range(3)]
+    odds = _Prompts.odds
+
+    def swapped(self: _Prompts, owners: list[int], rows: list[Row], start: int) -> list[float]:
+        return odds(self, owners, [rows[-1], *rows[:-1]], start)
+
+    monkeypatch.setattr(_Prompts, "odds", swapped)
+    assert all(abs(nats) > 1e-3 for nats in moved_by_own_outputs(asked))
+
+
+def test_a_mediation_that_reaches_no_head_has_no_outputs_to_put_back() -> None:
+    """Then nothing moves, beside others or alone."""
+    one = mediation_of("llama", 0, 0)
+    none = replace(one, heads=())
+    assert moved_by_own_outputs([none]) == [0.0]
+    assert moved_by_own_outputs([one, none]) == [0.0, 0.0]
+
+
+def test_the_sham_of_sufficiency_is_of_every_pair() -> None:
+    """The own outputs of each pair are put back, and none moves."""
+    measured = head_sufficiency(subject_of("irrevocable"))
+    assert measured.arms["own outputs"] == dict.fromkeys(measured.values, 0.0)
 
 
 def test_attention_ranks_the_decoy_first_and_it_carries_nothing() -> None:

@@ -12,7 +12,7 @@ import torch
 
 from prolepsis.controls import control_arms, mechanism_controls, once, random_row
 from prolepsis.experiments.carriers import DRAWS, Carriers, find_carriers
-from prolepsis.experiments.mediation import Outputs, log_odds
+from prolepsis.experiments.mediation import Outputs, log_odds, moved_by_own_outputs
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of
 from prolepsis.measurement import Measurement
 from prolepsis.subject import Subject
@@ -43,7 +43,6 @@ def shares(subject: Subject) -> dict[str, Arms]:
         ):
             asked[what].append(_arms(found, pair, start, put, seed))
         asked["output"][-1] |= _ablations(found, pair, means)
-        asked["sufficiency"][-1]["own outputs", 0] = one.clean_z
     done = {"sufficiency": asked.pop("sufficiency")}
     return _answered(found, asked, edited=True) | _answered(found, done, edited=False)
 
@@ -155,7 +154,13 @@ def head_sufficiency(subject: Subject) -> Measurement:
 
     Sham ``own outputs``: the clean outputs of all heads put into the clean run.
     """
-    return _measurement(subject, "head_sufficiency", sufficiency_shares, {})
+    return _measurement(subject, "head_sufficiency", sufficiency_shares, {}, {"own outputs": _own_outputs(subject)})
+
+
+def _own_outputs(subject: Subject) -> Values:
+    found = once(subject, find_carriers)
+    moved = moved_by_own_outputs([found.mediations[pair.id] for pair in found.pairs])
+    return {pair.id: found.share(pair, nats) for pair, nats in zip(found.pairs, moved, strict=True)}
 
 
 def head_patterns(subject: Subject) -> Measurement:
@@ -177,14 +182,20 @@ _WHAT = {
 
 
 def _measurement(
-    subject: Subject, name: str, measure: Callable[[Subject], Values], detail: Mapping[str, object]
+    subject: Subject,
+    name: str,
+    measure: Callable[[Subject], Values],
+    detail: Mapping[str, object],
+    shams: Arms | None = None,
 ) -> Measurement:
     start = time.perf_counter()
     found, measured = once(subject, find_carriers), once(subject, shares)
     of_all = measured["sufficiency" if name == "head_sufficiency" else "output"]["all heads"]
     # Patterns or values of all heads need not carry anything; whole outputs must.
     arms = {arm: values for arm, values in measured[_WHAT[name]].items() if arm not in ("carriers", "zero", "mean")}
-    return _made(subject, name, found, measure, arms={**arms, "all heads": of_all}, detail=detail, start=start)
+    return _made(
+        subject, name, found, measure, arms={**arms, **(shams or {}), "all heads": of_all}, detail=detail, start=start
+    )
 
 
 def _made(

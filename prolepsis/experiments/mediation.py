@@ -7,7 +7,7 @@ values (only *where the head looks* is undone), or of the edited pattern and the
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -124,14 +124,33 @@ def log_odds(asked: Sequence[tuple[Mediation, Sequence[Outputs]]], *, edited: bo
     Outputs are put into the edited runs, or into the clean ones. They change nothing before the last position and below
     their layers, so these are run once per mediation, prompts of equal length side by side.
     """
-    by_length: dict[int, list[int]] = {}
-    for index, (one, _) in enumerate(asked):
-        by_length.setdefault(one.last, []).append(index)
     found: list[list[float]] = [[] for _ in asked]
-    for indices in watched(list(by_length.values()), "lengths of prompts"):
+    for indices in _by_length([one for one, _ in asked]):
         for index, odds in zip(indices, _side_by_side([asked[i] for i in indices], edited=edited), strict=True):
             found[index] = odds
     return found
+
+
+def moved_by_own_outputs(mediations: Sequence[Mediation]) -> list[float]:
+    """Per mediation: by how many nats its clean run moves with the outputs of its heads put back into it.
+
+    They are read in a pass of the very shape they are put back in, so that nothing is to move, in any dtype: a product
+    of another shape rounds otherwise.
+    """
+    found = [0.0] * len(mediations)
+    for indices in _by_length(mediations):
+        moved = _Prompts([mediations[i] for i in indices], edited=False).moved_by_own_outputs()
+        for index, nats in zip(indices, moved, strict=True):
+            found[index] = nats
+    return found
+
+
+def _by_length(mediations: Sequence[Mediation]) -> Iterable[list[int]]:
+    """Which of them are run side by side: those whose prompts have equal length."""
+    by_length: dict[int, list[int]] = {}
+    for index, one in enumerate(mediations):
+        by_length.setdefault(one.last, []).append(index)
+    return watched(list(by_length.values()), "lengths of prompts")
 
 
 class _Prompts:
@@ -148,21 +167,38 @@ class _Prompts:
         self.cache = DynamicCache()
         edits = [one.edit if edited else [] for one in mediations]
         self._run(Pass(plan_rows(self.subject, edits, self.last + 1), self.tokens[:, : self.last]), self.cache)
-        every, layers = range(len(mediations)), tuple(range(self.subject.n_layers))
-        whole = self._last_token(every, [[] for _ in every], 0, layers)
+        whole = self._unedited(Read((), tuple(range(self.subject.n_layers))))
         self.resid = whole.resid_post
         """resid_post of the last token by layer, [P, 1, d]."""
-        self.plain = self._odds(every, whole)
+        self.plain = self._odds(range(len(mediations)), whole)
 
     @torch.no_grad()
     def odds(self, owners: Sequence[int], rows: Sequence[Row], start: int) -> list[float]:
         """Log-odds with edits of the last token in layers from ``start`` on, each of the mediation owning it."""
-        return self._odds(owners, self._last_token(owners, rows, start, (self.subject.n_layers - 1,)))
+        return self._odds(owners, self._last_token(owners, rows, start, Read((), (self.subject.n_layers - 1,))))
 
-    def _last_token(self, owners: Sequence[int], rows: Sequence[Row], start: int, read: tuple[int, ...]) -> Pass:
+    @torch.no_grad()
+    def moved_by_own_outputs(self) -> list[float]:
+        """By how many nats each moves with the outputs of all its heads put back as they are."""
+        every, top = range(len(self.mediations)), self.subject.n_layers - 1
+        heads = tuple(dict.fromkeys(head for one in self.mediations for head in one.heads))
+        whole = self._unedited(Read((), (top,), z=heads))
+        rows = [
+            [ReplaceHeadOutput(head, self.last, whole.z[head][row, 0]) for head in one.heads]
+            for row, one in enumerate(self.mediations)
+        ]
+        put_back = self.odds(every, rows, min((head.layer for head in heads), default=top))
+        return [odds - before for odds, before in zip(put_back, self._odds(every, whole), strict=True)]
+
+    def _unedited(self, read: Read) -> Pass:
+        """The last token of every mediation without ado."""
+        every = range(len(self.mediations))
+        return self._last_token(every, [[] for _ in every], 0, read)
+
+    def _last_token(self, owners: Sequence[int], rows: Sequence[Row], start: int, read: Read) -> Pass:
         own = torch.tensor(owners, device=self.subject.device)  # [B]
         plan = plan_rows(self.subject, rows, self.last + 1)
-        state = Pass(plan, self.tokens[own], read=Read((), read), offset=self.last)
+        state = Pass(plan, self.tokens[own], read=read, offset=self.last)
         cache = copy.copy(self.cache)
         layers: list[Any] = [copy.copy(layer) for layer in cache.layers]
         for layer in layers[start:]:
