@@ -3,13 +3,19 @@
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoTokenizer
 
+from prolepsis import generation
+from prolepsis.edits import ReplaceRow
 from prolepsis.experiments import layer_skipping, regeneration, skipped_couplets
-from prolepsis.experiments.regeneration import last_word
+from prolepsis.experiments.regeneration import _own_rows, last_word
+from prolepsis.experiments.rhyme_pairs import rhyme_pairs, task_of
+from prolepsis.experiments.sites import find_sites
 from prolepsis.generation import generate
 from prolepsis.loading import load_subject
 from prolepsis.rehearsal.shapes import SHAPES, scaled
@@ -92,3 +98,43 @@ def test_a_line_that_a_break_ends_may_be_longer(broken: bool, most: int, monkeyp
     measured = [regeneration.regeneration(subject), layer_skipping.late_block_loss(subject)]
     assert set(asked) == {most}
     assert [made.parameters["max_new_tokens"] for made in measured] == [most, most]
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_its_own_row_changes_no_bit_in_bfloat16(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All logits of a line stay as they are, one line for each template."""
+    named = load_subject("planner")
+    tiny = tiny_subject(family, n_layers=2, n_heads=4, d_head=64, n_vocab=named.n_vocab, dtype=torch.bfloat16)
+    subject = replace(named, id=tiny.id, model=tiny.model, twin=None, same_behaviour=None, mask_rule=None)
+    pairs, site = rhyme_pairs(task_of(subject)), 5
+    sites = SimpleNamespace(pairs=pairs, of=lambda _: (0, site), source=dict.fromkeys((pair.id for pair in pairs), 0))
+    subject.memo[f"{find_sites.__module__}.{find_sites.__qualname__}"] = sites
+    seen: list[list[torch.Tensor]] = []
+    next_logits = generation._next_logits
+
+    def begun(*given: Any, **rest: Any) -> list[list[int]]:
+        seen.append([])
+        return generate(*given, **rest)
+
+    def recorded(*given: Any) -> torch.Tensor:
+        seen[-1].append(next_logits(*given))
+        return seen[-1][-1]
+
+    monkeypatch.setattr(regeneration, "generate", begun)
+    monkeypatch.setattr(generation, "_next_logits", recorded)
+    changed = _own_rows(subject)
+    assert len(changed) == len({pair.recipient.template.id for pair in pairs})
+    assert set(changed.values()) == {0.0}
+    assert all(torch.equal(torch.cat(a), torch.cat(b)) for a, b in zip(seen[::2], seen[1::2], strict=True))
+
+
+def test_another_row_is_no_own_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sham shows what is put back: the opposite of the plan changes lines."""
+    subject = replace(load_subject("planted-llama-irrevocable"), twin=None, same_behaviour=None)
+
+    def opposite(layer: int, site: int, value: torch.Tensor) -> ReplaceRow:
+        return ReplaceRow(layer, site, -value)
+
+    assert set(_own_rows(subject).values()) == {0.0}
+    monkeypatch.setattr(regeneration, "ReplaceRow", opposite)
+    assert set(_own_rows(subject).values()) == {1.0}

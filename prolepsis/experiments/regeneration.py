@@ -48,9 +48,10 @@ def regeneration(subject: Subject) -> Measurement:
     Arms: ``same-rhyme donor``, ``random row``, ``other position`` (the donor's row at the eligible position before or
     after the site), ``donor's own line`` (that of the donor's prompt, unedited), ``untrained
     twin``, ``same behaviour``; ``all positions`` (overlap of the line's first next-token
-    distribution with the donor's own, when every row is interchanged); sham ``own row`` (1 if the clean line changes);
-    guard ``excess NLL`` (nats per token by which the regenerated line is less natural than the donor's own line after
-    the donor's prompt, or than the clean line after the clean one, whichever is nearer; 0 if it is one of the two).
+    distribution with the donor's own, when every row is interchanged); sham ``own row`` (1 if the clean line changes,
+    in one pair per template); guard ``excess NLL`` (nats per token by which the regenerated line is less natural than
+    the donor's own line after the donor's prompt, or than the clean line after the clean one, whichever is nearer; 0 if
+    it is one of the two).
     """
     start = time.perf_counter()
     sites, lines = once(subject, find_sites), once(subject, _regenerate)
@@ -74,7 +75,7 @@ def regeneration(subject: Subject) -> Measurement:
             "donor's own line": hits("donor"),
             **control_arms(subject, regeneration_hits, mechanism_controls(subject)),
             "all positions": {i: x.overlap for i, x in lines.items()},
-            "own row": {i: float(x.arms["own row"] != x.arms["clean"]) for i, x in lines.items()},
+            "own row": _own_rows(subject),
             "excess NLL": {i: x.excess_nll for i, x in lines.items()},
         },
         reach={"rows": sites.reach_rows(once(subject, Runs))},
@@ -89,7 +90,7 @@ def longest_line(task: Task) -> int:
 
 
 def _regenerate(subject: Subject) -> dict[str, _Lines]:
-    sites, task = once(subject, find_sites), task_of(subject)
+    sites = once(subject, find_sites)
     stems = {pair.id: _stem(subject, sites, pair, seed) for seed, pair in enumerate(sites.pairs)}
     by_length: dict[int, list[str]] = {}
     for pair_id, stem in stems.items():
@@ -97,16 +98,21 @@ def _regenerate(subject: Subject) -> dict[str, _Lines]:
     lines: dict[str, dict[str, list[int]]] = {}
     for pair_ids in by_length.values():
         asked = [(pair_id, arm) for pair_id in pair_ids for arm in stems[pair_id].rows]
-        written = generate(
+        written = _written(
             subject,
             [stems[pair_id].prompt(arm) for pair_id, arm in asked],
             [stems[pair_id].rows[arm] for pair_id, arm in asked],
-            max_new_tokens=longest_line(task),
-            stop=subject.ends_of_lines(task.line_end),
         )
         for (pair_id, arm), line in zip(asked, written, strict=True):
             lines.setdefault(pair_id, {})[arm] = line
     return {pair.id: _read(subject, pair, stems[pair.id], lines[pair.id]) for pair in watched(sites.pairs, "pairs")}
+
+
+def _written(subject: Subject, prompts: Sequence[Sequence[int]], rows: Sequence[Row]) -> list[list[int]]:
+    """The lines that prompts of equal length are continued with, each under its row of edits."""
+    task = task_of(subject)
+    ends = subject.ends_of_lines(task.line_end)
+    return generate(subject, prompts, rows, max_new_tokens=longest_line(task), stop=ends)
 
 
 @dataclass(frozen=True)
@@ -138,9 +144,22 @@ def _stem(subject: Subject, sites: Sites, pair: Pair, seed: int) -> _Stem:
         "same-rhyme donor": [ReplaceRow(layer, site, mate.resid_post(layer)[site])],
         "random row": [Add(layer, site, random_row(swap, seed))],
         "other position": [ReplaceRow(layer, other, donor.resid_post(layer)[other])],
-        "own row": [ReplaceRow(layer, site, recipient.resid_post(layer)[site])],
     }
     return _Stem(length, recipient, donor, layer, rows)
+
+
+def _own_rows(subject: Subject) -> Values:
+    """Pair id → 1 if the line changes with the recipient's own row at the site, else 0; one pair per template.
+
+    Rows of batches of other shapes round otherwise, so it is read and put back in runs of the one prompt.
+    """
+    sites, changed = once(subject, find_sites), {}
+    for pair in {pair.recipient.template.id: pair for pair in sites.pairs}.values():
+        (layer, site), prompt = sites.of(pair), _stem(subject, sites, pair, seed=0).prompt("clean")
+        own = ReplaceRow(layer, site, clean_run(subject, prompt).resid_post(layer)[site])
+        (clean,), (put_back,) = (_written(subject, [prompt], [row]) for row in ([], [own]))
+        changed[pair.id] = float(put_back != clean)
+    return changed
 
 
 def _read(subject: Subject, pair: Pair, stem: _Stem, lines: Mapping[str, list[int]]) -> _Lines:
