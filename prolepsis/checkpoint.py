@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from prolepsis.watching import watched
 
 BLOCK_BYTES = 1 << 26
-"""What of a weight is on its way from the file to the device at a time, in float32."""
+"""What of a weight is on its way from the file to the device at a time, in float32 in the host's memory."""
 INDEX = "model.safetensors.index.json"
 """Which file holds which weight, where there are several."""
 
@@ -50,15 +50,18 @@ class Checkpoint:
         parameter = self._parameters[name]
         if name not in self._files or self._files[name].get_slice(name).get_shape() != list(parameter.shape):
             return False
-        return all(torch.equal(_bits(rows), _bits(read)) for rows, read in self._blocks(name))
+        return all(torch.equal(_bits(rows.cpu()), _bits(read)) for rows, read in self._blocks(name))
 
     def _blocks(self, name: str) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Some rows of a parameter, and what the file says they are, by way of float32 as when it was loaded."""
+        """Some rows of a parameter, and what the file says they are, by way of float32 as when it was loaded.
+
+        The latter are made in the host's memory: a device that has been measured on may have none to spare.
+        """
         parameter, stored = self._parameters[name], self._files[name].get_slice(name)
         step = max(1, BLOCK_BYTES // (4 * parameter[:1].numel()))
         for start in range(0, len(parameter), step):
             read: torch.Tensor = stored[start : start + step]
-            yield parameter[start : start + step], read.to(parameter.device).float().to(parameter.dtype)
+            yield parameter[start : start + step], read.float().to(parameter.dtype)
 
 
 def weight_files(folder: Path) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from prolepsis.checkpoint import Checkpoint
+from prolepsis.errors import HarnessFault
 from prolepsis.organisms.untrained import untrained_constant
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
@@ -15,12 +16,15 @@ from prolepsis.watching import watched
 IN_PLACE = "untrained in place"
 """What a subject names as its twin when the twin is to be made of itself."""
 SEED = 1000
-_KEPT, _NOW = "trained weights", "untrained now"
+_KEPT, _NOW, _LOST = "trained weights", "untrained now", "trained weights lost"
 _TWIN = f"-untrained-{SEED}"
 
 
 def twin_of(subject: Subject) -> Subject:
-    """The untrained twin by name, the same one every time; it is untrained within :func:`untrained_in_place` only."""
+    """The untrained twin by name, the same one every time on one kind of device (other GPUs draw other numbers).
+
+    It is untrained within :func:`untrained_in_place` only.
+    """
     if IN_PLACE not in subject.memo:
         subject.memo[IN_PLACE] = _twin(subject)
     twin: Subject = subject.memo[IN_PLACE]
@@ -36,7 +40,9 @@ def untrained_in_place(subject: Subject) -> Iterator[Subject]:
     :func:`untrained_constant` gives no value is normal with the configuration's ``initializer_range``, drawn on the
     model's own device. No two models are held: the trained weights are read again from the folder they came from, and
     only where none gives them back bit for bit do they wait in the host's memory. Within itself it changes nothing.
+    Where they cannot be put back the subject is of no use any more: see :func:`check_trained`.
     """
+    check_trained(subject)
     parameters, twin = dict(subject.model.named_parameters()), twin_of(subject)
     if subject.memo.get(_NOW):
         yield twin
@@ -48,8 +54,15 @@ def untrained_in_place(subject: Subject) -> Iterator[Subject]:
         _draw(parameters, subject.config)
         yield twin
     finally:
+        subject.memo[_LOST] = True
         subject.memo[_KEPT].restore()
-        subject.memo[_NOW] = False
+        subject.memo[_LOST] = subject.memo[_NOW] = False
+
+
+def check_trained(subject: Subject) -> None:
+    """Raises HarnessFault where trained weights could not be put back: what is measured would be another model."""
+    if subject.memo.get(_LOST):
+        raise HarnessFault(f"{subject.id}: its trained weights could not be put back after its twin; run it anew")
 
 
 def is_twin(subject: Subject) -> bool:

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from prolepsis import twins
+from prolepsis.checkpoint import Checkpoint
 from prolepsis.controls import control_arms
 from prolepsis.engine import clean_run
-from prolepsis.errors import Untested
+from prolepsis.errors import HarnessFault, Untested
 from prolepsis.experiments import counterfactual_pairs, measuring
 from prolepsis.experiments.measuring import TWIN, Known, measure_families
 from prolepsis.measurement import Measurement
@@ -181,6 +182,43 @@ def test_a_twin_that_cannot_be_made_fails_what_asks_it(experiments: Experiments)
         "without": dict,
         **dict.fromkeys(CLAIMS, ZeroDivisionError),
     }
+
+
+@pytest.mark.parametrize("at", ["drawing", "preparing"])
+def test_a_twin_that_has_no_room_is_untested(
+    experiments: Experiments, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Where memory is full when it is made, what asks it is untested, and the others are measured."""
+    if at == "drawing":
+        experiments.raising["drawing"] = torch.OutOfMemoryError()
+    else:
+        monkeypatch.setattr(measuring._Measuring, "_prepare", raising(torch.OutOfMemoryError()))
+    found = experiments.measured(subject_with_twin(), families={"without": ("plain",), **CLAIMS})
+    assert {family: type(of) for family, of in found.items()} == {"without": dict, **dict.fromkeys(CLAIMS, Untested)}
+    assert "no memory" in str(found["one"])
+
+
+def test_nothing_is_measured_on_weights_that_could_not_be_put_back(
+    experiments: Experiments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What asks the twin fails, and so does whatever is asked later, in a line that says why."""
+    subject = subject_with_twin()
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "restore", raising(OSError("gone")))
+        found = experiments.measured(subject, families={"without": ("plain",), **CLAIMS})
+    assert {family: type(of) for family, of in found.items()} == {"without": dict, **dict.fromkeys(CLAIMS, OSError)}
+    with pytest.raises(HarnessFault, match="trained weights could not be put back"):
+        experiments.measured(subject, families={"without": ("plain",)})
+    assert experiments.run == []
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    """What raises ``error`` whatever it is given."""
+
+    def fails(*_: object) -> None:
+        raise error
+
+    return fails
 
 
 @pytest.mark.parametrize("missing", [Untested("3 GiB"), torch.OutOfMemoryError()])

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from prolepsis import checkpoint
+from prolepsis.checkpoint import Checkpoint
 from prolepsis.controls import control_arms, once
 from prolepsis.engine import clean_run
-from prolepsis.errors import Untested
+from prolepsis.errors import HarnessFault, Untested
 from prolepsis.subject import Subject
 from prolepsis.twins import IN_PLACE, untrained_in_place
 from tests.live_bytes import LiveBytes
@@ -120,6 +121,31 @@ def test_weights_are_read_again_from_their_folder_and_held_nowhere_else(
         assert all(torch.equal(found, trained[name]) for name, found in weights(subject).items())
         # A slice of a mapped file counts with all of its tensor, but takes no memory of its own.
         assert live.peak <= 3 * max(4 * weight.numel() for weight in trained.values())
+
+
+def test_a_weight_that_is_put_back_takes_no_memory_of_its_device(tmp_path: Path) -> None:
+    """What is read of it is made in the host's memory, in the dtype it is held in."""
+    held = replace(stored_subject("llama", tmp_path, torch.float32, "1GB", torch.bfloat16), folder=tmp_path)
+    meta = {name: weight.to("meta") for name, weight in held.model.named_parameters()}
+    blocks = Checkpoint(tmp_path, dict(held.model.named_parameters()))
+    blocks._parameters = meta
+    assert {read.device.type for name in meta for _, read in blocks._blocks(name)} == {"cpu"}
+    assert {read.dtype for name in meta for _, read in blocks._blocks(name)} == {torch.bfloat16}
+
+
+def test_weights_that_could_not_be_put_back_are_not_taken_for_trained_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next visit to the twin is refused, whatever kept the weights from coming back."""
+    subject = tiny_subject("llama")
+
+    def full(_: Checkpoint) -> None:
+        raise torch.OutOfMemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "restore", full)
+        with pytest.raises(torch.OutOfMemoryError), untrained_in_place(subject):
+            pass
+    with pytest.raises(HarnessFault, match="tiny-llama-0: its trained weights"), untrained_in_place(subject):
+        pass
 
 
 def test_a_folder_that_does_not_give_the_weights_back_is_not_read_again(tmp_path: Path) -> None:

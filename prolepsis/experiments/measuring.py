@@ -57,7 +57,7 @@ def measure_families(
     """Measure ``claims`` by their families; family → its measurements, or the exception that measuring it raised.
 
     ``progress`` is told what is being measured. An untrained twin that is made of the subject itself comes last, once
-    for all that is asked of it.
+    for all that is asked of it. Raises HarnessFault where an earlier one could not be undone.
     """
     return _Measuring(claims, subject, progress, known or Known()).families()
 
@@ -78,15 +78,17 @@ class _Measuring:
 
     def families(self) -> dict[str, Found | Exception]:
         """Measure all families; those that lack something of the twin with it."""
+        _check_trained(self.subject)
         found = {family: _caught(partial(self._begin, family)) for family in self.claims}
         begun = {family: of for family, of in found.items() if self._lacks(family) and not isinstance(of, Exception)}
         if not begun:
             return found
         try:
-            self._prepare()
-            with done_for(TWIN), _untrained(self.subject):
-                for family, measured in begun.items():
-                    found[family] = _caught(partial(self._finish, family, measured))
+            with within_memory(self.subject.id, self.subject.device):
+                self._prepare()
+                with done_for(TWIN), _untrained(self.subject):
+                    for family, measured in begun.items():
+                        found[family] = _caught(partial(self._finish, family, measured))
         except Exception as error:
             # A twin that cannot be made or undone is no fault of families that need none.
             found |= dict.fromkeys(begun, error)
@@ -180,6 +182,12 @@ def _finished(subject: "Subject", begun: Unfinished) -> Measurement:
     from prolepsis.controls import finished
 
     return finished(subject, begun)
+
+
+def _check_trained(subject: "Subject") -> None:
+    from prolepsis.twins import check_trained
+
+    check_trained(subject)
 
 
 def _untrained(subject: "Subject") -> AbstractContextManager[object]:
