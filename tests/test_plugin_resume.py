@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from prolepsis.report.store import STORE, Store, conditions
 from tests.claims_project import ClaimsProject, environment_with_root, output_of
@@ -58,6 +60,17 @@ def test_another_subject_or_other_conditions_are_measured_anew(project: ClaimsPr
     assert conditions("cpu", "float32") != conditions("cuda", "float32")
 
 
+def test_another_kind_of_gpu_is_another_condition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one card drew is not taken over on another, whose name or multiprocessors differ; a missing one is none."""
+    absent = conditions("cuda:0", "float32")
+    seen = set()
+    for name, count in (("A", 100), ("A", 50), ("B", 100), ("A", 100)):
+        card = SimpleNamespace(name=name, multi_processor_count=count)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, card=card: card)
+        seen.add(conditions("cuda:0", "float32"))
+    assert len(seen - {absent}) == 3
+
+
 @WORKERS
 def test_a_damaged_file_is_named_and_measured_again(project: ClaimsProject, workers: tuple[str, ...]) -> None:
     """A stored measurement that was cut short or changed is named, dropped, and made again."""
@@ -82,8 +95,10 @@ def test_two_stores_in_one_folder_do_not_disturb_each_other(tmp_path: Path) -> N
 KILLER = """
 import json, os, random, signal, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 # What a run would import first: the children shall begin at once.
 import prolepsis.judge, prolepsis.report.plugin, xdist.plugin

@@ -1,4 +1,4 @@
-"""Measurements kept from run to run, so that a run that was cut short repeats nothing (imports no torch).
+"""Measurements kept from run to run, so that a run that was cut short repeats nothing (no torch unless on a GPU).
 
 A measurement is a pure function of the subject, its control subjects, the experiment, and the code and conditions it
 runs under; it is found again only where all of these are the same. Files are written whole or not at all, so runs may
@@ -8,6 +8,7 @@ share a store.
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ import prolepsis
 from prolepsis.atomic import write_atomically
 from prolepsis.experiments.measuring import Known
 from prolepsis.measurement import Measurement
+from prolepsis.report.devices import WHOLE
 from prolepsis.unfinished import Unfinished
 
 if TYPE_CHECKING:
@@ -106,7 +108,21 @@ def notes_on(store: Store, case: "Case") -> list[tuple[str, str]]:
 def conditions(device: str, dtype: str) -> str:
     """What a measurement depends on beside subject and experiment: the code, its libraries, device and dtype."""
     libraries = [f"{name} {version(name)}" for name in ("torch", "transformers", "numpy")]
-    return json.dumps([_code(), *libraries, device, dtype])
+    return json.dumps([_code(), *libraries, device, *_card(device), dtype])
+
+
+def _card(device: str) -> Iterator[str]:
+    """Which GPU a device is: what is drawn on one, as the weights of a twin are, follows from its multiprocessors too.
+
+    Nothing for the CPU, nor for a GPU that cannot be used, of which the run hears when a subject is loaded.
+    """
+    if not device.startswith(WHOLE):
+        return
+    import torch
+
+    with suppress(RuntimeError, AssertionError):
+        card = torch.cuda.get_device_properties(device)
+        yield f"{card.name}, {card.multi_processor_count} multiprocessors"
 
 
 def _identity(subject: "Subject") -> Iterator[str]:
