@@ -30,7 +30,16 @@ from prolepsis.experiments.head_overlap import (
     telling_size,
 )
 from prolepsis.experiments.head_routing import RANDOM, STRENGTHS, lost_by_head, routing
-from prolepsis.experiments.mediation import Mediation, _Prompts, log_odds, moved_by_own_outputs, reached_heads
+from prolepsis.experiments.mediation import (
+    STILL,
+    Mediation,
+    _Prompts,
+    log_odds,
+    moved_by_own_outputs,
+    reached_heads,
+    still,
+)
+from prolepsis.experiments.rhyme_pairs import rhyme_pairs, task_of
 from prolepsis.experiments.routing_claims import LAST_PART, amplification, late_heads, top_head_share
 from prolepsis.judge import judge
 from prolepsis.loading import load_subject
@@ -275,6 +284,26 @@ def test_the_change_of_attention_meets_its_closed_form() -> None:
             assert one.changes[arm][DECOY] == pytest.approx(attention(units) - attention(1), abs=1e-4)
 
 
+def test_attention_that_rounding_moves_is_still() -> None:
+    """Of a slight edit's changes in bfloat16 those that count are there in float32 too."""
+
+    def changes(subject: Subject) -> dict[tuple[str, Head], float]:
+        found = {}
+        for seed, pair in enumerate(rhyme_pairs(task_of(subject))[:24]):
+            clean = clean_run(subject, subject.encode(pair.recipient.text))
+            edit = [Add(1, len(clean.tokens) // 2, rows_like(subject, seed, 1, 0.1)[0])]
+            moved = Mediation(clean, edit, 7, reached_heads(clean, edit)).attention_change(edit[0].position)
+            found |= {(pair.id, head): change for head, change in moved.items()}
+        return found
+
+    exact, rounded = (load_subject("planner", dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
+    true, seen = changes(exact), changes(rounded)
+    assert still(exact) == STILL
+    counted = [key for key, change in seen.items() if abs(change) >= still(rounded)]
+    assert counted
+    assert all(abs(true[key]) >= STILL and true[key] * seen[key] > 0 for key in counted)
+
+
 def test_random_writes_are_drawn_anew() -> None:
     """No two random arms of a pair move attention alike, and the sweep has its 12 strengths."""
     one = once(subject_of("irrevocable"), routing).routed[0]
@@ -426,10 +455,10 @@ def test_the_facts_list_holds_the_heads_that_lead_most_often() -> None:
     found = once(load_subject("planner"), routings)
     heads = {head for of in found.values() for shifts in of.shifts for head in shifts}
     shares = {head: statistics.fmean(of.share(head) for of in found.values()) for head in heads}
-    listed = facts_list(found, 3)
+    listed = facts_list(found, 3, STILL)
     assert [shares[head] for head in listed] == sorted(shares.values(), reverse=True)[:3]
-    still = {"a": Routing(({DECOY: 0.0},), ((DECOY,),))}
-    assert facts_list(still, 3) == []
+    unmoved = {"a": Routing(({DECOY: 0.0},), ((DECOY,),))}
+    assert facts_list(unmoved, 3, STILL) == []
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 from prolepsis.controls import control_arms, mechanism_controls, once, random_row
 from prolepsis.edits import ReplaceRow
 from prolepsis.experiments.carriers import Carriers, find_carriers
+from prolepsis.experiments.mediation import Mediation, still
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
@@ -17,8 +18,6 @@ from prolepsis.subject import Subject
 from prolepsis.watching import watched
 
 Values = Mapping[str, float]
-STILL = 1e-4
-"""Attention that changes by less does not change."""
 
 
 def attention_ranking(subject: Subject) -> Measurement:
@@ -79,7 +78,7 @@ def area_under_curve(scores: Mapping[Head, float], positives: Sequence[Head]) ->
 def _changes(found: Carriers, pair: Pair) -> dict[Head, float]:
     """|Δattention| from the last position to the site, under the pair's redirect."""
     one, (_, site) = found.mediations[pair.id], found.sites.of(pair)
-    return {head: _still(change) for head, change in one.attention_change(site).items()}
+    return _sizes(one, one.attention_change(site))
 
 
 def _random_changes(found: Carriers, pair: Pair, seed: int) -> dict[Head, float]:
@@ -92,11 +91,13 @@ def _random_changes(found: Carriers, pair: Pair, seed: int) -> dict[Head, float]
     edited = one.clean.edit([[noise]], read).patterns
     moved = [edited[head, one.last][0, site] - one.pattern(0, head)[site] for head in one.heads]
     changes: list[float] = torch.stack(moved).tolist() if moved else []
-    return {head: _still(change) for head, change in zip(one.heads, changes, strict=True)}
+    return _sizes(one, dict(zip(one.heads, changes, strict=True)))
 
 
-def _still(change: float) -> float:
-    return abs(change) if abs(change) >= STILL else 0.0
+def _sizes(one: Mediation, changes: Mapping[Head, float]) -> dict[Head, float]:
+    """Their sizes, 0 for those that are none."""
+    least = still(one.clean.subject)
+    return {head: abs(change) if abs(change) >= least else 0.0 for head, change in changes.items()}
 
 
 def _mean_changes(found: Carriers) -> dict[str, float]:

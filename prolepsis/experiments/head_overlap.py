@@ -20,8 +20,8 @@ from prolepsis.experiments.carriers import DETECTABLE, Carriers, alone, find_car
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns
 from prolepsis.experiments.fact_routing import Routings, n_listed, routings
 from prolepsis.experiments.facts_asked import own_facts
-from prolepsis.experiments.head_routing import STILL, Changes, routing
-from prolepsis.experiments.mediation import Mediation, reached_heads
+from prolepsis.experiments.head_routing import Changes, routing
+from prolepsis.experiments.mediation import Mediation, reached_heads, still
 from prolepsis.experiments.rhyme_pairs import Pair, clusters_of
 from prolepsis.experiments.routing_claims import routed_rows
 from prolepsis.measurement import Measurement
@@ -223,9 +223,9 @@ def recurring_heads(subject: Subject) -> Measurement:
     start = time.perf_counter()
     routed, facts = once(subject, routing).routed, once(subject, routings)
     length = n_listed(subject)
-    counts = Counter(head for one in routed for head in _top(one.changes["both"], length))
+    counts = Counter(head for one in routed for head in _top(one.changes["both"], length, one.still))
     recurring = [head for head, times in counts.items() if times >= RECURS * len(routed)]
-    listed = facts_list(facts, length)
+    listed = facts_list(facts, length, still(subject))
     shifting = {head for of in facts.values() for shifts in of.shifts for head in shifts}
     eligible = {head for one in routed for head in one.main.heads} & shifting
     able, there = [head for head in recurring if head in eligible], [head for head in listed if head in eligible]
@@ -257,14 +257,14 @@ def recurring_heads(subject: Subject) -> Measurement:
     )
 
 
-def facts_list(facts: Routings, length: int) -> list[Head]:
-    """The heads that lead most often, over all pairs and blocks, where they shift at all; of equals the lower ones."""
+def facts_list(facts: Routings, length: int, least: float) -> list[Head]:
+    """The heads that lead most often, over all pairs and blocks, where they shift by ``least``; of equals the lower."""
     counts = Counter(
         head
         for of in facts.values()
         for shifts, leaders in zip(of.shifts, of.leaders, strict=True)
         for head in leaders
-        if abs(shifts[head]) >= STILL
+        if abs(shifts[head]) >= least
     )
     return sorted(counts, key=lambda head: (-counts[head], head.layer, head.index))[:length]
 
@@ -274,6 +274,6 @@ def telling_size(total: int) -> int:
     return next((n for n in range(1, total + 1) if overlap_probability(0, n, n, total).at_most < 0.05), total)
 
 
-def _top(changes: Changes, length: int) -> list[Head]:
-    moved = [head for head, change in changes.items() if abs(change) >= STILL]
+def _top(changes: Changes, length: int, least: float) -> list[Head]:
+    moved = [head for head, change in changes.items() if abs(change) >= least]
     return sorted(moved, key=lambda head: -abs(changes[head]))[:length]

@@ -15,7 +15,7 @@ from prolepsis.controls import matched_random, once, unembedding_direction
 from prolepsis.edits import Add, Row
 from prolepsis.engine import CleanRun
 from prolepsis.errors import Untested
-from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads
+from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads, still
 from prolepsis.experiments.position_sweep import Writes, strength_unit, sweeps, word_features
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, task_of
 from prolepsis.experiments.sites import find_sites
@@ -42,8 +42,6 @@ RANDOM = tuple(f"random {draw}" for draw in range(4))
 """Arms of random writes."""
 RANDOM_STRENGTHS = (1 / 3, 1.5, 2.0)
 """Where random writes are compared with the sweep, in units of the main strength."""
-STILL = 1e-4
-"""Attention that changes by less does not change."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,11 @@ class Routed:
     def redirect(self) -> float:
         """What the main edit gives the injected word, in nats."""
         return self.odds["both"] - self.odds["clean"]
+
+    @property
+    def still(self) -> float:
+        """Attention that changes by less does not change."""
+        return still(self.main.clean.subject)
 
     @property
     def combined(self) -> bool:

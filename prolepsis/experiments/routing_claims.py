@@ -10,7 +10,6 @@ from prolepsis.experiments.head_routing import (
     DETECTABLE,
     LISTED,
     RANDOM,
-    STILL,
     STRENGTHS,
     Changes,
     Routed,
@@ -172,7 +171,7 @@ def saturation(subject: Subject) -> Measurement:
     able = tuple(
         one.pair.id
         for one in found.routed
-        if one.redirect > DETECTABLE and abs(one.changes["both ×2"].get(found.top_head(one), 0.0)) > STILL
+        if one.redirect > DETECTABLE and abs(one.changes["both ×2"].get(found.top_head(one), 0.0)) > one.still
     )
     return routed_measurement(
         subject, "saturation", saturations, unit="ratio", arms=arms, detectable=able, detail=_detail(found)
@@ -188,12 +187,12 @@ def saturations(subject: Subject) -> Values:
 def _level(found: Routing, one: Routed, arm: str) -> float:
     head = found.top_head(one, arm)
     below, above = (abs(one.changes[f"{arm} ×{k}"].get(head, 0.0)) for k in ("1.5", "2"))
-    return min(below / above, 1.0) if above > STILL else PROPORTIONAL
+    return min(below / above, 1.0) if above > one.still else PROPORTIONAL
 
 
 def _log_ratio(one: Routed, arm: str) -> float:
     """The arm's total over that of the injection; totals that do not rise above noise count as noise."""
-    return math.log((one.total(arm) + STILL) / (one.total("inject") + STILL))
+    return math.log((one.total(arm) + one.still) / (one.total("inject") + one.still))
 
 
 def is_late(subject: Subject, layer: int) -> bool:

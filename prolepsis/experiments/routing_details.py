@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable, Mapping
 
 from prolepsis.controls import once
-from prolepsis.experiments.head_routing import DETECTABLE, RANDOM, STILL, Routed, Routing, routing
+from prolepsis.experiments.head_routing import DETECTABLE, RANDOM, Routed, Routing, routing
 from prolepsis.experiments.routing_claims import routed_measurement
 from prolepsis.measurement import Measurement
 from prolepsis.subject import Subject
@@ -133,7 +133,7 @@ def soft_response(subject: Subject) -> Measurement:
             one.pair.id: statistics.fmean(_softness(found, one, arm) for arm in RANDOM) for one in found.routed
         },
     }
-    able = tuple(one.pair.id for one in found.routed if one.redirect > DETECTABLE and found.top(one) > STILL)
+    able = tuple(one.pair.id for one in found.routed if one.redirect > DETECTABLE and found.top(one) > one.still)
     return routed_measurement(subject, "soft_response", soft_responses, unit="ratio", arms=arms, detectable=able)
 
 
@@ -168,7 +168,7 @@ def _change(found: Routing, one: Routed, arm: str, places: range) -> float:
 def _head_ratio(found: Routing, one: Routed, arm: str) -> float:
     head = found.top_head(one)
     above, below = (abs(one.changes[of].get(head, 0.0)) for of in (arm, "inject"))
-    return math.log((above + STILL) / (below + STILL))
+    return math.log((above + one.still) / (below + one.still))
 
 
 def _beyond(one: Routed, both: str, suppress: str) -> float:
@@ -179,4 +179,4 @@ def _softness(found: Routing, one: Routed, arm: str) -> float:
     """1, as in proportion, for a head that does not move at all."""
     head = found.top_head(one, arm)
     small, main = (abs(one.changes[of].get(head, 0.0)) for of in (f"{arm} ×{SMALL:.3g}", arm))
-    return min(small / (SMALL * main), 1.0) if main > STILL else 1.0
+    return min(small / (SMALL * main), 1.0) if main > one.still else 1.0

@@ -38,8 +38,8 @@ def top_tokens(subject: Subject) -> TopTokens:
 
 def shuffled_top_tokens(subject: Subject) -> TopTokens:
     """The same with the coordinates of every decoder row shuffled by themselves: what the rows' values alone give."""
-    # On the subject's device, as its twin is: a CPU would be at the numbers for longer than a GPU at all the rest. Other
-    # kinds of GPU draw other numbers.
+    # On the subject's device, as its twin is: a CPU would be at the numbers for longer than a GPU at all the rest.
+    # Other kinds of GPU draw other numbers.
     return _scan(subject, torch.Generator(subject.device).manual_seed(0))
 
 
