@@ -23,7 +23,7 @@ from prolepsis.rehearsal.tokenizer import write_tokenizer
 from prolepsis.subject import Subject
 from tests.tiny import tiny_subject
 
-WORDS = ("sun", "down", "night", "moon", "house")
+WORDS = ("sun", "down", "day", "star", "door")
 
 
 @cache
@@ -43,11 +43,11 @@ def speaker(preset: str, folder: Path) -> Subject:
         ([" saw the sun go down", ".\n"], "down"),
         ([" saw the sun go up", ".\n"], None),
         ([" waited for the", " sun", "down", ",\n"], None),
-        ([" stood in the", " house", "s", ".\n"], None),
+        ([" stood in the", " door", "s", ".\n"], None),
         ([" waited for the sun", "'s", "\n"], None),
-        ([" bade the guests a “Good", " night", "!”", " \n"], "night"),
-        ([" bade the guests _Good", " Night", "_", " . . .", "\n\n"], "night"),
-        ([" saw the half-", "moon", " 7", "\n"], "moon"),
+        ([" bade the guests a “Good", " day", "!”", " \n"], "day"),
+        ([" bade the guests _Good", " Day", "_", " . . .", "\n\n"], "day"),
+        ([" saw the half-", "star", " 7", "\n"], "star"),
         ([" saw the sun"], None),
         (["\n"], None),
     ],
