@@ -24,7 +24,7 @@ the measurement lacks never counts as passed.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from prolepsis import statistics
@@ -33,6 +33,7 @@ from prolepsis.errors import HarnessFault, Untested
 from prolepsis.evidence import Evidence, Rows, overall_reach
 from prolepsis.ledger import Claim, Control
 from prolepsis.measurement import Measurement
+from prolepsis.multiplicity import decision_p
 from prolepsis.rules import Decision, Word, decide, finite, gap
 from prolepsis.validity import WORKS_AT, by_validity, mean, robust
 
@@ -47,6 +48,7 @@ class Verdict:
     ``margin`` is the distance of the deciding bound from its threshold in standard errors; None where there is none to
     measure it in (a deterministic value, an exact zero variance, a rule that compares no bound). ``measured`` and
     ``controls`` have the fields of the report; bounds in them are the one-sided ones that decided, None where infinite.
+    ``p_values`` are those above 0 of its family's decisions, by "id variant"; the level of its bounds follows from them.
     """
 
     verdict: Word
@@ -57,6 +59,7 @@ class Verdict:
     measured: Mapping[str, Any] | None
     controls: Sequence[Mapping[str, Any]]
     reach: Mapping[str, Any] | None
+    p_values: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.verdict}: {self.reason}"
@@ -100,19 +103,32 @@ def judge(claim: Claim, measurement: Measurement | Untested, alpha: float = 0.05
 
 
 def judge_family(
-    claims: Sequence[Claim], measurements: Mapping[ClaimKey, Measurement | Untested], alpha: float = 0.05
+    claims: Sequence[Claim],
+    measurements: Mapping[ClaimKey, Measurement | Untested],
+    alpha: float = 0.05,
+    beside: Mapping[ClaimKey, float] | None = None,
 ) -> dict[ClaimKey, Verdict]:
     """Verdicts on ``claims`` by (id, variant), errors held to ``alpha`` within each family and subject (Holm).
 
-    Give all rows of a family: a row that was not measured counts as one that shows nothing, so that the level of the
-    others does not depend on what happened to be run.
+    Give all rows of a family: a row that was not measured counts as one that shows nothing, so that leaving out what
+    would be clear can make the level of the others stricter, never looser. ``beside`` holds the p-values of further
+    rows of that family on that subject, as the verdicts on them kept these.
     """
     levels: dict[ClaimKey, float] = {}
+    kept: dict[ClaimKey, Mapping[str, float]] = {}
     for group in _families(claims, measurements):
-        p_values = [_criterion_p(claim, measurements.get(claim.key)) for claim in group]
-        levels |= zip((claim.key for claim in group), statistics.holm(p_values, alpha), strict=True)
+        p_values = dict(beside or {}) | {claim.key: _decision_p(claim, measurements.get(claim.key)) for claim in group}
+        levels |= zip(p_values, statistics.holm(list(p_values.values()), alpha), strict=True)
+        # Rows of p = 0 take nothing from the level of the others.
+        above = {" ".join(key): p for key, p in p_values.items() if p > 0}
+        kept |= {claim.key: above for claim in group}
     missing = Untested("was not measured")
-    return {c.key: judge(c, measurements.get(c.key, missing), levels.get(c.key, alpha)) for c in claims}
+    verdicts = {c.key: judge(c, measurements.get(c.key, missing), levels.get(c.key, alpha)) for c in claims}
+    return {key: replace(verdict, p_values=kept.get(key, {})) for key, verdict in verdicts.items()}
+
+
+def _decision_p(claim: Claim, measurement: Measurement | Untested | None) -> float:
+    return decision_p(Evidence.of(claim, measurement)) if isinstance(measurement, Measurement) else 1.0
 
 
 def _families(claims: Sequence[Claim], measurements: Mapping[ClaimKey, Measurement | Untested]) -> list[list[Claim]]:
@@ -124,23 +140,6 @@ def _families(claims: Sequence[Claim], measurements: Mapping[ClaimKey, Measureme
         [c for c in tested if c.family == family and subjects.get(c.key, subject) == subject]
         for family, subject in groups
     ]
-
-
-def _criterion_p(claim: Claim, measurement: Measurement | Untested | None) -> float:
-    """The smaller of the p-values for the criterion and against it; 0 where nothing is left to chance."""
-    if not isinstance(measurement, Measurement):
-        return 1.0
-    evidence = Evidence.of(claim, measurement)
-    if not evidence.values:
-        return 1.0
-    if evidence.design == "single" or claim.kind == "universal":
-        return 0.0
-    p_values = evidence.theta.p_values
-    if claim.kind == "equality":
-        above_low, below_low = p_values(claim.theta0 - claim.delta)
-        above_high, below_high = p_values(claim.theta0 + claim.delta)
-        return min(max(above_low, below_high), below_low, above_high)
-    return min(p_values(claim.theta0))
 
 
 def _check_instrument(claim: Claim, measurement: Measurement) -> None:

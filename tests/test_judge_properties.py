@@ -6,8 +6,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from prolepsis.evidence import Evidence
 from prolepsis.judge import judge
 from prolepsis.measurement import Measurement
+from prolepsis.multiplicity import decision_p
+from prolepsis.rules import decide
 from tests.judging import cases, nulls_of, plain, shifted
 
 
@@ -37,6 +40,21 @@ def test_a_further_null_never_makes_a_claim_supported(case):
     fewer = replace(claim, controls=claim.controls[:-1])
     if judge(claim, m).verdict == "supported":
         assert judge(fewer, m).verdict == "supported"
+
+
+@plain
+@given(st.integers(0, 2).flatmap(lambda n: cases(nulls=n)), st.sampled_from([0.3, 0.1, 0.05, 0.01, 1e-3]))
+def test_a_row_is_decided_exactly_at_the_levels_its_p_value_allows(case, alpha):
+    """Criterion, rivals and nulls decide at a level, whichever way, exactly where the p-value is no larger than it.
+
+    A value without variance that lies on a threshold is left open at every level, yet leaves nothing to chance.
+    """
+    claim, m = case
+    evidence = Evidence.of(claim, m)
+    p = decision_p(evidence)
+    assume(abs(p - alpha) > 1e-9)
+    decided = decide(evidence, alpha).verdict != "inconclusive"
+    assert decided == (p <= alpha) or (p == 0 and not decided)
 
 
 @plain

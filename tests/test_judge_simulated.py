@@ -55,3 +55,25 @@ def test_a_family_errs_no_more_than_promised_as_a_whole():
         )
         errors += any(verdict.verdict == "supported" for verdict in found.values())
     assert errors <= most_errors(repeats)
+
+
+@pytest.mark.parametrize("size", [1, 4, 20])
+def test_a_family_at_the_edge_of_its_nulls_errs_no_more_than_promised(size):
+    """Of claims that are far beyond their criterion and exactly delta beyond their null, neither error is too frequent."""
+    repeats, errors = 300, {"supported": 0, "vacuous": 0}
+    claims = [make_claim(id=f"X{i:02}") for i in range(size)]
+    items = list(spread(0, 16))
+    for seed in range(repeats):
+        rng = np.random.default_rng(seed)
+
+        def arms(mean, rng=rng):
+            shared = rng.normal(0, 1, 16)
+            return (dict(zip(items, (m + shared + rng.normal(0, 0.5, 16)).tolist(), strict=True)) for m in mean)
+
+        draws = {claim.key: tuple(arms((8.0, 7.0))) for claim in claims}
+        found = judge_family(
+            claims, {key: make_measurement(values, {"null": null}) for key, (values, null) in draws.items()}
+        )
+        words = {verdict.verdict for verdict in found.values()}
+        errors = {word: count + (word in words) for word, count in errors.items()}
+    assert max(errors.values()) <= most_errors(repeats), errors
