@@ -121,7 +121,7 @@ def judge_family(
         levels |= zip(p_values, statistics.holm(list(p_values.values()), alpha), strict=True)
         # Rows of p = 0 take nothing from the level of the others.
         above = {" ".join(key): p for key, p in p_values.items() if p > 0}
-        kept |= {claim.key: above for claim in group}
+        kept |= {claim.key: above for claim in group if isinstance(measurements.get(claim.key), Measurement)}
     missing = Untested("was not measured")
     verdicts = {c.key: judge(c, measurements.get(c.key, missing), levels.get(c.key, alpha)) for c in claims}
     return {key: replace(verdict, p_values=kept.get(key, {})) for key, verdict in verdicts.items()}

@@ -17,7 +17,7 @@ MIXED = {
 SUBJECTS = ("planner", "improviser", "window-1")
 ROW_FIELDS = (
     "id variant subject tier section statement family verdict expected changed reason margin population agrees "
-    "published measured controls reach measurement protocol seconds figures"
+    "published measured controls reach p_values measurement protocol seconds figures"
 )
 
 

@@ -11,10 +11,14 @@ import pytest
 from prolepsis import cli, ledger
 from prolepsis.commands.command import DIFFERENT, OK, USER_ERROR
 from prolepsis.errors import UserError
+from prolepsis.judge import judge_family
 from prolepsis.ledger import Claim
 from prolepsis.report.rejudging import judge_again
+from prolepsis.report.rows import claim_row, plain
+from prolepsis.source import SubjectSource
 from prolepsis.watching import shown_by
 from tests.claims_project import ClaimsProject
+from tests.judging import make_claim, make_measurement, spread
 from tests.seen import Seen
 
 
@@ -69,6 +73,53 @@ def test_a_subjects_rows_are_judged_again_with_their_family(project: ClaimsProje
     assert not any(one.changed for one in found)
     stricter = judge_again(project.path / "reports/latest", [replace(claim, theta0=100.0) for claim in claims])
     assert {one.verdict.verdict for one in stricter} == {"contradicted", "untested"}
+
+
+@pytest.fixture
+def partial(tmp_path: Path) -> tuple[Path, list[Claim], dict[tuple[str, str], str]]:
+    """A run that measured a family of four and stored two of its rows, the ledger, and the verdicts it gave."""
+    claims = [make_claim(id=f"X{i:02}") for i in range(4)]
+    means = dict(zip((claim.key for claim in claims), (1.3, 1.54, 1.57, 9.0), strict=True))
+    measured = {key: make_measurement(spread(mean, 14, 1.0), {"null": spread(-9, 14)}) for key, mean in means.items()}
+    verdicts, source = judge_family(claims, measured), SubjectSource(id="planner", tier="organism")
+    rows = [claim_row(claim, source, verdicts[claim.key], measured[claim.key], None) for claim in claims[1:3]]
+    (tmp_path / "measurements").mkdir()
+    for row in rows:
+        text = measured[row["id"], row["variant"]].to_json()
+        (tmp_path / "measurements" / f"{row['measurement']}.json").write_text(text)
+    (tmp_path / "report.json").write_text(json.dumps(plain({"schema": 1, "claims": rows})))
+    return tmp_path, claims, {key: verdict.verdict for key, verdict in verdicts.items()}
+
+
+def test_rows_that_were_not_stored_still_share_the_level(
+    partial: tuple[Path, list[Claim], dict[tuple[str, str], str]],
+) -> None:
+    """A selection of a family is judged again as it was within the whole, not as if there were nothing else."""
+    run, claims, verdicts = partial
+    found = judge_again(run, claims)
+    assert (
+        [one.verdict.verdict for one in found] == [verdicts[claim.key] for claim in claims[1:3]] == ["inconclusive"] * 2
+    )
+    assert all(one.verdict.measured == one.row["measured"] for one in found)
+    alone = judge_again(run, claims[1:3])  # a ledger that has dropped the others
+    assert {one.verdict.verdict for one in alone} == {"supported"}
+    moved = [replace(claim, family="Q3") if claim.id in ("X00", "X03") else claim for claim in claims]
+    assert {one.verdict.verdict for one in judge_again(run, moved)} == {"supported"}
+    waived = [replace(claim, untested="no weights") if claim.id in ("X00", "X03") else claim for claim in claims]
+    assert {one.verdict.verdict for one in judge_again(run, waived)} == {"supported"}
+
+
+def test_a_run_that_kept_no_p_values_is_refused(
+    partial: tuple[Path, list[Claim], dict[tuple[str, str], str]],
+) -> None:
+    """What an earlier version stored cannot be judged again as it was, and one line says so."""
+    run, claims, _ = partial
+    report = json.loads((run / "report.json").read_text())
+    for row in report["claims"]:
+        del row["p_values"]
+    (run / "report.json").write_text(json.dumps(report))
+    with pytest.raises(UserError, match="stored without the p-values that levels follow from; run the claims anew"):
+        judge_again(run, claims)
 
 
 def test_claims_that_are_none_any_more_are_left_out(run: Path) -> None:

@@ -34,8 +34,9 @@ class Rejudged(NamedTuple):
 def judge_again(run: Path, claims: Sequence[Claim]) -> tuple[Rejudged, ...]:
     """The verdict of every stored row by its row of the ledger, each family and subject judged together.
 
-    What was not measured stays untested; rows of claims that are none any more are left out. Raises UserError for a run
-    that cannot be read, and for a measurement that is missing or damaged.
+    Rows of a family that the run measured and did not store, because its tests were not selected, count by the p-values
+    that the stored ones kept. What was not measured stays untested; rows of claims that are none any more are left out.
+    Raises UserError for a run that cannot be read, and for a measurement that is missing or damaged.
     """
     # Judging needs scipy, which takes longer to import than reading a report.
     from prolepsis.judge import judge_family
@@ -43,18 +44,29 @@ def judge_again(run: Path, claims: Sequence[Claim]) -> tuple[Rejudged, ...]:
     by_key = {claim.key: claim for claim in claims}
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in read_report(run)["claims"]:
-        if (row["id"], row["variant"]) in by_key:
-            groups.setdefault((row["subject"], row["family"]), []).append(row)
+        if (claim := by_key.get((row["id"], row["variant"]))) is not None:
+            groups.setdefault((row["subject"], claim.family), []).append(row)
     found = []
-    for rows in watched(list(groups.values()), "families judged"):
+    for (_, family), rows in watched(list(groups.items()), "families judged"):
         asked = [by_key[row["id"], row["variant"]] for row in rows]
         measured = {claim.key: _measurement(run, row) for claim, row in zip(asked, rows, strict=True)}
         executable = [claim for claim in asked if not claim.untested]
-        verdicts = judge_family(executable, measured)
+        members = {claim.key for claim in claims if claim.family == family and not claim.untested}
+        beside = {key: p for row in rows for key, p in _p_values(run, row).items() if key in members}
+        verdicts = judge_family(executable, measured, beside=beside)
         found += [
             Rejudged(row, verdicts[claim.key]) for claim, row in zip(asked, rows, strict=True) if claim.key in verdicts
         ]
     return tuple(found)
+
+
+def _p_values(run: Path, row: Row) -> dict[tuple[str, str], float]:
+    """The p-values of the family a row was judged with, by (id, variant)."""
+    try:
+        kept = row["p_values"].items()
+    except KeyError:
+        raise UserError(f"{run}: stored without the p-values that levels follow from; run the claims anew") from None
+    return {(claim, variant): p for key, p in kept for claim, variant in [key.split(" ")]}
 
 
 def _measurement(run: Path, row: Row) -> Measurement | Untested:

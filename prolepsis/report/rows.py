@@ -39,6 +39,7 @@ def claim_row(
         "measured": verdict.measured,
         "controls": verdict.controls,
         "reach": verdict.reach,
+        "p_values": verdict.p_values,
         "measurement": None if measurement is None else measurement_key(claim.id, claim.variant, source.id),
         "protocol": None if measurement is None else measurement.protocol,
         "seconds": None if measurement is None else measurement.seconds,
