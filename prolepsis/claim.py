@@ -63,6 +63,7 @@ class Claim:
     scale: str
     theta0: float
     delta: float
+    within: float
     family: str
     published: tuple[Published, ...]
     tolerance: float | None
@@ -81,6 +82,12 @@ class Claim:
     def key(self) -> tuple[str, str]:
         """(id, variant), unique in a ledger."""
         return self.id, self.variant
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """What the bounds of a value are held against: theta0 ± within for an equality, else theta0 on either side."""
+        within = self.within if self.kind == "equality" else 0.0
+        return self.theta0 - within, self.theta0 + within
 
     def arms(self, role: Role) -> tuple[Control, ...]:
         """The controls that play ``role``."""

@@ -48,7 +48,7 @@ class Verdict:
     ``margin`` is the distance of the deciding bound from its threshold in standard errors; None where there is none to
     measure it in (a deterministic value, an exact zero variance, a rule that compares no bound). ``measured`` and
     ``controls`` have the fields of the report; bounds in them are the one-sided ones that decided, None where infinite.
-    ``p_values`` are those above 0 of its family's decisions, by "id variant"; the level of its bounds follows from them.
+    ``p_values`` are those above 0 of its family's decisions, by "id variant", which set the level of its bounds.
     """
 
     verdict: Word

@@ -9,12 +9,14 @@ section         where the paper says it
 source        o the other paper whose claim it is; empty for the paper under test
 statement       the claim in one sentence
 kind            effect (value ≥ theta0) · absence (value < theta0) · exclusivity (an effect no rival reaches) ·
-                universal (every item ≥ theta0) · equality (|value − theta0| < delta) · ordering (mean difference >
+                universal (every item ≥ theta0) · equality (|value − theta0| < within) · ordering (mean difference >
                 theta0) · arithmetic (the paper's own numbers agree, or the wiring leaves open what it says of a run)
 population      "prompts like these" · "these prompts" · "this prompt" · "models like these" · "the paper"
 scale           unit of value, theta0, delta, tolerance and bounds: "nats", "proportion", "probability", …
 theta0          the criterion; not for arithmetic
-delta         o smallest difference worth the name, > 0; 1 for nats, .20 for a proportion, else to be given
+delta         o smallest difference worth the name, > 0: 1 for nats, .20 for a proportion, else to be given; an equality
+                without nulls and rivals needs none
+within          for an equality, and only there: how far from theta0 still counts as equal, > 0
 family          claims judged together; errors are held to alpha within family and subject
 published     o list of {value, k, n, low, high, of, items, name, where}; value (number or text) and where are needed.
                 of is what the value is said to be of other printed numbers, as "4 * 34", or of the row's lists, as

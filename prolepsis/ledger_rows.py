@@ -1,7 +1,7 @@
 """From a table of the ledger to a claim, field by field (imports no torch); ledger.py says what the fields mean."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 from prolepsis import expressions
@@ -23,6 +23,7 @@ def read_claim(plain: Any) -> Claim:
     kind = table.one_of("kind", get_args(Kind))
     scale = table.text("scale")
     untested = table.text("untested", default="")
+    controls = _controls(table.items("controls"))
     claim = Claim(
         id=identifier,
         variant=table.one_of("variant", get_args(Variant)),
@@ -33,12 +34,13 @@ def read_claim(plain: Any) -> Claim:
         population=table.one_of("population", get_args(Population)),
         scale=scale,
         theta0=_theta0(table, kind),
-        delta=_delta(table, kind, scale),
+        delta=_delta(table, kind, scale, controls),
+        within=_within(table, kind),
         family=table.text("family"),
         published=_published(table.items("published")),
         tolerance=_tolerance(table),
         tolerance_why=table.text("tolerance_why", default=""),
-        controls=_controls(table.items("controls")),
+        controls=controls,
         experiment=table.text("experiment", default="" if untested else None),
         untested=untested,
         model=table.text("model", default=""),
@@ -74,13 +76,27 @@ def _theta0(table: Table, kind: str) -> float:
     return theta0
 
 
-def _delta(table: Table, kind: str, scale: str) -> float:
+def _delta(table: Table, kind: str, scale: str, controls: Sequence[Control]) -> float:
     delta: float | None = table.number("delta", optional=True)
-    if delta is None and kind != "arithmetic" and scale not in DEFAULT_DELTA:
+    compared = kind != "equality" or any(control.role in ("null", "rival") for control in controls)
+    if delta is None and kind != "arithmetic" and compared and scale not in DEFAULT_DELTA:
         raise Fault(f"delta is missing and scale {scale!r} has no default; give the smallest difference that counts")
     if delta is not None and delta <= 0:
         raise Fault(f"delta is {delta:g}; give a number above 0")
     return DEFAULT_DELTA.get(scale, 1.0) if delta is None else delta
+
+
+def _within(table: Table, kind: str) -> float:
+    within: float | None = table.number("within", optional=True)
+    if kind != "equality":
+        if within is not None:
+            raise Fault("within is for equality; remove it")
+        return 0.0
+    if within is None:
+        raise Fault("within is missing; give how far from theta0 still counts as equal, which delta does not say")
+    if within <= 0:
+        raise Fault(f"within is {within:g}; give a number above 0")
+    return within
 
 
 def _tolerance(table: Table) -> float | None:

@@ -37,7 +37,7 @@ def _criterion(evidence: Evidence) -> tuple[float, float]:
         least = min(evidence.values.values())
         return float(least < claim.theta0), float(least >= claim.theta0 - claim.delta)
     if claim.kind == "equality":
-        low, high = claim.theta0 - claim.delta, claim.theta0 + claim.delta
+        low, high = claim.limits
         above_low, below_low = evidence.theta.p_values(low)
         above_high, below_high = evidence.theta.p_values(high)
         return max(above_low, below_high), min(below_low, above_high)

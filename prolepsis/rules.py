@@ -85,13 +85,13 @@ def _universal(evidence: Evidence) -> Decision | None:
 
 
 def _equality(evidence: Evidence, alpha: float) -> Decision | None:
-    """Two one-sided tests against theta0 ± delta (Schuirmann 1987)."""
+    """Two one-sided tests against theta0 ± within (Schuirmann 1987)."""
     claim, theta = evidence.claim, evidence.theta
     low, high = theta.bounds(alpha)
-    floor, ceiling = claim.theta0 - claim.delta, claim.theta0 + claim.delta
+    floor, ceiling = claim.limits
     found = (
         f"{number(theta.value, claim.scale)}, between {number(low)} and {number(high)}, "
-        f"where {number(claim.theta0)} ± {number(claim.delta)} is claimed"
+        f"where {number(claim.theta0)} ± {number(claim.within)} is claimed"
     )
     if high < floor or low > ceiling:
         bound, threshold = (high, floor) if high < floor else (low, ceiling)
@@ -155,12 +155,12 @@ def gap(evidence: Evidence, contrast: Estimate, alpha: float) -> tuple[float, fl
 def _supported(evidence: Evidence, alpha: float) -> Decision:
     """Everything is cleared; the nearest threshold, in standard errors, gives the margin and is named."""
     claim, theta = evidence.claim, evidence.theta
-    low, high = theta.bounds(alpha)
+    (low, high), (floor, ceiling) = theta.bounds(alpha), claim.limits
     cleared = []
     if claim.kind in ("absence", "equality"):
-        cleared.append((theta, high, claim.theta0 + (claim.delta if claim.kind == "equality" else 0)))
+        cleared.append((theta, high, ceiling))
     if claim.kind not in ("absence", "universal"):
-        cleared.append((theta, low, claim.theta0 - (claim.delta if claim.kind == "equality" else 0)))
+        cleared.append((theta, low, floor))
     roles = ("null", "rival") if claim.kind == "exclusivity" else ("null",)
     labels = {}
     for control in claim.controls:

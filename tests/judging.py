@@ -34,6 +34,7 @@ def make_claim(**changes):
         "scale": "nats",
         "theta0": 1.0,
         "delta": 1.0,
+        "within": 1.0,
         "family": "Q2",
         "published": (),
         "tolerance": None,
@@ -124,6 +125,7 @@ def cases(draw, kinds=("effect", "absence", "exclusivity", "universal", "equalit
         scale=scale,
         theta0=1.0 if scale == "nats" else 0.5,
         delta=1.0 if scale == "nats" else 0.2,
+        within=0.7 if scale == "nats" else 0.3,
         controls=(RIVAL, *(Control(name, "null", None, name) for name in names)),
     )
     top = 6.0 if scale == "nats" else 1.0

@@ -182,7 +182,7 @@ def met(claim: Claim, found: Measurement) -> Claim:
     """The claim as it would have to be for what was recorded to meet it by far."""
     value = fmean(found.values.values()) if found.values else 0.0
     if claim.kind == "equality":
-        return replace(claim, theta0=value, delta=10 + abs(value))
+        return replace(claim, theta0=value, within=10 + abs(value), delta=1e-9)
     return replace(claim, theta0=value + (10 if claim.kind == "absence" else -10), delta=1e-9)
 
 

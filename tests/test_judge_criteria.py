@@ -53,6 +53,18 @@ def test_an_equality_is_beyond_a_null_on_either_side():
         assert judge(make_claim(kind="equality"), good(1.0, null)).verdict == "supported"
 
 
+@pytest.mark.parametrize(
+    ("value", "null", "verdict"),
+    [(0.457, 0.2, "supported"), (0.457, 0.4563, "vacuous"), (0.4576, 0.0, "contradicted")],
+)
+def test_the_printed_digits_are_no_distance_from_a_null(value, null, verdict):
+    """How near to its criterion an equality has to come does not say how far from its nulls it has to be."""
+    claim = make_claim(kind="equality", population="this prompt", theta0=0.457, within=0.0005, delta=0.2)
+    clusters = {"this": ()}
+    measured = make_measurement({"this": value}, {"null": {"this": null}}, design="single", clusters=clusters)
+    assert judge(claim, measured).verdict == verdict
+
+
 def test_a_tie_is_an_effect_of_zero_but_no_ordering():
     """Values that all equal theta0 meet "at least theta0" and leave "more than theta0" open."""
     tie = make_measurement(dict.fromkeys(spread(0), 0.0), {"null": dict.fromkeys(spread(0), -9.0)})

@@ -1,6 +1,7 @@
 """The ledger of claims: what a row says, and how a malformed one is named."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -80,6 +81,7 @@ def test_a_complete_row_is_read_field_by_field(ledger):
         scale="nats",
         theta0=1.0,
         delta=0.5,
+        within=0.0,
         family="Q2",
         published=(
             {**PLAIN, "value": 0.699, "k": 95, "n": 136, "low": 0.62, "high": 0.78, "where": "section 5"},
@@ -111,6 +113,40 @@ def test_delta_has_the_default_of_its_scale(ledger, scale, delta):
     """Without delta a claim asks for 1 nat, or .20 of a proportion."""
     text = ROW.replace('scale = "nats"', f'scale = "{scale}"').replace("delta = 0.5\n", "")
     assert load(ledger(text))[0].delta == delta
+
+
+EQUAL = ROW.replace('kind = "exclusivity"', 'kind = "equality"').replace("delta = 0.5", "within = 0.25")
+
+
+UNSCALED = EQUAL.replace('scale = "nats"', 'scale = "ratio"')
+
+
+def test_an_equality_says_what_counts_as_equal(ledger):
+    """within is the equality's own, and delta, by which its nulls have to differ, keeps the default of the scale."""
+    claim = load(ledger(EQUAL))[0]
+    assert (claim.within, claim.delta, claim.limits) == (0.25, 1.0, (0.75, 1.25))
+    assert replace(claim, kind="effect").limits == (1.0, 1.0)
+
+
+def test_an_equality_that_is_compared_with_nothing_needs_no_delta(ledger):
+    """On a scale without a default delta may be left out where there is no null and no rival."""
+    alone = re.sub(r"controls = \[.*?\n\]\n", "", UNSCALED, flags=re.DOTALL)
+    assert load(ledger(alone))[0].controls == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (EQUAL.replace("within = 0.25", "delta = 0.5"), "within is missing; give how far from theta0 still counts"),
+        (EQUAL.replace("within = 0.25", "within = 0"), "within is 0; give a number above 0"),
+        (ROW.replace("delta = 0.5", "within = 0.5"), "within is for equality; remove it"),
+        (UNSCALED, "delta is missing and scale 'ratio' has no default"),
+    ],
+)
+def test_what_counts_as_equal_is_given_for_equalities_alone(ledger, text, message):
+    """An equality that has only delta is refused by a line that names within, as is one with nulls and no delta."""
+    with pytest.raises(UserError, match=message):
+        load(ledger(text))
 
 
 def test_a_variant_may_share_its_id(ledger):

@@ -86,8 +86,7 @@ def _against_doubt(row: Row, claim: Claim) -> Iterator[str]:
         yield " and ".join(needs)
         return
     low, high = _whole(row["measured"]["ci"])
-    floor = claim.theta0 - (claim.delta if claim.kind == "equality" else 0.0)
-    ceiling = claim.theta0 + (claim.delta if claim.kind == "equality" else 0.0)
+    floor, ceiling = claim.limits
     now = f"(now {number(low)} to {number(high)})"
     compared = _compared(row, claim)
     if claim.kind == "universal":
@@ -152,4 +151,5 @@ def _label(claim: Claim, arm: Arm) -> str:
 
 
 def _range(claim: Claim) -> str:
-    return f"{number(claim.theta0 - claim.delta)} to {number(claim.theta0 + claim.delta)}"
+    floor, ceiling = claim.limits
+    return f"{number(floor)} to {number(ceiling)}"
