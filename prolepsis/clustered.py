@@ -37,6 +37,7 @@ Clusters = Mapping[str, tuple[str, ...]]
 FORWARD_NOISE = 1e-5  # relative; float32 logits of equal runs differ by less
 ROUNDING = 1e-12  # relative; what sums of float64 that are equal may differ by
 SIGN_FLIP_BELOW = 12  # clusters
+COUNTED = "Clopper–Pearson on clusters"
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ class Interval:
 class Estimate:
     """A mean with everything needed to bound it at any level.
 
-    ``se`` is the standard error, 0 for points and for exact bounds of counted hits (at 0 or n, or of a paired
-    difference), which rest on no estimated spread. ``mde`` is the minimal detectable effect, 0 for points and for
-    counts at 0 or n.
+    ``se`` is the standard error, 0 for points. Where all clusters of counted hits are alike it is the one they would
+    have had one of them come out otherwise, so that bounds which a single cluster could move are known to be near.
+    ``mde`` is the minimal detectable effect, 0 for points and for counts whose clusters are alike.
     """
 
     value: float
@@ -130,15 +131,15 @@ def estimate(
     size = count_clusters(labels, design)
     if counted and float(np.ptp(x)) == 0 and x[0] in (lowest, 0.0, 1.0):
         law = _end_law(float(x[0]), _units(size, design), lowest)
-        return _counted(float(x[0]), law, size, len(x), k)
+        return Estimate(float(x[0]), _one_otherwise(size, design), 0.0, size, len(x), k, COUNTED, law)
     value, se, df, law, method = _spread(x, labels, design)
     mde = statistics.minimal_detectable_effect(se, df) if df > 0 else math.inf
     if counted and isinstance(law, Point) and bool(np.isin(x, (-1.0, 0.0, 1.0)).all()):
         law = Count((value - lowest) / (1 - lowest), _units(size, design), lowest)
-        return _counted(value, law, size, len(x), k)
+        return Estimate(value, _one_otherwise(size, design), 0.0, size, len(x), k, COUNTED, law)
     if counted and lowest < 0 and bool(np.isin(x, (-1.0, 0.0, 1.0)).all()) and not isinstance(law, Blind):
         exact = Discordant(float((x > 0).mean()), float((x < 0).mean()), _units(size, design))
-        return Estimate(value, 0.0, mde, size, len(x), k, f"exact discordance, or {method}", Widest((law, exact)))
+        return Estimate(value, se, mde, size, len(x), k, f"exact discordance, or {method}", Widest((law, exact)))
     if counted and not isinstance(law, Point | Blind):
         skewed = _effective_count(value, se, len(x), lowest)
         law = Widest((law, skewed, Ends(_units(size, design), lowest)))
@@ -183,8 +184,10 @@ def _end_law(value: float, units: int, lowest: float) -> Law:
     return Count((value - lowest) / (1 - lowest), units, lowest)
 
 
-def _counted(value: float, law: Law, size: int, n: int, k: int | None) -> Estimate:
-    return Estimate(value, 0.0, 0.0, size, n, k, "Clopper–Pearson on clusters", law)
+def _one_otherwise(size: int, design: Design) -> float:
+    """Standard error of a share of clusters of which one has what no other has."""
+    units = _units(size, design)
+    return math.sqrt((units - 1) / units**3)
 
 
 def _spread(x: FloatArray, labels: list[tuple[str, ...]], design: Design) -> tuple[float, float, float, Law, str]:

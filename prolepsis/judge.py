@@ -46,7 +46,7 @@ class Verdict:
     """What was decided and from what; everything but ``verdict`` in plain JSON types.
 
     ``margin`` is the distance of the deciding bound from its threshold in standard errors; None where there is none to
-    measure it in (a deterministic value, an exact zero variance, a rule that compares no bound). ``measured`` and
+    measure it in (a deterministic value, no variance but in counts, a rule that compares no bound). ``measured`` and
     ``controls`` have the fields of the report; bounds in them are the one-sided ones that decided, None where infinite.
     ``p_values`` are those above 0 of its family's decisions, by "id variant", which set the level of its bounds.
     """

@@ -59,7 +59,7 @@ def test_a_family_errs_no_more_than_promised_as_a_whole():
 
 @pytest.mark.parametrize("size", [1, 4, 20])
 def test_a_family_at_the_edge_of_its_nulls_errs_no_more_than_promised(size):
-    """Of claims far beyond their criterion and exactly delta beyond their null neither wrong verdict is too frequent."""
+    """Of claims far beyond their criterion and just delta beyond their null neither wrong verdict comes too often."""
     repeats, errors = 300, {"supported": 0, "vacuous": 0}
     claims = [make_claim(id=f"X{i:02}") for i in range(size)]
     items = list(spread(0, 16))

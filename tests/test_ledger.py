@@ -122,7 +122,7 @@ UNSCALED = EQUAL.replace('scale = "nats"', 'scale = "ratio"')
 
 
 def test_an_equality_says_what_counts_as_equal(ledger):
-    """within is the equality's own, and delta, by which its nulls have to differ, keeps the default of the scale."""
+    """What counts as equal is the equality's own, and delta, which its nulls are held to, the default of the scale."""
     claim = load(ledger(EQUAL))[0]
     assert (claim.within, claim.delta, claim.limits) == (0.25, 1.0, (0.75, 1.25))
     assert replace(claim, kind="effect").limits == (1.0, 1.0)
