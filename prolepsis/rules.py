@@ -46,11 +46,14 @@ def _by_criterion(evidence: Evidence, alpha: float) -> Decision | None:
     if claim.kind == "absence":
         return _absence(evidence, alpha)
     low, high = theta.bounds(alpha)
-    asked = f"where {number(claim.theta0)} is claimed"
-    found = f"{number(theta.value, claim.scale)}, between {number(low)} and {number(high)}, {asked}"
-    if high < claim.theta0:
+    beyond, step = claim.kind == "ordering", _step((low, claim.theta0), (high, claim.theta0))
+    asked = f"where {'more than ' if beyond else ''}{number(claim.theta0, step=step)} is claimed"
+    between = f"between {number(low, step=step)} and {number(high, step=step)}"
+    found = f"{number(theta.value, claim.scale, step)}, {between}, {asked}"
+    # A point on theta0 is not more than theta0, whatever else was to be seen.
+    if high < claim.theta0 or (beyond and low == high == claim.theta0):
         return Decision("contradicted", f"the effect falls short ({found})", theta, high, claim.theta0)
-    if low < claim.theta0 or (claim.kind == "ordering" and low == claim.theta0):
+    if low < claim.theta0 or (beyond and low == claim.theta0):
         return Decision("inconclusive", f"the interval holds both readings ({found})", theta, low, claim.theta0)
     return None
 
@@ -58,30 +61,34 @@ def _by_criterion(evidence: Evidence, alpha: float) -> Decision | None:
 def _absence(evidence: Evidence, alpha: float) -> Decision | None:
     claim, theta = evidence.claim, evidence.theta
     low, high = theta.bounds(alpha)
-    asked = f"where less than {number(claim.theta0)} is claimed"
-    value = number(theta.value, claim.scale)
+    step = _step((low, claim.theta0), (high, claim.theta0))
+    asked = f"where less than {number(claim.theta0, step=step)} is claimed"
+    value = number(theta.value, claim.scale, step)
     if low > claim.theta0:
-        reason = f"the effect is there ({value}, at least {number(low)}, {asked})"
+        reason = f"the effect is there ({value}, at least {number(low, step=step)}, {asked})"
         return Decision("contradicted", reason, theta, low, claim.theta0, finding=True)
     if high >= claim.theta0:
-        reason = f"an effect of up to {number(high, claim.scale)} is not excluded ({value} measured, {asked})"
+        reason = f"an effect of up to {number(high, claim.scale, step)} is not excluded ({value} measured, {asked})"
         return Decision("inconclusive", reason, theta, high, claim.theta0)
     return None
 
 
 def _universal(evidence: Evidence) -> Decision | None:
     """One item below theta0 by more than delta is a counterexample; one below it by less leaves the claim open."""
-    claim, scale = evidence.claim, evidence.claim.scale
-    item, value = min(evidence.values.items(), key=lambda pair: (pair[1], pair[0]))
+    claim = evidence.claim
+    item, value = _least(evidence)
+    step = _step((value, claim.theta0))
+    given, asked = number(value, claim.scale, step), number(claim.theta0, step=step)
     if value < claim.theta0 - claim.delta:
-        reason = (
-            f"counterexample: {item} gives {number(value, scale)}, where every item is to give {number(claim.theta0)}"
-        )
-        return Decision("contradicted", reason)
+        return Decision("contradicted", f"counterexample: {item} gives {given}, where every item is to give {asked}")
     if value < claim.theta0:
-        reason = f"{item} gives {number(value, scale)}, within noise of {number(claim.theta0)}"
-        return Decision("inconclusive", reason)
+        return Decision("inconclusive", f"{item} gives {given}, within noise of {asked}")
     return None
+
+
+def _least(evidence: Evidence) -> tuple[str, float]:
+    """The item that gives the least, of several the first by name."""
+    return min(evidence.values.items(), key=lambda pair: (pair[1], pair[0]))
 
 
 def _equality(evidence: Evidence, alpha: float) -> Decision | None:
@@ -89,9 +96,10 @@ def _equality(evidence: Evidence, alpha: float) -> Decision | None:
     claim, theta = evidence.claim, evidence.theta
     low, high = theta.bounds(alpha)
     floor, ceiling = claim.limits
+    step = min(claim.within, _step((low, floor), (high, floor), (low, ceiling), (high, ceiling)))
     found = (
-        f"{number(theta.value, claim.scale)}, between {number(low)} and {number(high)}, "
-        f"where {number(claim.theta0)} ± {number(claim.within)} is claimed"
+        f"{number(theta.value, claim.scale, step)}, between {number(low, step=step)} and {number(high, step=step)}, "
+        f"where {number(claim.theta0, step=step)} ± {number(claim.within, step=step)} is claimed"
     )
     if high < floor or low > ceiling:
         bound, threshold = (high, floor) if high < floor else (low, ceiling)
@@ -124,14 +132,14 @@ def _against(evidence: Evidence, controls: Sequence[Control], alpha: float, fail
 
     None when the measured value is beyond all of them by delta.
     """
-    delta, scale = evidence.claim.delta, evidence.claim.scale
+    delta = evidence.claim.delta
     found = [(control, estimate) for control in controls if (estimate := evidence.contrast(control)) is not None]
     if found:
         each = alpha / len(controls)
         control, estimate = min(found, key=lambda pair: gap(evidence, pair[1], each)[1])
         _, high = gap(evidence, estimate, each)
-        said = f"difference {number(estimate.value, scale)}, at most {number(high)}, where {number(delta)} is asked"
         if high < delta:
+            said = _difference(evidence, estimate, "at most", high)
             return Decision(fail[0], f"{control.label} {fail[1]} ({said})", estimate, high, delta)
     absent = [control.label for control in controls if not evidence.measured(control)]
     if absent:
@@ -140,7 +148,7 @@ def _against(evidence: Evidence, controls: Sequence[Control], alpha: float, fail
     low, _ = gap(evidence, estimate, alpha)
     if low > delta:
         return None
-    said = f"difference {number(estimate.value, scale)}, at least {number(low)}, where {number(delta)} is asked"
+    said = _difference(evidence, estimate, "at least", low)
     return Decision("inconclusive", f"not separated from {control.label} ({said})", estimate, low, delta)
 
 
@@ -150,6 +158,18 @@ def gap(evidence: Evidence, contrast: Estimate, alpha: float) -> tuple[float, fl
     if evidence.claim.kind != "equality":
         return low, high
     return max(low, -high), max(high, -low)
+
+
+def _difference(evidence: Evidence, contrast: Estimate, side: str, bound: float) -> str:
+    """A difference that fell short, in words."""
+    claim, step = evidence.claim, _step((bound, evidence.claim.delta))
+    value = number(_distance(evidence, contrast), claim.scale, step)
+    return f"difference {value}, {side} {number(bound, step=step)}, where {number(claim.delta, step=step)} is asked"
+
+
+def _distance(evidence: Evidence, contrast: Estimate) -> float:
+    """How far the measured value is beyond an arm; an equality's distance has no sign."""
+    return abs(contrast.value) if evidence.claim.kind == "equality" else contrast.value
 
 
 def _supported(evidence: Evidence, alpha: float) -> Decision:
@@ -172,14 +192,29 @@ def _supported(evidence: Evidence, alpha: float) -> Decision:
     contrast, beyond, _ = labels[nearest]
     decisions = [Decision("supported", "", *clear, finding=True) for clear in cleared]
     decision = min(decisions, key=lambda d: math.inf if d.margin is None else d.margin)
-    bound = f"at most {number(high)}" if claim.kind == "absence" else f"at least {number(low)}"
+    step = _step((beyond, claim.delta))
+    distance = f"difference {number(_distance(evidence, contrast), step=step)}, at least {number(beyond, step=step)}"
+    every = "every null and rival" if "rival" in roles else "every null"
+    reason = f"{_met(evidence, low, high)}, beyond {every} (nearest: {nearest}, {distance}){_rivals(evidence, alpha)}"
+    return replace(decision, reason=reason)
+
+
+def _met(evidence: Evidence, low: float, high: float) -> str:
+    """The value that meets the criterion, and the number by which it does."""
+    claim, value = evidence.claim, evidence.theta.value
+    if claim.kind == "universal":
+        item, least = _least(evidence)
+        step = _step((least, claim.theta0))
+        return f"{number(value, claim.scale)} on average, {item} the least with {number(least, step=step)}"
+    step = _step((low, claim.limits[0]), (high, claim.limits[1]))
     if claim.kind == "equality":
-        bound = f"between {number(low)} and {number(high)}"
-    return replace(
-        decision,
-        reason=f"{number(theta.value, claim.scale)}, {bound}, beyond every null (nearest: {nearest}, difference "
-        f"{number(contrast.value)}, at least {number(beyond)}){_rivals(evidence, alpha)}",
-    )
+        step = min(claim.within, step)
+        bounds = f"between {number(low, step=step)} and {number(high, step=step)}"
+    else:
+        bounds = (
+            f"at most {number(high, step=step)}" if claim.kind == "absence" else f"at least {number(low, step=step)}"
+        )
+    return f"{number(value, claim.scale, step)}, {bounds}"
 
 
 def _rivals(evidence: Evidence, alpha: float) -> str:
@@ -201,12 +236,24 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def number(value: float, unit: str = "") -> str:
-    """Two decimals, or two digits where those would hide the size; a proportion needs no unit."""
+def _step(*pairs: tuple[float, float]) -> float:
+    """The smallest difference a sentence has to show, of bounds and what they are held against; infinite for none."""
+    return min((abs(bound - threshold) for bound, threshold in pairs if bound != threshold), default=math.inf)
+
+
+def number(value: float, unit: str = "", step: float = math.inf) -> str:
+    """Two decimals, or two digits where those would hide the size, or as many as show a difference of ``step``.
+
+    No more than seven: a float32 has no more. A proportion needs no unit.
+    """
     if math.isinf(value):
         text = "∞" if value > 0 else "−∞"
     elif abs(value) < FLOAT_NOISE:
         text = "0.00"
     else:
-        text = f"{value:.2f}" if 0.01 <= abs(value) < 1000 else f"{value:.2g}"
+        plain = 0.01 <= abs(value) < 1000
+        whole = math.floor(math.log10(abs(value))) + 1  # digits before the point, less the zeros after it
+        least = 2 if plain else 2 - whole
+        places = least if math.isinf(step) else max(least, min(-math.floor(math.log10(step)), 7 - whole))
+        text = f"{value:.{places}f}" if plain else f"{value:.{whole + places}g}"
     return text if unit in ("", "proportion", "probability") else f"{text} {unit}"

@@ -81,7 +81,7 @@ def but_one(trials):
 @pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_counts_at_the_ends_have_the_spread_of_one_cluster_otherwise(design, value):
-    """All or no hits have the standard error of all but one and no smallest detectable effect; they say what bounds them."""
+    """All or no hits have the standard error of all but one, no smallest detectable effect, and a named method."""
     clusters = layout(design, 6)
     found = estimate(dict.fromkeys(clusters, value), clusters, design, "proportion")
     assert (found.value, found.mde, found.clusters, found.n) == (value, 0, 6, len(clusters))

@@ -66,10 +66,16 @@ def test_the_printed_digits_are_no_distance_from_a_null(value, null, verdict):
 
 
 def test_a_tie_is_an_effect_of_zero_but_no_ordering():
-    """Values that all equal theta0 meet "at least theta0" and leave "more than theta0" open."""
-    tie = make_measurement(dict.fromkeys(spread(0), 0.0), {"null": dict.fromkeys(spread(0), -9.0)})
+    """Values that all equal theta0 meet "at least theta0" and refute "more than theta0"; any noise leaves that open."""
+    far = {"null": dict.fromkeys(spread(0), -9.0)}
+    tie = make_measurement(dict.fromkeys(spread(0), 0.0), far)
     assert judge(make_claim(theta0=0.0), tie).verdict == "supported"
-    assert judge(make_claim(theta0=0.0, kind="ordering"), tie).verdict == "inconclusive"
+    ordering = make_claim(theta0=0.0, kind="ordering")
+    assert str(judge(ordering, tie)) == (
+        "contradicted: the effect falls short (0.00 nats, between 0.00 and 0.00, where more than 0.00 is claimed)"
+    )
+    noisy = make_measurement(spread(0.0, sd=1e-8), far)
+    assert judge(ordering, noisy).verdict == "inconclusive"
 
 
 def test_one_exception_within_noise_leaves_a_universal_claim_open():

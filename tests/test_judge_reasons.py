@@ -157,6 +157,71 @@ def test_numbers_are_printed_to_two_decimals_or_digits(value, text):
     assert number(value, "nats") == f"{text} nats"
 
 
+@pytest.mark.parametrize(
+    ("value", "step", "text"),
+    [
+        (0.457, 0.0005, "0.4570"),
+        (0.4563, 0.0002, "0.4563"),
+        (0.2013, 0.0013, "0.201"),
+        (5.0, 0.5, "5.00"),
+        (5.0, 1e-9, "5.000000"),
+        (256768.0, 0.5, "256768"),
+        (3.784e12, 5e9, "3.784e+12"),
+        (3.784e12, 5e12, "3.8e+12"),
+        (1.43e-05, 5e-07, "1.43e-05"),
+        (0.0, 0.0005, "0.00"),
+    ],
+)
+def test_numbers_show_the_difference_that_is_asked_of_them(value, step, text):
+    """As many digits as a difference of that size has, never fewer than two, nor more than float32 knows."""
+    assert number(value, step=step) == text
+
+
+def single(value, null, **changes):
+    """The verdict on one deterministic value beside one null."""
+    clusters = {"this": ()}
+    unit = changes.setdefault("scale", "probability")
+    measured = make_measurement(
+        {"this": value}, {"null": {"this": null}}, design="single", clusters=clusters, unit=unit
+    )
+    return str(judge(make_claim(population="this prompt", **changes), measured))
+
+
+def test_a_reason_shows_the_digits_on_which_it_turns():
+    """What differs is printed so that it is seen to differ, from its threshold and within its tolerance."""
+    equal = {"kind": "equality", "delta": 0.2}
+    assert single(0.4563, 0.0, theta0=0.457, within=0.0005, **equal) == (
+        "contradicted: the values differ (0.4563, between 0.4563 and 0.4563, where 0.4570 ± 0.0005 is claimed)"
+    )
+    assert single(256780, 0.0, theta0=256768, within=0.5, scale="count", **equal) == (
+        "contradicted: the values differ (256780 count, between 256777.4 and 256782.6, where 256768 ± 0.50 is claimed)"
+    )
+    assert "difference 0.201, at least 0.201)" in single(0.9, 0.6987, theta0=0.5, delta=0.2)
+    assert "at most 0.1990, where 0.2000 is asked" in single(0.9, 0.701, theta0=0.5, delta=0.2)
+
+
+def test_an_equality_is_a_distance_apart_from_a_null_on_either_side():
+    """How far an equality lies below its null is said without a sign, like the bound of it."""
+    found = judge(make_claim(kind="equality", theta0=0.0), good(0.0, 4.0))
+    assert "difference 4.00, at least 3.9" in found.reason
+    near = judge(make_claim(kind="equality", theta0=0.0), good(0.0, 1.0))
+    assert "difference 1.00 nats, at least 0.9" in near.reason
+
+
+def test_a_universal_support_names_its_worst_item():
+    """What every item gives is shown by the one that gives least."""
+    values = {**spread(5.0), "i7": 1.02}
+    found = judge(make_claim(kind="universal"), make_measurement(values, {"null": spread(-9.0)}))
+    assert ", i7 the least with 1.02, beyond every null (" in found.reason
+
+
+@pytest.mark.parametrize(("kind", "beyond"), [("exclusivity", "every null and rival"), ("effect", "every null")])
+def test_a_support_says_what_was_exceeded(kind, beyond):
+    """Rivals are among what was exceeded only where they count."""
+    found = judge(make_claim(kind=kind, controls=(NULL, RIVAL)), good(5.0, 0.0, rival=0.5))
+    assert f"beyond {beyond} (nearest:" in found.reason
+
+
 @pytest.mark.parametrize(("kind", "value", "null"), sorted({row[:3] for row in DECIDED}))
 def test_a_reason_names_only_what_was_measured_or_asked(kind, value, null):
     """Every number of a reason is the value, a bound, theta0 or delta; what was measured has its unit."""
@@ -164,6 +229,8 @@ def test_a_reason_names_only_what_was_measured_or_asked(kind, value, null):
     found = judge(make_claim(kind=kind), make_measurement(values, {"null": arm}))
     contrast = {item: (arm[item] - x if kind == "absence" else x - arm[item]) for item, x in values.items()}
     known = [1.0, *one_sided(values)[1], *one_sided(contrast)[1], value, np.mean(list(contrast.values()))]
+    if kind == "universal":
+        known.append(min(values.values()))
     if kind == "equality":  # how far apart on either side
         known += [-x for x in known]
     numbers = [float(text) for text in re.findall(r"-?\d+\.\d+", found.reason)]

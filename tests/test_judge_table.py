@@ -20,7 +20,8 @@ OTHER = Control("other", "null", None, "the same-rhyme donor")
 KINDS = ["effect", "ordering", "absence", "equality", "universal", "exclusivity"]
 
 # Where a claim of each kind holds: from, to, and whether the ends belong to it. An interval inside meets the claim, one
-# that lies apart even from the ends contradicts it, any other holds both readings.
+# that lies apart even from the ends contradicts it, as a point does on the end of an ordering; any other holds both
+# readings.
 HOLDS = {
     "effect": (THETA0, math.inf, True),
     "ordering": (THETA0, math.inf, False),
@@ -36,7 +37,7 @@ def by_criterion(kind, value, slack):
         return "contradicted" if value < THETA0 - DELTA else "met" if value >= THETA0 else "inconclusive"
     start, end, ends_belong = HOLDS[kind]
     low, high = value - slack, value + slack
-    if high < start or low > end:
+    if high < start or low > end or (kind == "ordering" and low == high == start):
         return "contradicted"
     inside = start <= low and high <= end if ends_belong else start < low and high < end
     return "met" if inside else "inconclusive"

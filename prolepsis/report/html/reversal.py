@@ -58,6 +58,8 @@ def _against_contradiction(row: Row, claim: Claim) -> Iterator[str]:
         yield f"a lower bound of {number(claim.theta0)} or less (now {number(low)})"
     elif claim.kind == "equality":
         yield f"bounds that meet {_range(claim)} (now {number(low)} to {number(high)})"
+    elif claim.kind == "ordering":
+        yield f"an upper bound above {number(claim.theta0)} (now {number(high)})"
     elif high < claim.theta0:
         yield f"an upper bound of {number(claim.theta0)} or more (now {number(high)})"
     elif compared := _compared(row, claim, ("rival",)):
