@@ -41,7 +41,7 @@ def _broken(evidence: Evidence, control: Control) -> list[str]:
     if control.role == "guard" and mean(everywhere) > bound:
         return [f"off-target damage: {control.label} is {number(mean(everywhere))}, allowed {number(bound)}"]
     if arm is not None and arm.bounds(WORKS_AT)[0] < bound:
-        found = f"{number(arm.value, evidence.claim.scale)}, at least {number(arm.bounds(WORKS_AT)[0])}"
+        found = f"{number(arm.value)}, at least {number(arm.bounds(WORKS_AT)[0])}"
         return [f"dead assay: {control.label} gives {found}, where {number(bound)} shows it works"]
     return []
 

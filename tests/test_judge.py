@@ -22,7 +22,7 @@ LADDER = [
     (3, FORCED, "vacuous", "forced: the wiring lets nothing but the claimed outcome, or none, come out: first is off"),
     (3, {**INVALID, "reach": rows(False, True)}, "contradicted", "impossible: the wiring does not let the claimed"),
     (4, INVALID, "inconclusive", "off-target damage: KL elsewhere is 0.50, allowed 0.10"),
-    (4, {"positive": 0.5, **BELOW}, "inconclusive", "dead assay: all positions gives 0.50 nats, at least"),
+    (4, {"positive": 0.5, **BELOW}, "inconclusive", "dead assay: all positions gives 0.50, at least"),
     (5, BELOW, "contradicted", "the effect falls short (0.00 nats, between"),
     (6, RIVAL_AS_GOOD, "contradicted", "the mean difference does as well (difference 0.00 nats, at most 0.0"),
     (7, NULL_AS_GOOD, "vacuous", "the untrained twin gives as much (difference 0.00 nats, at most 0.0"),
