@@ -34,6 +34,20 @@ def test_a_test_passes_only_on_support_that_no_pin_denies(verdict: str, pinned: 
         assert result.why == f"pinned {pinned}, now {verdict}: because"
 
 
+@pytest.mark.parametrize("update", [False, True])
+@pytest.mark.parametrize(
+    ("verdict", "pinned", "outcome"),
+    [("vacuous", None, "xfailed"), ("vacuous", "vacuous", "xfailed"), ("vacuous", "supported", "failed"),
+     ("supported", None, "passed")],
+)  # fmt: skip
+def test_what_cannot_be_pinned_fails_only_where_a_pin_says_another(
+    verdict: str, pinned: str | None, outcome: str, update: bool
+) -> None:
+    """A verdict too near its threshold to be pinned is no failure by itself: nothing could ever be done about it."""
+    pin = pinned and Pin(pinned, "")
+    assert standing(row(verdict, margin=1.9), pin or None, update=update).outcome == outcome
+
+
 @pytest.mark.parametrize("pinned", [None, "supported", "vacuous"])
 @pytest.mark.parametrize(("tier", "outcome"), [("organism", "failed"), ("gpu", "skipped")])
 def test_untested_fails_where_nothing_can_be_missing(tier: str, outcome: str, pinned: str | None) -> None:

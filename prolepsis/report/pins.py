@@ -95,7 +95,10 @@ def _problem(entry: Mapping[str, Any], claims: Collection[tuple[str, str]]) -> s
 
 
 def standing(row: Row, pin: Pin | None, update: bool) -> Standing:
-    """What the verdict of ``row`` means for its test; with ``update`` a verdict that gets pinned counts as met."""
+    """What the verdict of ``row`` means for its test; with ``update`` a verdict that gets pinned counts as met.
+
+    One too near its threshold to be pinned counts as neither met nor missed, unless a pin says another.
+    """
     verdict, reason = row["verdict"], row["reason"]
     if verdict == "untested":
         return Standing("failed" if row["tier"] == "organism" else "skipped", f"untested: {reason}")
@@ -103,10 +106,10 @@ def standing(row: Row, pin: Pin | None, update: bool) -> Standing:
         return Standing("failed", f"pinned {pin.verdict}, now {verdict}: {reason}")
     if verdict == "supported":
         return Standing("passed", reason)
-    if pin is not None or (update and can_pin(row)):
+    if not can_pin(row):
+        return Standing("xfailed", f"{verdict}, too near its threshold to be pinned: {reason}")
+    if pin is not None or update:
         return Standing("xfailed", f"{verdict}: {reason}")
-    if update:
-        return Standing("failed", f"{verdict}, not pinned with a margin of {row['margin']:.2g} (< 2): {reason}")
     return Standing("failed", f"{verdict}, not pinned: {reason}")
 
 
