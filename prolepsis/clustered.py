@@ -9,14 +9,15 @@ times as often as they promise. The design says how they hang together:
 * "two-way": a label for each of two crossed factors. Cameron, Gelbach & Miller (2011), with the smaller number of
   clusters − 1 degrees of freedom.
 * "pairs-of-groups": source and target group. Delete-one-group jackknife: leaving a group out removes every pair that
-  touches it.
+  touches it. As many clusters as there are groups on the side that has fewer: four sources remain four, whatever
+  number of targets they meet.
 * "single": one deterministic value; a point with its numerical tolerance.
 
 A proportion at 0 or n gets the Clopper–Pearson bound on clusters, and no proportion gets a bound nearer to 0 or 1 than
 that one. Between, no bound is narrower than the exact one for the effective number of trials (Korn & Graubard 1998):
 near the ends cluster means are skewed, and t alone errs up to 18 % where 5 % is promised (simulated). A paired
 difference of hits gets exact bounds on either kind of discordance instead, with clusters as trials. For pairs of
-groups the bound at 0 or n counts disjoint pairs (half the groups), because a hit may need both of its groups.
+groups the bound at 0 or n counts disjoint pairs (at most half the groups), because a hit may need both of its groups.
 Values that are equal up to float32 noise have the point as their interval.
 """
 
@@ -128,30 +129,28 @@ def estimate(
     labels = [clusters[item] for item in items]
     counted = unit == "proportion"
     k = int(x.sum()) if counted and lowest == 0 and bool(np.isin(x, (0.0, 1.0)).all()) else None
-    size = count_clusters(labels, design)
+    size, units = count_clusters(labels, design), _units(labels, design)
     if counted and float(np.ptp(x)) == 0 and x[0] in (lowest, 0.0, 1.0):
-        law = _end_law(float(x[0]), _units(size, design), lowest)
-        return Estimate(float(x[0]), _one_otherwise(size, design), 0.0, size, len(x), k, COUNTED, law)
+        law = _end_law(float(x[0]), units, lowest)
+        return Estimate(float(x[0]), _one_otherwise(units), 0.0, size, len(x), k, COUNTED, law)
     value, se, df, law, method = _spread(x, labels, design)
     mde = statistics.minimal_detectable_effect(se, df) if df > 0 else math.inf
     if counted and isinstance(law, Point) and bool(np.isin(x, (-1.0, 0.0, 1.0)).all()):
-        law = Count((value - lowest) / (1 - lowest), _units(size, design), lowest)
-        return Estimate(value, _one_otherwise(size, design), 0.0, size, len(x), k, COUNTED, law)
+        law = Count((value - lowest) / (1 - lowest), units, lowest)
+        return Estimate(value, _one_otherwise(units), 0.0, size, len(x), k, COUNTED, law)
     if counted and lowest < 0 and bool(np.isin(x, (-1.0, 0.0, 1.0)).all()) and not isinstance(law, Blind):
-        exact = Discordant(float((x > 0).mean()), float((x < 0).mean()), _units(size, design))
+        exact = Discordant(float((x > 0).mean()), float((x < 0).mean()), units)
         return Estimate(value, se, mde, size, len(x), k, f"exact discordance, or {method}", Widest((law, exact)))
     if counted and not isinstance(law, Point | Blind):
         skewed = _effective_count(value, se, len(x), lowest)
-        law = Widest((law, skewed, Ends(_units(size, design), lowest)))
+        law = Widest((law, skewed, Ends(units, lowest)))
     return Estimate(value, se, mde, size, len(x), k, method, law)
 
 
 def count_clusters(labels: list[tuple[str, ...]], design: Design) -> int:
-    """Number of independent clusters: labels, groups on either side of a pair, or the smaller of two factors."""
+    """Number of independent clusters: labels, or those of the factor, or of the side of pairs, that has fewer."""
     if design == "single":
         return len(labels)
-    if design == "pairs-of-groups":
-        return len({group for pair in labels for group in pair})
     return min(len(set(factor)) for factor in zip(*labels, strict=True)) if labels else 0
 
 
@@ -168,8 +167,12 @@ def _single(x: FloatArray, tolerance: float | None) -> Estimate:
     return Estimate(value, 0.0, 0.0, 1, 1, None, "point, deterministic", law)
 
 
-def _units(size: int, design: Design) -> int:
-    return max(1, size // 2) if design == "pairs-of-groups" else size
+def _units(labels: list[tuple[str, ...]], design: Design) -> int:
+    """Number of independent trials: clusters, or pairs of groups that can share none."""
+    size = count_clusters(labels, design)
+    if design != "pairs-of-groups":
+        return size
+    return max(1, min(size, len({group for pair in labels for group in pair}) // 2))
 
 
 def _effective_count(value: float, se: float, n: int, lowest: float) -> Count:
@@ -184,9 +187,8 @@ def _end_law(value: float, units: int, lowest: float) -> Law:
     return Count((value - lowest) / (1 - lowest), units, lowest)
 
 
-def _one_otherwise(size: int, design: Design) -> float:
-    """Standard error of a share of clusters of which one has what no other has."""
-    units = _units(size, design)
+def _one_otherwise(units: int) -> float:
+    """Standard error of a share of independent trials of which one has what no other has."""
     return math.sqrt((units - 1) / units**3)
 
 
@@ -266,4 +268,4 @@ def _jackknife(x: FloatArray, labels: list[tuple[str, ...]]) -> tuple[float, flo
         return float(x.mean()), math.inf, 0
     without = kept @ x / kept.sum(axis=1)  # [G]
     se = math.sqrt((len(groups) - 1) / len(groups) * float(((without - without.mean()) ** 2).sum()))
-    return float(x.mean()), se, len(groups) - 1
+    return float(x.mean()), se, count_clusters(labels, "pairs-of-groups") - 1

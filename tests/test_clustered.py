@@ -91,7 +91,18 @@ def test_a_group_that_is_in_every_pair_cannot_be_left_out():
     """Pairs that all share one group say nothing of other groups: neither bound is finite."""
     clusters = {f"i{i}": ("a", f"g{i}") for i in range(6)}
     found = interval({item: float(i) for i, item in enumerate(clusters)}, clusters, "pairs-of-groups", "nats")
-    assert (found.low, found.high, found.clusters) == (-math.inf, math.inf, 7)
+    assert (found.low, found.high, found.clusters) == (-math.inf, math.inf, 1)
+
+
+@pytest.mark.parametrize(("sources", "targets"), [(4, 12), (12, 4)])
+def test_pairs_have_the_degrees_of_freedom_of_their_smaller_side(sources, targets):
+    """Four groups that each meet twelve others are bounded as four clusters, whichever side they stand on."""
+    clusters = {f"i{s}.{t}": (f"s{s}", f"t{t}") for s in range(sources) for t in range(targets)}
+    rng = np.random.default_rng(0)
+    found = estimate({item: rng.normal() for item in clusters}, clusters, "pairs-of-groups", "nats")
+    assert found.clusters == 4
+    reach = scipy.stats.t(3).ppf(0.95) * found.se
+    assert found.bounds(0.05) == pytest.approx((found.value - reach, found.value + reach))
 
 
 def test_two_way_bounds_the_barest_table():
@@ -153,7 +164,9 @@ def test_bounds_move_with_the_values(design, seed, scale, shift):
         ([("a",), ("b",), ("a",)], "by-item", 2),
         ([("a", "x"), ("b", "x"), ("c", "y")], "two-way", 2),
         ([("a", "x"), ("a", "y"), ("a", "z")], "two-way", 1),
-        ([("a", "x"), ("a", "y"), ("a", "z")], "pairs-of-groups", 4),
+        ([("a", "x"), ("a", "y"), ("a", "z")], "pairs-of-groups", 1),
+        ([("a", "x"), ("b", "y"), ("b", "z")], "pairs-of-groups", 2),
+        ([("a", "b"), ("b", "c"), ("c", "a")], "pairs-of-groups", 3),
         ([("a", "b"), ("b", "a")], "pairs-of-groups", 2),
         ([(), ()], "single", 2),
         ([], "one-way", 0),
@@ -162,7 +175,7 @@ def test_bounds_move_with_the_values(design, seed, scale, shift):
     ],
 )
 def test_clusters_are_counted_as_the_design_says(labels, design, count):
-    """Labels, groups on either side of a pair, the smaller of two factors, or single values."""
+    """Labels, those of the smaller of two factors or of two sides of pairs, or single values."""
     assert count_clusters(labels, design) == count
 
 

@@ -190,7 +190,7 @@ def test_a_difference_of_hits_is_bounded_by_either_kind_of_discordance(seed, siz
 @plain
 @given(seeds, st.integers(4, 9))
 def test_discordance_of_pairs_counts_disjoint_pairs(seed, size):
-    """Each of two groups one pair: gains and losses are shares of G/2 trials, and all G groups are clusters."""
+    """Each of two groups one pair: gains and losses are shares of G/2 trials, and G − 1 groups are sources."""
     rng = np.random.default_rng(seed)
     clusters = {item: pair for item, pair in layout("pairs-of-groups", size).items() if pair[0] < pair[1]}
     first, second = ({item: float(rng.random() < rate) for item in sorted(clusters)} for rate in (0.8, 0.3))
@@ -201,7 +201,7 @@ def test_discordance_of_pairs_counts_disjoint_pairs(seed, size):
     x = np.array(list(differences.values()))
     exact, plain_t = Discordant((x > 0).mean(), (x < 0).mean(), size // 2).bounds(0.05), jackknife.bounds(0.05)
     assert found.bounds(0.05) == pytest.approx((min(exact[0], plain_t[0]), max(exact[1], plain_t[1])))
-    assert found.clusters == jackknife.clusters == size
+    assert found.clusters == jackknife.clusters == size - 1
 
 
 def test_differences_of_hits_in_one_cluster_exclude_nothing():

@@ -81,7 +81,7 @@ def test_an_arm_that_was_not_measured_is_not_made_up_for_excluded_items():
 
 @pytest.mark.parametrize("design", DESIGNS)
 def test_an_excluded_item_is_a_cluster_of_its_own(design):
-    """Two items without labels add two clusters (four groups where each item is a pair); known labels are kept."""
+    """Two items without labels add two clusters (a source and a target each, of pairs); known labels are kept."""
     clusters = layout(design, 6)
     values = dict.fromkeys(clusters, 1.0)
     missing = min(values)
@@ -91,7 +91,7 @@ def test_an_excluded_item_is_a_cluster_of_its_own(design):
     assert known.clusters[missing] == clusters[missing]
     assert known.size == 6
     after = before.with_excluded(["x", "y"], favourable=True)
-    assert after.size == 6 + (4 if design == "pairs-of-groups" else 2)
+    assert after.size == 6 + 2
     assert {len(labels) for labels in after.clusters.values()} == {1 if design in ("one-way", "by-item") else 2}
     assert after.theta.n == len(values) + 2
 
