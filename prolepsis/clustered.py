@@ -18,6 +18,7 @@ that one. Between, no bound is narrower than the exact one for the effective num
 near the ends cluster means are skewed, and t alone errs up to 18 % where 5 % is promised (simulated). A paired
 difference of hits gets exact bounds on either kind of discordance instead, with clusters as trials. For pairs of
 groups the bound at 0 or n counts disjoint pairs (at most half the groups), because a hit may need both of its groups.
+No bound of a proportion, or of a difference of two, lies outside what it can be.
 Values that are equal up to float32 noise have the point as their interval.
 """
 
@@ -28,7 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prolepsis import statistics
-from prolepsis.laws import Blind, Count, Discordant, Ends, Law, NeverDiffered, Point, SignFlip, Student, Widest
+from prolepsis.laws import Blind, Count, Discordant, Ends, Law, NeverDiffered, Point, SignFlip, Student, Widest, Within
 from prolepsis.measurement import Design
 from prolepsis.statistics import FloatArray
 
@@ -140,10 +141,11 @@ def estimate(
         return Estimate(value, _one_otherwise(units), 0.0, size, len(x), k, COUNTED, law)
     if counted and lowest < 0 and bool(np.isin(x, (-1.0, 0.0, 1.0)).all()) and not isinstance(law, Blind):
         exact = Discordant(float((x > 0).mean()), float((x < 0).mean()), units)
-        return Estimate(value, se, mde, size, len(x), k, f"exact discordance, or {method}", Widest((law, exact)))
+        law = Within(Widest((law, exact)), lowest)
+        return Estimate(value, se, mde, size, len(x), k, f"exact discordance, or {method}", law)
     if counted and not isinstance(law, Point | Blind):
         skewed = _effective_count(value, se, len(x), lowest)
-        law = Widest((law, skewed, Ends(units, lowest)))
+        law = Within(Widest((law, skewed, Ends(units, lowest))), lowest)
     return Estimate(value, se, mde, size, len(x), k, method, law)
 
 

@@ -176,3 +176,19 @@ class Ends:
         above, _ = Count(1.0, self.clusters, self.floor).p_values(theta0)
         _, below = Count(0.0, self.clusters, self.floor).p_values(theta0)
         return above, below
+
+
+@dataclass(frozen=True)
+class Within:
+    """A law of what lies between ``floor`` and 1: its bounds do too, and what lies outside is excluded at any level."""
+
+    law: Law
+    floor: float
+
+    def bounds(self, alpha: float) -> tuple[float, float]:
+        low, high = self.law.bounds(alpha)
+        return max(low, self.floor), min(high, 1.0)
+
+    def p_values(self, theta0: float) -> tuple[float, float]:
+        above, below = self.law.p_values(theta0)
+        return (0.0 if theta0 < self.floor else above), (0.0 if theta0 > 1 else below)

@@ -68,7 +68,7 @@ def test_a_proportion_is_bounded_as_a_count_of_its_effective_trials(seed, size, 
     k, end = p * trials, alpha ** (1 / size)
     exact = [scipy.stats.beta.ppf(alpha, k, trials - k + 1), scipy.stats.beta.ppf(1 - alpha, k + 1, trials - k)]
     low, high = (lowest + (1 - lowest) * bound for bound in (min(exact[0], end), max(exact[1], 1 - end)))
-    known = min(low, means.mean() - reach * error), max(high, means.mean() + reach * error)
+    known = max(min(low, means.mean() - reach * error), lowest), min(max(high, means.mean() + reach * error), 1)
     assert found.bounds(alpha) == pytest.approx(known)
     assert found.se == pytest.approx(error)
 
@@ -181,7 +181,8 @@ def test_a_difference_of_hits_is_bounded_by_either_kind_of_discordance(seed, siz
     error = scipy.stats.sem(means)
     reach = scipy.stats.t.ppf(1 - alpha, size - 1) * error
     low, high = Discordant((x == 1).mean(), (x == -1).mean(), size).bounds(alpha)
-    assert found.bounds(alpha) == pytest.approx((min(low, means.mean() - reach), max(high, means.mean() + reach)))
+    low, high = min(low, means.mean() - reach), max(high, means.mean() + reach)
+    assert found.bounds(alpha) == pytest.approx((max(low, -1), min(high, 1)))
     assert found.mde == pytest.approx(statistics.minimal_detectable_effect(error, size - 1))
     assert (found.value, found.se, found.k) == (pytest.approx(means.mean()), pytest.approx(error), None)
     assert found.method == f"exact discordance, or t on {size} cluster means"
@@ -200,8 +201,22 @@ def test_discordance_of_pairs_counts_disjoint_pairs(seed, size):
     assume(jackknife.se > 0)
     x = np.array(list(differences.values()))
     exact, plain_t = Discordant((x > 0).mean(), (x < 0).mean(), size // 2).bounds(0.05), jackknife.bounds(0.05)
-    assert found.bounds(0.05) == pytest.approx((min(exact[0], plain_t[0]), max(exact[1], plain_t[1])))
+    low, high = min(exact[0], plain_t[0]), max(exact[1], plain_t[1])
+    assert found.bounds(0.05) == pytest.approx((max(low, -1), min(high, 1)))
     assert found.clusters == jackknife.clusters == size - 1
+
+
+@plain
+@given(st.sampled_from(DESIGNS), st.integers(3, 14), seeds, st.sampled_from([0.001, 0.05, 0.3]))
+def test_bounds_of_proportions_lie_where_proportions_can(design, size, seed, alpha):
+    """No bound of a share of hits lies below 0 or above 1, and none of a difference of two below −1 or above 1."""
+    rng = np.random.default_rng(seed)
+    clusters = layout(design, size)
+    first, second = ({item: float(rng.random() < rate) for item in clusters} for rate in rng.beta(0.5, 0.5, 2))
+    share = interval(first, clusters, design, "proportion", alpha=alpha)
+    assert 0 <= share.low <= share.value <= share.high <= 1
+    difference = paired_interval(first, second, clusters, design, "proportion", alpha=alpha)
+    assert -1 <= difference.low <= difference.value <= difference.high <= 1
 
 
 def test_differences_of_hits_in_one_cluster_exclude_nothing():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from prolepsis import statistics
 from prolepsis.clustered import estimate
-from prolepsis.laws import Blind, Count, Discordant, Ends, NeverDiffered, Point, SignFlip, Student, Widest
+from prolepsis.laws import Blind, Count, Discordant, Ends, NeverDiffered, Point, SignFlip, Student, Widest, Within
 from tests.clustering import DESIGNS, draw, layout, levels, plain, seeds
 
 LAWS = [
@@ -27,6 +27,8 @@ LAWS = [
     Ends(8, 0.0),
     Ends(8, -1.0),
     Widest((Student(0.3, 0.2, 5), Point(0.9, 0.0), Count(0.4, 9, -1.0))),
+    Within(Student(0.3, 0.5, 5), 0.0),
+    Within(Student(-0.6, 0.5, 5), -1.0),
 ]
 
 
