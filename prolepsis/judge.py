@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from prolepsis import statistics
-from prolepsis.clustered import Estimate
+from prolepsis.clustered import FORWARD_NOISE, Estimate
 from prolepsis.errors import HarnessFault, Untested
 from prolepsis.evidence import Evidence, Rows, overall_reach
 from prolepsis.ledger import Claim, Control
@@ -73,8 +73,8 @@ def untested(claim: Claim, reason: str) -> Verdict:
 def judge(claim: Claim, measurement: Measurement | Untested, alpha: float = 0.05) -> Verdict:
     """The verdict of ``measurement`` on ``claim``, every one-sided bound at level ``alpha``.
 
-    Raises HarnessFault when the instrument failed: a sham arm moved, an unreachable readout moved, or groups that were
-    used to choose features, heads, sites or doses were used again to test them.
+    Raises HarnessFault when the instrument failed: a sham arm moved, an unreachable readout moved, groups that were
+    used to choose features, heads, sites or doses were used again to test them, or an arm of proportions holds none.
     """
     if isinstance(measurement, Untested):
         return untested(claim, str(measurement))
@@ -159,6 +159,16 @@ def _check_instrument(claim: Claim, measurement: Measurement) -> None:
             raise HarnessFault(f"{name}: discovery data reused for testing: {', '.join(map(str, reused))}")
     if claim.kind != "arithmetic" and measurement.unit != claim.scale:
         raise HarnessFault(f"{name}: measured in {measurement.unit}, but the claim is in {claim.scale}")
+    if claim.scale == "proportion":
+        _check_proportions(name, claim, measurement)
+
+
+def _check_proportions(name: str, claim: Claim, measurement: Measurement) -> None:
+    """Rule 1 for the arms that are estimated as the value is; shams and guards are in units of their own."""
+    for control in (control for control in claim.controls if control.role in ("null", "rival", "positive")):
+        for item, value in measurement.arms.get(control.name, {}).items():
+            if not -FORWARD_NOISE <= value <= 1 + FORWARD_NOISE:
+                raise HarnessFault(f"{name}: {control.label} is {value:g} in item {item!r}, which is no proportion")
 
 
 def _of_the_paper(measurement: Measurement, reach: Mapping[str, Any] | None) -> Decision:

@@ -9,7 +9,7 @@ import pytest
 
 from prolepsis.errors import HarnessFault, Untested
 from prolepsis.judge import Verdict, judge
-from tests.judging import ALL, NULL, SHAM, good, make_claim, make_measurement, rows, spread
+from tests.judging import ALL, NULL, POSITIVE, RIVAL, SHAM, good, make_claim, make_measurement, rows, spread
 
 # One measurement per rule, as changes to a good one; each contains what all later rules need to fire as well.
 NULL_AS_GOOD = {"null": 5.0}
@@ -79,6 +79,19 @@ def test_a_value_that_is_no_number_is_a_fault():
     """NaN cannot even become a measurement."""
     with pytest.raises(HarnessFault, match="is nan"):
         make_measurement({**spread(5), "i3": math.nan})
+
+
+@pytest.mark.parametrize("control", [NULL, RIVAL, POSITIVE])
+@pytest.mark.parametrize("value", [-3.0, 1.01])
+def test_an_arm_of_proportions_holds_proportions(control, value):
+    """A share of −3 or 1.01 is a broken instrument in a control as in what is measured; rounding is not."""
+    claim = make_claim(controls=(NULL, control), scale="proportion", theta0=0.5, delta=0.2)
+    hits = {item: float(i % 8 > 0) for i, item in enumerate(spread(0, 40))}
+    arms = {"null": dict.fromkeys(hits, 0.0), control.name: dict.fromkeys(hits, value)}
+    with pytest.raises(HarnessFault, match=f"{control.label} is {value:g} in item 'i0', which is no proportion"):
+        judge(claim, make_measurement(hits, arms, unit="proportion"))
+    rounded = {**arms, control.name: dict.fromkeys(hits, 1 + 1e-6)}
+    assert judge(claim, make_measurement(hits, rounded, unit="proportion"))
 
 
 def test_disjoint_folds_and_reachable_movement_are_no_faults():
