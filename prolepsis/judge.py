@@ -35,7 +35,7 @@ from prolepsis.ledger import Claim, Control
 from prolepsis.measurement import Measurement
 from prolepsis.multiplicity import decision_p
 from prolepsis.rules import Decision, Word, decide, finite, gap
-from prolepsis.validity import WORKS_AT, by_validity, mean, robust
+from prolepsis.validity import WORKS_AT, by_validity, damage, robust
 
 Agreement = Literal["yes", "no", "cannot tell"]
 ClaimKey = tuple[str, str]
@@ -237,8 +237,12 @@ def _control_row(evidence: Evidence, control: Control, alpha: float) -> dict[str
     """The report's row of one control; all but name and role None when it was not measured."""
     value, difference, ci, passed = None, None, None, None
     everywhere, bound = evidence.arms.get(control.name, {}).values(), control.bound or 0.0
-    if control.role in ("sham", "guard") and everywhere:
-        value = max(map(abs, everywhere)) if control.role == "sham" else mean(everywhere)
+    counted = evidence.measured(control).values()
+    if control.role == "sham" and everywhere:
+        value = max(map(abs, everywhere))
+        passed = value <= bound
+    elif control.role == "guard" and counted:
+        value = damage(counted)
         passed = value <= bound
     elif control.role == "positive" and (arm := evidence.arm(control)) is not None:
         value, ci = arm.value, arm.bounds(WORKS_AT)

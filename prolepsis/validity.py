@@ -12,6 +12,7 @@ from prolepsis.rules import Decision, decide, number
 MIN_CLUSTERS = 6
 MIN_ITEMS = 12
 MAX_EXCLUDED = 0.20
+"""Share of the items that may be excluded, and of those that count that an arm may lack."""
 WORKS_AT = 0.05
 """Level at which a positive control has to work: whether an assay is alive does not depend on the rows beside it."""
 
@@ -32,18 +33,30 @@ def by_validity(evidence: Evidence, measurement: Measurement) -> Decision | None
 
 def _broken(evidence: Evidence, control: Control) -> list[str]:
     """What is wrong with a control that has to hold before anything else counts."""
-    everywhere, bound = evidence.arms.get(control.name, {}).values(), control.bound or 0.0
-    arm = evidence.arm(control) if control.role == "positive" else None
+    bound = control.bound or 0.0
     if control.role in ("null", "rival"):
         return []
-    if not everywhere or (control.role == "positive" and arm is None):
-        return [f"{control.label} ({control.role}) was not measured"]
-    if control.role == "guard" and mean(everywhere) > bound:
-        return [f"off-target damage: {control.label} is {number(mean(everywhere))}, allowed {number(bound)}"]
-    if arm is not None and arm.bounds(WORKS_AT)[0] < bound:
-        found = f"{number(arm.value)}, at least {number(arm.bounds(WORKS_AT)[0])}"
-        return [f"dead assay: {control.label} gives {found}, where {number(bound)} shows it works"]
-    return []
+    if not evidence.measured(control):
+        where = "measured on no item that counts" if evidence.arms.get(control.name) else "not measured"
+        return [f"{control.label} ({control.role}) was {where}"]
+    if control.role == "sham":
+        return []
+    found = _uncovered(evidence, control)
+    if control.role == "guard" and (done := damage(evidence.measured(control).values())) > bound:
+        found.append(f"off-target damage: {control.label} is {number(done)}, allowed {number(bound)}")
+    if control.role == "positive" and (arm := evidence.arm(control)) and arm.bounds(WORKS_AT)[0] < bound:
+        gives = f"{number(arm.value)}, at least {number(arm.bounds(WORKS_AT)[0])}"
+        found.append(f"dead assay: {control.label} gives {gives}, where {number(bound)} shows it works")
+    return found
+
+
+def _uncovered(evidence: Evidence, control: Control) -> list[str]:
+    """Says so where an arm lacks too many of the items that count, which an experiment could have picked."""
+    measured, items = len(evidence.measured(control)), len(evidence.values)
+    if items - measured <= MAX_EXCLUDED * items:
+        return []
+    least = f"{1 - MAX_EXCLUDED:.0%} are needed"
+    return [f"{control.label} was measured on {measured} of the {items} items that count, {least}"]
 
 
 def _too_few(evidence: Evidence) -> list[str]:
@@ -52,7 +65,7 @@ def _too_few(evidence: Evidence) -> list[str]:
         found.append(f"{evidence.size} clusters, {MIN_CLUSTERS} are needed to speak of {evidence.claim.population!r}")
     if len(evidence.values) < MIN_ITEMS:
         found.append(f"{len(evidence.values)} detectable items, {MIN_ITEMS} are needed")
-    for control in (*evidence.claim.arms("null"), *evidence.claim.arms("rival"), *evidence.claim.arms("positive")):
+    for control in (control for control in evidence.claim.controls if control.role != "sham"):
         clusters = evidence.count(evidence.measured(control))
         if 0 < clusters < min(MIN_CLUSTERS, evidence.size):
             found.append(f"{control.label} was measured in {clusters} clusters, {MIN_CLUSTERS} are needed")
@@ -61,6 +74,7 @@ def _too_few(evidence: Evidence) -> list[str]:
 
 def robust(decision: Decision, evidence: Evidence, excluded: Mapping[str, str], alpha: float) -> Decision:
     """Rule 4, as far as it depends on what would be decided."""
+    decision, evidence = _by_whole_arms(decision, evidence, alpha)
     for favourable in (True, False) if excluded and decision.verdict != "inconclusive" else ():
         other = decide(evidence.with_excluded(excluded, favourable=favourable), alpha)
         if other.verdict != decision.verdict:
@@ -82,6 +96,22 @@ def robust(decision: Decision, evidence: Evidence, excluded: Mapping[str, str], 
     )
 
 
-def mean(values: Collection[float]) -> float:
-    """The mean of some values, at least one."""
-    return math.fsum(values) / len(values)
+def _by_whole_arms(decision: Decision, evidence: Evidence, alpha: float) -> tuple[Decision, Evidence]:
+    """What is decided without the nulls and rivals that lack too many items, for or against the claim, and from what.
+
+    Inconclusive, which names them, where that is not what they would have decided as well.
+    """
+    compared = [c for c in evidence.claim.controls if c.role in ("null", "rival") and evidence.measured(c)]
+    partial = {control.name: found for control in compared if (found := _uncovered(evidence, control))}
+    if not partial or decision.verdict == "inconclusive":
+        return decision, evidence
+    whole = replace(evidence, arms={name: arm for name, arm in evidence.arms.items() if name not in partial})
+    without = decide(whole, alpha)
+    if without.verdict == decision.verdict:
+        return without, whole
+    return Decision("inconclusive", "; ".join(sentence for found in partial.values() for sentence in found)), whole
+
+
+def damage(values: Collection[float]) -> float:
+    """The mean of a guard's values, at least one, where those below 0 count as none: they make up for no damage."""
+    return math.fsum(max(value, 0.0) for value in values) / len(values)

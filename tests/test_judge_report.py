@@ -137,17 +137,18 @@ def test_a_control_passes_on_its_bound_and_a_null_beyond_delta():
 
 
 def test_a_control_is_reported_by_its_mean_and_a_sham_by_its_largest_deviation():
-    """A sham shows its worst item, a guard its mean, a positive control its own interval, a null its contrast's."""
+    """A sham shows its worst item, a guard its damage, a positive control its own interval, a null its contrast's."""
     items = list(spread(0))
     ramp = {item: -0.01 * i for i, item in enumerate(items)}
+    harm = {item: 0.02 * (i - 4) for i, item in enumerate(items)}  # by −0.08 to 0.14
     claim = make_claim(controls=(NULL, replace(SHAM, bound=1.0), GUARD, POSITIVE))
     values, null, positive = spread(5), spread(1, seed=1), spread(6, seed=3)
-    arms = {"null": null, "sham": ramp, "guard": ramp, "positive": positive}
+    arms = {"null": null, "sham": ramp, "guard": harm, "positive": positive}
     found = {row["name"]: row for row in judge(claim, make_measurement(values, arms)).controls}
     assert found["sham"] == {
         "name": "sham", "role": "sham", "value": pytest.approx(0.11), "difference": None, "ci": None, "passed": True,
     }  # fmt: skip
-    assert found["guard"]["value"] == pytest.approx(-0.055)
+    assert found["guard"]["value"] == pytest.approx(0.02 * 28 / 12)
     assert found["positive"]["ci"] == pytest.approx(one_sided(positive)[1])
     assert found["null"]["ci"] == pytest.approx(one_sided({item: x - null[item] for item, x in values.items()})[1])
     assert found["null"]["value"] == pytest.approx(1)

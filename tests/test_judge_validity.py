@@ -208,7 +208,7 @@ def test_an_arm_counts_in_the_clusters_it_was_measured_in(control):
 
 
 def test_a_positive_control_has_to_work_where_it_counts():
-    """One that was measured in items left aside only was not measured; one that just reaches its bound works."""
+    """One that was measured in items left aside only is said to; one that just reaches its bound works."""
     claim = make_claim(controls=(NULL, POSITIVE))
     values, aside = spread(5), {f"aside {i}": 5.0 for i in range(6)}
     clusters = {item: (item,) for item in {**values, **aside}}
@@ -221,7 +221,7 @@ def test_a_positive_control_has_to_work_where_it_counts():
             make_measurement({**values, **aside}, arms, detectable=tuple(values), clusters=clusters),
         )
 
-    assert found(aside).reason.startswith("all positions (positive) was not measured")
+    assert found(aside).reason.startswith("all positions (positive) was measured on no item that counts")
     assert found(dict.fromkeys(values, POSITIVE.bound)).verdict == "supported"
     assert found(dict.fromkeys(values, POSITIVE.bound - 0.01)).verdict == "inconclusive"
 
