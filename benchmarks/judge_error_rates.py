@@ -5,13 +5,15 @@ is exactly its criterion must be neither supported nor contradicted in more than
 from its null is exactly delta must be neither supported nor vacuous in more. Prints, per setting, the rates with the
 Monte-Carlo error of a rate of 5 %, and returns 1 when a rate is too high for chance (p < 1e-4 per rate).
 
+Last come rates that nothing is promised about: those of bounds for cluster means that are skewed.
+
     python -m benchmarks.judge_error_rates --samples 4000
 """
 
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -57,6 +59,12 @@ MEANS: dict[Scale, dict[str, tuple[float, tuple[float, ...]]]] = {
     },
 }
 """Where the truth lies: the measured mean, and those of the nulls (theta0 is 1 nat or .5, delta 1 nat or .20)."""
+
+SKEWED: dict[str, Callable[[np.random.Generator, int], Array]] = {
+    "lognormal": lambda rng, size: np.asarray(np.exp(rng.standard_normal(size)) - np.exp(0.5)),
+    "one in ten": lambda rng, size: np.asarray((rng.random(size) < 0.1) / 0.3 - 1 / 3),
+}
+"""Cluster means of mean 0 with a tail above: e to the power of normal values; one in ten 3 standard deviations off."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +174,20 @@ def misses(setting: Setting, samples: int, seed: int = 0) -> tuple[int, int]:
     return below, above
 
 
+def skewed_misses(shape: str, size: int, samples: int, seed: int = 0) -> tuple[int, int]:
+    """The same for ``size`` clusters, one-way and in nats, whose means have the shape and a mean of 0."""
+    rng = np.random.default_rng(seed)
+    clusters = {f"item {i}": label for i, label in enumerate(layout("one-way", size))}
+    below = above = 0
+    for _ in range(samples):
+        noise = 0.1 * rng.standard_normal(2 * size)
+        values = np.repeat(SKEWED[shape](rng, size), 2) + noise
+        found = interval(dict(zip(clusters, values.tolist(), strict=True)), clusters, "one-way", "nats")
+        below += found.low > 0
+        above += found.high < 0
+    return below, above
+
+
 def most_by_chance(samples: int) -> int:
     """The count that a true rate of 5 % exceeds with a probability below 1e-4."""
     return int(stats.binom.ppf(1 - CHANCE, samples, PROMISED))
@@ -190,6 +212,10 @@ def main() -> int:
         too_many += bool(flag)
         shown = "  ".join(f"{word} {count / given.samples:.3f}" for word, count in errors.items())
         print(f"{setting!s:60} {shown}{flag}", flush=True)
+    for shape in SKEWED:
+        for size in (6, 12, 24, 48):
+            below, above = (count / given.samples for count in skewed_misses(shape, size, given.samples, given.seed))
+            print(f"{f'one-way          {size:3} nats        skewed: {shape}':60} below {below:.3f}  above {above:.3f}")
     return int(too_many > 0)
 
 

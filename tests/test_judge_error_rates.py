@@ -20,6 +20,7 @@ from benchmarks.judge_error_rates import (
     misses,
     most_by_chance,
     settings,
+    skewed_misses,
     verdicts,
 )
 from prolepsis.clustered import count_clusters
@@ -56,6 +57,13 @@ def test_samples_without_clusters_would_be_judged_wrongly(design: str) -> None:
     error = measured.std(axis=1, ddof=1) / np.sqrt(measured.shape[1])
     missed = measured.mean(1) - scipy.stats.t.ppf(0.95, measured.shape[1] - 1) * error > setting.means[0]
     assert missed.sum() > most_by_chance(SAMPLES)
+
+
+@pytest.mark.parametrize("shape", ["lognormal", "one in ten"])
+def test_bounds_err_more_often_where_means_are_skewed(shape: str) -> None:
+    """Opposite a tail of the cluster means, which nothing is promised about, and there alone."""
+    below, above = skewed_misses(shape, 12, SAMPLES)
+    assert below <= PROMISED * SAMPLES < most_by_chance(SAMPLES) < above
 
 
 @pytest.mark.parametrize("setting", [s for s in settings() if s.truth == "at delta from three nulls"], ids=str)
