@@ -1,5 +1,7 @@
 """The published correction test measures what is known of planted subjects."""
 
+import dataclasses
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import torch
 
 from prolepsis import ledger
 from prolepsis.controls import once
+from prolepsis.errors import Untested
 from prolepsis.experiments import families
 from prolepsis.experiments.correction import (
     STEPS,
@@ -18,9 +21,13 @@ from prolepsis.experiments.correction import (
     outcomes,
     protocols,
 )
+from prolepsis.experiments.correction_routing import total_shift_rises
+from prolepsis.experiments.dose_response import dose_ratio
 from prolepsis.experiments.position_sweep import sweeps
+from prolepsis.experiments.rhyme_pairs import first_turn, task_of
 from prolepsis.judge import judge
 from prolepsis.loading import load_subject
+from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
 from prolepsis.subject import Subject
 from prolepsis.transcoder import Transcoder, write_transcoder
@@ -77,6 +84,37 @@ def test_the_third_group_is_a_third_one() -> None:
         (third,) = [group for group, words in task.groups.items() if made.correct_word in words]
         assert len({made.pair.recipient.group, made.pair.donor.group, third}) == 3
         assert list(task.groups).index(third) % 2 == made.pair.half
+
+
+def with_features_of(groups: slice) -> Subject:
+    """The planted subject whose task names features for the words of some rhyme groups alone."""
+    direct = subject_of("direct")
+    assert direct.task is not None
+    words = {word for group in list(direct.task.groups)[groups] for word in direct.task.groups[group]}
+    named = {word: feature for word, feature in (direct.task.features or {}).items() if word in words}
+    return dataclasses.replace(direct, task=dataclasses.replace(direct.task, features=named))
+
+
+def test_pairs_that_no_third_group_can_contradict_are_left_aside() -> None:
+    """Where features are of one group in one half and several in the other, only the other half's pairs are asked."""
+    few = with_features_of(slice(0, 3))
+    assert len({pair.half for pair in first_turn(task_of(few)) if pair.id in once(few, sweeps)}) == 2
+    assert {made.pair.half for made in once(few, protocols)} == {0}
+
+
+@pytest.mark.parametrize(
+    ("experiment", "groups"),
+    [
+        *((experiment, slice(1)) for experiment in (committed_word_falls, total_shift_rises)),
+        *((experiment, slice(0, 3, 2)) for experiment in (locked_attention, dose_ratio)),
+    ],
+)
+def test_features_of_too_few_groups_leave_a_commitment_untested(
+    experiment: Callable[[Subject], Measurement], groups: slice
+) -> None:
+    """What needs a third group, or features in both halves, says so where the features are of too few groups."""
+    with pytest.raises(Untested, match=r"too few (word features|rhyme groups) .*; name more in task\.json"):
+        experiment(with_features_of(groups))
 
 
 def test_the_commitment_is_what_the_sweep_wrote() -> None:

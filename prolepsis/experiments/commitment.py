@@ -14,7 +14,7 @@ from prolepsis.controls import once
 from prolepsis.edits import Add, HideKeys, ReplaceRow, Row
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.experiments.position_sweep import sweeps
-from prolepsis.experiments.rhyme_pairs import Pair, Runs, first_turn, task_of
+from prolepsis.experiments.rhyme_pairs import Pair, Runs, check_halves, first_turn, task_of
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.watching import watched
 
@@ -97,15 +97,20 @@ def hidden_run(clean: CleanRun, source: int) -> CleanRun:
 
 
 def with_features(subject: Subject) -> tuple[Prepared, ...]:
-    """The pairs whose other group has a word feature, with what it writes in all layers together for a lever."""
+    """The pairs whose other group has a word feature, with what it writes in all layers together for a lever.
+
+    Raises Untested when they are not of both halves.
+    """
     transcoder, found = transcoder_of(subject), once(subject, sweeps)
+    pairs = [pair for pair in first_turn(task_of(subject)) if pair.id in found]
+    check_halves(subject, pairs)
 
     def prepared(pair: Pair, clean: CleanRun, hidden: CleanRun) -> Prepared:
         lever = transcoder.rows(found[pair.id].feature).sum(0).to(subject.device, subject.dtype)
         words = subject.word_id(pair.recipient.answer), subject.word_id(found[pair.id].word)
         return Prepared(pair, clean, hidden, words, lambda _: lever)
 
-    return _prepared(subject, (pair for pair in first_turn(task_of(subject)) if pair.id in found), prepared)
+    return _prepared(subject, pairs, prepared)
 
 
 def with_rows(subject: Subject) -> tuple[Prepared, ...]:

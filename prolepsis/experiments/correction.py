@@ -15,8 +15,9 @@ import torch
 
 from prolepsis.controls import once, reach_row
 from prolepsis.edits import Add, Row
+from prolepsis.errors import Untested
 from prolepsis.experiments.position_sweep import DOSE, STRONG, Sweep, Writes, strength_unit, sweeps, word_features
-from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, first_turn, task_of
+from prolepsis.experiments.rhyme_pairs import Pair, Runs, check_halves, clusters_of, first_turn, task_of
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature, Head
@@ -82,13 +83,18 @@ def later_writes(subject: Subject, feature: Feature, strength: float, first: int
 
 
 def protocols(subject: Subject) -> tuple[Protocol, ...]:
-    """The published edits of every pair that has features to commit to and to correct with."""
+    """The published edits of every pair that has features to commit to and to correct with.
+
+    Raises Untested when no pair has both.
+    """
     task, found, unit = task_of(subject), once(subject, sweeps), once(subject, strength_unit)
     transcoder, features = transcoder_of(subject), once(subject, word_features)
     pairs = tuple(pair for pair in first_turn(task) if pair.id in found)
     made = []
     for pair in watched(pairs, "pairs"):
         third = _third(pair, pairs, found)
+        if third is None:
+            continue
         natural = [features[word] for word in task.groups[pair.recipient.group] if word in features]
         suppress = transcoder.writes(natural, -DOSE * unit)
         inject = transcoder.writes([found[pair.id].feature], DOSE * unit)
@@ -96,16 +102,21 @@ def protocols(subject: Subject) -> tuple[Protocol, ...]:
         both = {at: suppress.get(at, zero) + inject.get(at, zero) for at in sorted({*suppress, *inject})}
         correct = later_writes(subject, third.feature, DOSE * unit, first)
         made.append(Protocol(pair, suppress, both, correct, found[pair.id].word, third.word, first))
+    if not made:
+        raise Untested(
+            f"{subject.id}: its word features are of too few rhyme groups for one to contradict another; "
+            "name more in task.json"
+        )
     return tuple(made)
 
 
-def _third(pair: Pair, pairs: tuple[Pair, ...], found: Mapping[str, Sweep]) -> Sweep:
-    """The word to correct with: that of the next pair, in the same half, whose other group is a third one."""
+def _third(pair: Pair, pairs: tuple[Pair, ...], found: Mapping[str, Sweep]) -> Sweep | None:
+    """The word to correct with: that of the next pair, in the same half, whose other group is a third one, if any."""
     start = pairs.index(pair)
     for other in (*pairs[start:], *pairs[:start]):
         if other.half == pair.half and other.donor.group not in (pair.recipient.group, pair.donor.group):
             return found[other.id]
-    raise ValueError(f"{pair.id}: no third group in its half has a feature")
+    return None
 
 
 def outcomes(subject: Subject) -> dict[str, Outcome]:
@@ -196,10 +207,11 @@ def named_head(subject: Subject, half: int) -> Head:
     """The head whose attention to the last token the commitment moves most, from the last token, on the other half.
 
     Like the paper's it is named before the correction, among the heads that the commitment can reach and the
-    correction cannot: those up to the lowest layer that is corrected.
+    correction cannot: those up to the lowest layer that is corrected. Raises Untested when a half has no pair.
     """
-    runs, seen = once(subject, Runs), [made for made in once(subject, protocols) if made.pair.half != half]
-    lowest = min(made.first for made in once(subject, protocols))
+    runs, every = once(subject, Runs), once(subject, protocols)
+    check_halves(subject, [made.pair for made in every])
+    seen, lowest = [made for made in every if made.pair.half != half], min(made.first for made in every)
     heads = [Head(layer, index) for layer in range(lowest + 1) for index in range(subject.n_heads)]
     moved = torch.zeros(len(heads), dtype=torch.float64)
     for made in seen[:NAMED_BY]:

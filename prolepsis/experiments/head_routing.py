@@ -14,10 +14,9 @@ import torch
 from prolepsis.controls import matched_random, once, unembedding_direction
 from prolepsis.edits import Add, Row
 from prolepsis.engine import CleanRun
-from prolepsis.errors import Untested
 from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads, still
 from prolepsis.experiments.position_sweep import Writes, strength_unit, sweeps, word_features
-from prolepsis.experiments.rhyme_pairs import Pair, Runs, task_of
+from prolepsis.experiments.rhyme_pairs import Pair, Runs, check_halves, task_of
 from prolepsis.experiments.sites import find_sites
 from prolepsis.hooks import Read
 from prolepsis.names import Head
@@ -118,8 +117,7 @@ def routing(subject: Subject) -> Routing:
     """Write features at the site of one pair per rhyme group, and read where all heads look."""
     sites, found = once(subject, find_sites), once(subject, sweeps)
     pairs = [pair for pair in sites.pairs[: len(sites.pairs) // 2] if pair.id in found]
-    if {pair.half for pair in pairs} != {0, 1}:
-        raise Untested(f"{subject.id}: too few word features to choose on half of the groups; name more in task.json")
+    check_halves(subject, pairs)
     writes = {pair.id: _writes(subject, pair) for pair in pairs}
     doses = _doses(subject, pairs, writes)
     routed = tuple(

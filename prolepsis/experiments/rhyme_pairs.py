@@ -1,6 +1,6 @@
 """Pairs of prompts that differ in one rhyme word, and the clean runs every experiment on them shares."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from prolepsis.engine import CleanRun, clean_run
@@ -77,6 +77,12 @@ def rhyme_pairs(task: Task) -> tuple[Pair, ...]:
 def first_turn(task: Task) -> tuple[Pair, ...]:
     """The first pair of every group, for what needs many runs per pair; each group is source once and target once."""
     return rhyme_pairs(task)[: len(task.groups)]
+
+
+def check_halves(subject: Subject, pairs: Iterable[Pair]) -> None:
+    """Raises Untested when the pairs, those that have word features, are not of both halves."""
+    if {pair.half for pair in pairs} != {0, 1}:
+        raise Untested(f"{subject.id}: too few word features to choose on half of the groups; name more in task.json")
 
 
 @dataclass(eq=False)
