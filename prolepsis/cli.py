@@ -1,7 +1,6 @@
 """The command line. A new subcommand is one more entry of a group of ``COMMANDS``."""
 
 import argparse
-import errno
 import os
 import sys
 import traceback
@@ -31,13 +30,12 @@ from prolepsis.commands.skip import SKIP
 from prolepsis.commands.sweep import SWEEP
 from prolepsis.commands.train import TRAIN
 from prolepsis.commands.transcoder import TRANSCODER
-from prolepsis.errors import Untested, UserError
+from prolepsis.errors import Untested, UserError, no_room
 
 VERIFYING = (CLAIMS, RUN, TRUTH, JUDGE, REPORT, COMPARE, HISTORY, MERGE)
 EXPERIMENTS = (SWEEP, ROUTE, PATCH, CORRECT, CONVERGE, LENS, SKIP, SCAN, RHYMES, SCREEN)
 TOOLS = (DOCTOR, REACH, TRAIN, TRANSCODER, COMPLETION)
 COMMANDS = (*VERIFYING, *EXPERIMENTS, *TOOLS)
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -68,11 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _write_no_more()
         return DIFFERENT
     except Exception as error:
-        if not isinstance(error, OSError) or error.errno not in NO_ROOM:
+        full = no_room(error)
+        if full is None:
             traceback.print_exc()
             return OUR_BUG
         _write_no_more()
-        code, said = USER_ERROR, f"no room to write ({error.strerror}); free some, or write elsewhere"
+        code, said = USER_ERROR, full
     print(f"prolepsis: {said}", file=sys.stderr)
     return code
 

@@ -1,6 +1,7 @@
 """The three ways a run can stop short of a verdict; everything else that is raised is a bug of ours."""
 
-from collections.abc import Iterator
+import errno
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -26,6 +27,28 @@ def let_go(error: BaseException) -> None:
         if one is not None:
             one.__traceback__ = None
             errors += [origin for origin in (one.__cause__, one.__context__) if origin not in errors]
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where a disk, a quota or the size allowed of a file is used up."""
+
+
+def no_room(error: BaseException) -> str | None:
+    """What to say of an error that says there is no room to write, None for any other."""
+    if not isinstance(error, OSError) or error.errno not in NO_ROOM:
+        return None
+    return f"no room to write ({error.strerror}); free some, or write elsewhere"
+
+
+@contextmanager
+def unless_full(say: Callable[[str], object]) -> Iterator[None]:
+    """A block that is left where there is no room to write; ``say`` is then called with what to say of it."""
+    try:
+        yield
+    except OSError as error:
+        if (full := no_room(error)) is None:
+            raise
+        say(full)
 
 
 FULL = (

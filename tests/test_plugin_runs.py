@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.claims_project import ROOT, ClaimsProject, output_of
+from tests.claims_project import ROOT, ClaimsProject, environment_with_root, output_of
 
 WORKERS = pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "n2"])
 MIXED = {
@@ -161,6 +162,43 @@ def test_ids_in_the_mark_narrow_the_function_down(project: ClaimsProject) -> Non
     project.write("claims/test_toy.py", text.replace("claims(", 'claims("X02", '))
     project.run()
     assert {key.split()[0] for key in project.verdicts()} == {"X02"}
+
+
+def run_with_room(project: ClaimsProject, size: int, *args: str) -> "subprocess.CompletedProcess[str]":
+    """A run in which no file may grow beyond ``size`` bytes."""
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))"
+    return subprocess.run(
+        [sys.executable, "-c", f"{limit}; import pytest; raise SystemExit(pytest.main())", "claims", *args],
+        cwd=project.path,
+        env=os.environ | {"PYTHONPATH": environment_with_root()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@WORKERS
+def test_verdicts_are_shown_where_there_is_no_room_for_the_report(
+    project: ClaimsProject, workers: tuple[str, ...]
+) -> None:
+    """A disk that is full once measuring has begun costs no verdict of the table; one line says so, with code 4."""
+    project.want({"planner": "mapped"})
+    done = run_with_room(project, 1500, "--claims-subject=planner", *workers)
+    assert done.returncode == 4
+    assert "verdicts: 3 supported" in done.stdout
+    assert done.stdout.count("reports: no room to write (File too large); free some, or write elsewhere") == 1
+    assert "Error" not in done.stdout + done.stderr
+    assert not (project.path / "reports" / "latest").exists()
+
+
+def test_nothing_is_measured_where_there_is_no_room_for_a_report(project: ClaimsProject) -> None:
+    """A disk that is full beforehand ends the run before anything is measured, in one line and with code 4."""
+    done = run_with_room(project, 100, "--claims-subject=planner")
+    assert done.returncode == 4
+    said = done.stdout + done.stderr
+    assert said.count("reports: no room to write (File too large); free some, or write elsewhere") == 1
+    assert "Traceback" not in said
+    assert not project.log()
 
 
 @WORKERS

@@ -111,7 +111,8 @@ def test_latest_is_a_relative_link_to_the_last_run(tmp_path: Path) -> None:
 
 
 def test_a_journal_cut_short_keeps_its_whole_lines(tmp_path: Path) -> None:
-    """What a killed worker wrote is read back up to its last whole line, from every worker."""
+    """Whole lines of every worker are read back, without one that a kill or, before others, a full disk cut short."""
+    storage.append_journal(tmp_path, "gw0", '{"row": 0, "meas{"row": 0}')
     storage.append_journal(tmp_path, "gw0", '{"row": 1}')
     storage.append_journal(tmp_path, "gw1", '{"row": 2}')
     with (tmp_path / "journal-gw0.jsonl").open("a") as file:

@@ -17,7 +17,7 @@ import torch
 
 from prolepsis.atomic import write_atomically
 from prolepsis.counterfactual import BLANK_LINE, Counterfactuals, FactRow, distinct
-from prolepsis.errors import HarnessFault, Untested, UserError
+from prolepsis.errors import HarnessFault, Untested, UserError, unless_full
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns, slot, third
 from prolepsis.experiments.published_prompt import single
 from prolepsis.measurement import Measurement
@@ -97,7 +97,10 @@ def _answered(subject: Subject, asked: Counterfactuals, rows: Sequence[FactRow])
     except (FileNotFoundError, ValueError, TypeError):
         pass
     made = _answer(subject, rows)
-    if path is not None:
+    if path is None:
+        return made
+    # It can be asked again; a run says of its report that there is no room.
+    with unless_full(lambda _: None):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(made))
     return made

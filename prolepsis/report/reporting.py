@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from prolepsis.errors import UserError
+from prolepsis.errors import UserError, unless_full
 from prolepsis.notes import NOTE
 from prolepsis.report import storage
 from prolepsis.report.comparison import Comparison, compare, read_report
@@ -78,7 +78,11 @@ class Reporting:
     def _plan(self, nodeids: Sequence[str]) -> None:
         """Note which tests will be claims; from here on there is an unfinished report to be found."""
         if nodeids and not self.planned and self.run.folder is not None:
-            self._write(complete=False)
+            with unless_full(self._unwritten):
+                self._write(complete=False)
+            if self.user_errors:
+                # Nothing is measured yet, and all of it would be lost.
+                raise pytest.UsageError(self.user_errors.popitem()[0])
         self.planned.update(nodeids)
 
     @pytest.hookimpl(optionalhook=True)
@@ -115,10 +119,13 @@ class Reporting:
             # The whole report is written each time, which must not cost more than a small part of the run.
             if time.monotonic() >= self.next_write:
                 began = time.monotonic()
-                self._write(complete=False)
+                with unless_full(self._unwritten):
+                    self._write(complete=False)
                 self.next_write = time.monotonic() + PAUSE * (time.monotonic() - began)
         self.raised.update(tuple(json.loads(text)) for text in _properties(report, RAISED))
         self.user_errors.update(dict.fromkeys(_properties(report, USER_ERROR)))
+        for full in _properties(report, storage.UNWRITTEN):
+            self._unwritten(full)
         self.told.update(dict.fromkeys([*_properties(report, DAMAGED), *_properties(report, NOTE)]))
         self.taken_over.update(_properties(report, TAKEN_OVER))
         # A report about a worker that died knows nothing but the test's name.
@@ -184,18 +191,25 @@ class Reporting:
         """Store what was recorded, and pin it where that was asked for."""
         assert self.run.folder is not None
         complete = not (exitstatus in STOPPED or self.crashed or self.raised) and self.planned <= set(self.records)
-        self._write(complete=complete, final=True)
-        storage.point_latest(self.run.folder)
-        if self.report is not None:
-            keep_for_history(self.run.folder, self.report)
-        if complete:
-            storage.remove_journals(self.run.folder)
+        with unless_full(self._unwritten):
+            self._write(complete=complete, final=True)
+            storage.point_latest(self.run.folder)
+            if self.report is not None:
+                keep_for_history(self.run.folder, self.report)
+            if complete:
+                storage.remove_journals(self.run.folder)
         if self.run.settings.compare is not None and self.report is not None:
             self.changes = compare(read_report(self.run.settings.compare), self.report, self.run.claims)
             self.notes += [f"since {self.run.settings.compare.name}: {line}" for line in self.changes.lines()]
         if self.run.settings.update_expected:
-            unpinned = update_pins(self.run.settings.expected, [record["row"] for record in self.records.values()])
-            self.notes += [f"not pinned, margin below 2: {' '.join(key)}" for key in unpinned]
+            with unless_full(self._unwritten):
+                rows = [record["row"] for record in self.records.values()]
+                unpinned = update_pins(self.run.settings.expected, rows)
+                self.notes += [f"not pinned, margin below 2: {' '.join(key)}" for key in unpinned]
+
+    def _unwritten(self, full: str) -> None:
+        """Let the run end as a user error: something of it could not be written, and is shown alone."""
+        self.user_errors[f"{self.run.settings.reports}: {full} with --claims-report"] = None
 
     def _take_in_journals(self, folder: Path) -> None:
         """Add what a worker wrote down and then died before it could report it."""
@@ -209,10 +223,12 @@ class Reporting:
         assert self.run.folder is not None
         self.records[name] = record
         row = record["row"]
-        row["figures"] = draw_figures(self.run.folder, row["subject"], record["measurement"])
-        if record["measurement"] is not None:
-            path = self.run.folder / "measurements" / f"{row['measurement']}.json"
-            storage.write_json(path, record["measurement"])
+        row["figures"] = []
+        with unless_full(self._unwritten):
+            row["figures"] = draw_figures(self.run.folder, row["subject"], record["measurement"])
+            if record["measurement"] is not None:
+                path = self.run.folder / "measurements" / f"{row['measurement']}.json"
+                storage.write_json(path, record["measurement"])
 
     def _write(self, *, complete: bool, final: bool = False) -> None:
         """Write the report's JSON, and at the end the pages made from it."""

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from prolepsis import ledger
+from prolepsis.errors import unless_full
 from prolepsis.ledger import Claim
 from prolepsis.report.options import Settings
 from prolepsis.report.pins import Key, Pins, read_pins
 from prolepsis.report.rows import claim_row, plain
-from prolepsis.report.storage import append_journal
+from prolepsis.report.storage import UNWRITTEN, append_journal
 from prolepsis.report.subjects import is_asked
 from prolepsis.source import SubjectSource
 
@@ -84,7 +85,7 @@ class ClaimsRun:
         return {row.experiment for case in families.values() for row in self.executable(case)}
 
     def record(self, item: pytest.Item, case: Case, outcome: "Outcome") -> None:
-        """Keep the outcome of ``case`` with its test, and write it down at once."""
+        """Keep the outcome of ``case`` with its test, and write it down at once, where there is room."""
         pin = self.pins.get(case.pin_key)
         expected = None if pin is None else pin.verdict
         row = claim_row(case.claim, case.source, outcome.verdict, outcome.measurement, expected)
@@ -92,7 +93,8 @@ class ClaimsRun:
         line = json.dumps(plain({"row": row, "subject": outcome.subject, "measurement": contents}), allow_nan=False)
         item.user_properties.append((RECORD, line))
         if self.folder is not None:
-            append_journal(self.folder, self.worker, line)
+            with unless_full(lambda full: item.user_properties.append((UNWRITTEN, full))):
+                append_journal(self.folder, self.worker, line)
 
 
 def _folder_here(given: Mapping[str, Any]) -> Path | None:

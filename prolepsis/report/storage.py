@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import shutil
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 from prolepsis.atomic import write_atomically
 from prolepsis.errors import UserError
 from prolepsis.report.rows import plain
+
+UNWRITTEN = "claims-unwritten"
+"""The property in which a test says why something of it could not be written."""
 
 
 def new_run_folder(root: Path, started: datetime) -> Path:
@@ -70,10 +74,12 @@ def append_journal(folder: Path, worker: str, line: str) -> None:
 
 
 def read_journals(folder: Path) -> list[dict[str, Any]]:
-    """Every whole line of the journals in a run folder; a line cut short by a kill is left out."""
+    """Every whole line of the journals in a run folder; a line cut short by a kill or a full disk is left out."""
     entries: list[dict[str, Any]] = []
     for path in sorted(folder.glob("journal-*.jsonl")):
-        entries += [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
+            with suppress(ValueError):
+                entries.append(json.loads(line))
     return entries
 
 

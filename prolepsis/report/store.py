@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import prolepsis
 from prolepsis.atomic import write_atomically
+from prolepsis.errors import unless_full
 from prolepsis.experiments.measuring import Known
 from prolepsis.measurement import Measurement
 from prolepsis.report.devices import WHOLE
+from prolepsis.report.storage import UNWRITTEN
 from prolepsis.unfinished import Unfinished
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Store(Known):
     """Measurements in ``folder``, made under the same ``conditions``; with ``fresh`` they are made anew and replaced.
 
     One that still lacks what a twin is asked is kept as well, until it is finished. ``taken_over`` counts those that
-    were found whole, ``damaged`` names the files that had to be dropped.
+    were found whole, ``damaged`` names the files that had to be dropped, ``unwritten`` says why some were not kept.
     """
 
     def __init__(self, folder: Path, conditions: str, *, fresh: bool = False) -> None:
@@ -49,6 +51,7 @@ class Store(Known):
         self._fresh = fresh
         self.taken_over: set[tuple[str, str]] = set()
         self.damaged: list[str] = []
+        self.unwritten: list[str] = []
 
     def measured(self, subject: "Subject", experiment: str, measure: Callable[[], Measurement]) -> Measurement:
         """The measurement of ``experiment`` on ``subject``: as it was stored, else made by ``measure`` and stored."""
@@ -61,20 +64,26 @@ class Store(Known):
         try:
             made = measure()
         except Unfinished as begun:
-            _write(path.with_suffix(BEGUN), begun.to_json())
+            self._write(path.with_suffix(BEGUN), begun.to_json())
             raise
-        _write(path, made.to_json())
+        self._write(path, made.to_json())
         return made
 
     def finished(self, subject: "Subject", experiment: str, finish: Callable[[], Measurement]) -> Measurement:
         """The measurement of ``experiment`` on ``subject`` as ``finish`` makes it, stored."""
         made, path = finish(), self._path(subject, experiment)
-        _write(path, made.to_json())
+        self._write(path, made.to_json())
         path.with_suffix(BEGUN).unlink(missing_ok=True)
         return made
 
     def _path(self, subject: "Subject", experiment: str) -> Path:
         return self._folder / f"{_digest(json.dumps([*_identity(subject), experiment]))}.json"
+
+    def _write(self, path: Path, text: str) -> None:
+        """Keep ``text`` for the next run; without room for it this one goes on."""
+        with unless_full(self.unwritten.append):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, f"{_digest(text)}\n{text}\n")
 
     def _read(self, path: Path, parse: Callable[[str], Stored]) -> Stored | None:
         """What is in a file, None where there is none; a file that is not as it was written is dropped."""
@@ -91,17 +100,14 @@ class Store(Known):
         return None
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, f"{_digest(text)}\n{text}\n")
-
-
 def notes_on(store: Store, case: "Case") -> list[tuple[str, str]]:
-    """What a test says of the store in its properties: whether its measurement was found, and files just dropped."""
+    """What a test says of the store in its properties: whether its measurement was found, and files dropped or lost."""
     found = (case.source.id, case.claim.experiment) in store.taken_over
     notes = [(TAKEN_OVER, " ".join(case.pin_key))] if found else []
     notes += [(DAMAGED, text) for text in store.damaged]
+    notes += [(UNWRITTEN, text) for text in store.unwritten]
     store.damaged.clear()
+    store.unwritten.clear()
     return notes
 
 
