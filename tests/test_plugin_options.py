@@ -146,6 +146,11 @@ def test_claims_preset(project: ClaimsProject, workers: tuple[str, ...]) -> None
         ("[[subject]]\nid = 'a'\n", "subject 1: model is missing"),
         (PRESET + "[[subject]]\nid = 3\nmodel = 'm'\n", "subject 2: id must be of type str, not 3"),
         (PRESET + "weights = 'w'\n", "subject 1: unknown key 'weights'; known: id, model"),
+        (PRESET + "revision = 'v1'\n", "subject 1: revision names a commit of a repository, and model is a folder"),
+        (
+            PRESET + "transcoder_revision = 'v1'\n",
+            "subject 1: transcoder_revision names a commit of a repository, and ",
+        ),
         ("[[subject]\n", "not valid TOML"),
         ("", "holds no [[subject]] table"),
         ('subject = "x"', "subject is no list of tables; begin each with [[subject]]"),
@@ -156,6 +161,8 @@ def test_claims_preset(project: ClaimsProject, workers: tuple[str, ...]) -> None
 def test_a_broken_preset_is_named(project: ClaimsProject, text: str, message: str) -> None:
     """A defect in a preset file ends the run with code 4 and one line that names the file or the id, and the field."""
     project.write("mine.toml", text)
+    for name in ("folder", "clt"):
+        (project.path / name).mkdir()
     result = project.run("--claims-preset=mine.toml")
     assert result.ret == 4
     (line,) = [line for line in result.errlines if line]

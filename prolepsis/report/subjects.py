@@ -116,6 +116,11 @@ def _preset(path: Path, number: int, table: Mapping[str, Any]) -> SubjectSource:
     for key in ("id", "model"):
         if key not in table:
             raise UserError(f"{path}: subject {number}: {key} is missing")
+    for key, revision in (("model", "revision"), ("transcoder", "transcoder_revision")):
+        if revision in table and key in table and (path.parent / table[key]).is_dir():
+            raise UserError(
+                f"{path}: subject {number}: {revision} names a commit of a repository, and {key} is a folder; remove it"
+            )
     try:
         published = Published.of(table["published"]) if "published" in table else None
     except UserError as error:
