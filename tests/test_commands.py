@@ -150,6 +150,7 @@ WITH_STEERING = ["sweep", *PLANTED]
         (["correct", *PLANTED, "--head", "five"], "'five'"),
         (["correct", *PLANTED, "--from-layer", "0"], "layer 0"),
         (["correct", *PLANTED, "--steps", "1"], "--steps"),
+        (["lens", *PLANTED, "--prompt", ""], "a prompt is empty"),
         (["patch", *PLANTED, "--prompt", "cat"], "give both"),
         (["patch", *PLANTED, "--prompt", "f1 cat", "--donor", "f1 cat"], "the same"),
         (["patch", *PLANTED, "--position", "10"], "position 10"),

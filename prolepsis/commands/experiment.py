@@ -249,7 +249,9 @@ def token_text(subject: "Subject", token: int) -> str:
 
 
 def prompt_text(given: str) -> str:
-    r"""A prompt as it was typed, with ``\n`` for a line break."""
+    r"""A prompt as it was typed, with ``\n`` for a line break; raises UserError for an empty one."""
+    if not given:
+        raise UserError("a prompt is empty; give one of a token at least")
     return given.replace(r"\n", "\n")
 
 
