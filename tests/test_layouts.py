@@ -186,6 +186,28 @@ def test_unknown_tensors_of_every_layout_are_refused(tmp_path: Path, kind: str) 
     assert "W_gate" in refused(lambda: Transcoder.open(folder))
 
 
+@pytest.mark.parametrize("kind", ["bundles", "Gemma Scope 2"])
+def test_files_of_no_layer_are_refused(tmp_path: Path, kind: str) -> None:
+    """A file beside those of the layers is refused by name, and so is a second one of a layer."""
+    folder, _ = written_as(tmp_path, kind)
+    save_file({"W_enc": torch.zeros(2)}, folder / "other.safetensors")
+    assert "other.safetensors do not belong" in refused(lambda: Transcoder.open(folder))
+    (folder / "other.safetensors").rename(folder / "again_layer_1.safetensors")
+    assert "layer_1.safetensors do not belong" in refused(lambda: Transcoder.open(folder))
+
+
+@pytest.mark.parametrize("stored", ["int32", "float64"])
+def test_an_archive_of_another_type_is_refused(tmp_path: Path, stored: str) -> None:
+    """An archive is read in the types other layouts are read in, and any other is named with its tensor."""
+    folder, _ = written_as(tmp_path, "Gemma Scope")
+    path = list(Transcoder.open(folder).layout.paths())[1]
+    with np.load(path) as archive:
+        members = dict(archive)
+    np.savez(path, **members | {"W_dec": members["W_dec"].astype(stored)})
+    message = refused(lambda: Transcoder.open(folder))
+    assert f"{path}: W_dec is stored as {stored}; supported: float16, float32" in message
+
+
 def test_two_sparsities_of_one_layer_are_refused(tmp_path: Path) -> None:
     """A folder that holds a layer twice is refused with both places, since either could be meant."""
     folder, layers = written_as(tmp_path, "Gemma Scope")

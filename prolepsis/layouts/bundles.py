@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from prolepsis.errors import UserError
-from prolepsis.layouts.files import Files, check_layers, check_shapes, configuration, known_headers
+from prolepsis.layouts.files import Files, check_layers, check_shapes, check_strangers, configuration, known_headers
 from prolepsis.layouts.layout import Activation, Encoder, Layout, agreed, checked_hook
 
 FIXED = {"feature_output_hook": "hook_mlp_out"}
@@ -39,10 +39,7 @@ class Bundles(Layout):
         hook = checked_hook(files, config.get("feature_input_hook"), input_hook)
         layers = _layers(files)
         check_layers(files, layers)
-        stored = {name for name in files.names() if re.fullmatch(r"[^/]*\.safetensors", name)}
-        strangers = sorted(stored - {_name(layer) for layer in layers})
-        if strangers:
-            raise UserError(f"{files}: {', '.join(strangers)} do not belong to a per-layer transcoder; remove them")
+        check_strangers(files, list(map(_name, layers)))
         headers = known_headers(files, map(_name, layers))
         first = next(iter(headers))
         shape = headers[first].get("W_enc", [])

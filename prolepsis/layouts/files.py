@@ -1,5 +1,6 @@
 """The files of a transcoder: safetensors read by name and slice, and their headers checked."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -159,6 +160,13 @@ def check_layers(files: Files, layers: Collection[int]) -> None:
     missing = sorted(set(range(max(layers) + 1)) - set(layers))
     if missing:
         raise UserError(f"{files}: no file of layer {', '.join(map(str, missing))}; download all layers")
+
+
+def check_strangers(files: Files, layers: Collection[str]) -> None:
+    """Raises UserError for safetensors files beside those of the layers of a per-layer layout."""
+    stored = {name for name in files.names() if re.fullmatch(r"[^/]*\.safetensors", name)}
+    if strangers := sorted(stored - set(layers)):
+        raise UserError(f"{files}: {', '.join(strangers)} do not belong to a per-layer transcoder; remove them")
 
 
 def configuration(files: Files, fixed: Mapping[str, str]) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from prolepsis.layouts.files import Files, check_layers, check_shapes, finite
 from prolepsis.layouts.layout import Encoder, Layout, checked_hook
 
 PARAMS = "params.npz"
+DTYPES = ("float16", "float32")
+"""What the members are stored as: those of the other layouts that numpy has."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def _archive(path: Path) -> "Iterator[np.lib.npyio.NpzFile]":
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:
-    """Shape of every member, from the members' headers alone."""
+    """Shape of every member, from the members' headers alone; raises UserError for a stored type that is not read."""
     shapes = {}
     with _archive(path) as archive:
         for member in archive.zip.namelist():  # type: ignore[union-attr]
@@ -110,6 +112,9 @@ def _shapes(path: Path) -> dict[str, list[int]]:
                 reader = (
                     np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 )
-                shape, _, _ = reader(file)
-                shapes[member.removesuffix(".npy")] = list(shape)
+                shape, _, dtype = reader(file)
+                name = member.removesuffix(".npy")
+                if str(dtype) not in DTYPES:
+                    raise UserError(f"{path}: {name} is stored as {dtype}; supported: {', '.join(DTYPES)}")
+                shapes[name] = list(shape)
     return shapes

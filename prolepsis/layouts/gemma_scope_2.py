@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from prolepsis.errors import UserError
-from prolepsis.layouts.files import Files, Shapes, check_layers, check_shapes, known_headers
+from prolepsis.layouts.files import Files, Shapes, check_layers, check_shapes, check_strangers, known_headers
 from prolepsis.layouts.layout import Encoder, Layout, checked_hook
 
 SKIP = "affine_skip_connection"
@@ -43,6 +43,7 @@ class GemmaScope2(Layout):
     def open(cls, files: Files, dtype: torch.dtype, input_hook: str | None) -> Self:
         hook, layers = checked_hook(files, "mlp.hook_in", input_hook), _layers(files)
         check_layers(files, layers)
+        check_strangers(files, layers.values())
         by_layer = tuple(layers[layer] for layer in range(len(layers)))
         headers = known_headers(files, by_layer)
         name = next(iter(headers))
