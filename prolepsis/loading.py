@@ -195,7 +195,8 @@ def config_in(folder: Path) -> Any:
     if not (folder / "config.json").exists():
         raise UserError(f"{folder}: no config.json; give a folder that save_pretrained wrote")
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        with _errors_alone():
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
         family_of(config)
     except UserError:
         raise
@@ -215,14 +216,14 @@ def _trained(folder: Path, dtype: torch.dtype) -> Any:
     config = config_in(folder)
     try:
         auto: Any = AutoModelForCausalLM
-        with _bars_of_ours():
+        with _errors_alone(), _bars_of_ours():
             model, found = auto.from_pretrained(
                 folder,
                 dtype=dtype,
                 attn_implementation="eager",
                 local_files_only=True,
                 output_loading_info=True,
-                # Named below, where transformers would refer to a table that it logs.
+                # Named below, where transformers would refer to a table that it logs as a warning.
                 ignore_mismatched_sizes=True,
                 **_unpacking(config),
             )
@@ -250,6 +251,18 @@ def _unpacking(config: Any) -> dict[str, Any]:
         return {}
     transformers: Any = import_module("transformers")
     return {"quantization_config": transformers.Mxfp4Config(dequantize=True)}
+
+
+@contextmanager
+def _errors_alone() -> Iterator[None]:
+    """While active transformers logs no warnings: what is wrong with a folder is said in one line, as an error."""
+    logging: Any = import_module("transformers.utils.logging")
+    before = logging.get_verbosity()
+    logging.set_verbosity(max(before, logging.ERROR))
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 @contextmanager

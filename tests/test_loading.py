@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -158,6 +159,29 @@ def test_a_broken_folder_is_refused_in_one_line(folder: Path, damage: Callable[[
     with pytest.raises(UserError, match=message) as raised:
         load_subject(str(folder))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        break_weight("model.norm.weight", None),
+        lambda folder: (folder / "config.json").write_text('{"model_type": "gpt2", "vocab_size": 7}'),
+    ],
+)
+def test_what_transformers_warns_of_is_said_once(folder: Path, damage: Callable[[Path], None]) -> None:
+    """Where a folder is refused transformers logs no advice of its own, and is as talkative as before afterwards."""
+    said: list[str] = []
+    handler, logger = logging.Handler(), logging.getLogger("transformers")
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    damage(folder)
+    before = logger.level
+    logger.addHandler(handler)
+    try:
+        with pytest.raises(UserError):
+            load_folder(folder)
+    finally:
+        logger.removeHandler(handler)
+    assert (said, logger.level) == ([], before)
 
 
 def test_a_weight_of_another_shape_is_refused(folder: Path) -> None:
