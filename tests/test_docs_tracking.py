@@ -37,7 +37,7 @@ def shell(project: ClaimsProject, command: str) -> subprocess.CompletedProcess[s
 
 def test_the_commands_of_the_page_work_one_after_another(project: ClaimsProject) -> None:
     """From the first stored run to the baseline that is committed, every command of the page ends well."""
-    assert len(COMMANDS) == 14
+    assert len(COMMANDS) == 17
     for command in COMMANDS:
         done = shell(project, command)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"

@@ -66,13 +66,17 @@ def test_the_gravest_difference_is_named(first: dict[str, Any], second: dict[str
     assert difference.kind == kind
 
 
+OTHER = "other weights, task or transcoder under the same name"
+SEE = "`prolepsis history` shows what came out on each"
+
+
 def test_what_was_measured_otherwise_is_set_apart() -> None:
     """Another protocol, another subject of the same name or another dtype is listed with both sides, not compared."""
     before, after = row(1.0, (0.5, 1.5)), row(9.0, (8, 10), verdict="contradicted")
     other = copy.deepcopy(after) | {"protocol": "q"}
     for second, why in (
         (report(other), "protocol p and q"),
-        (report(after, digest="e"), "subject d and e"),
+        (report(after, digest="e" * 16), f"{OTHER} (d and {'e' * 8}); {SEE}"),
         (report(after, dtype="bfloat16"), "dtype float32 and bfloat16"),
     ):
         found = compare(report(before), second)

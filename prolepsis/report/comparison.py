@@ -159,13 +159,14 @@ def _apart(first: Report, before: Row, second: Report, after: Row) -> str | None
         return f"untested in the {'first' if before['verdict'] == 'untested' else 'second'} run"
     if before["protocol"] != after["protocol"]:
         return f"protocol {before['protocol']} and {after['protocol']}"
-    for what, one, other in (
-        ("subject", _digest(first, before), _digest(second, after)),
-        ("dtype", first["environment"]["dtype"], second["environment"]["dtype"]),
-    ):
-        if one != other:
-            return f"{what} {one} and {other}"
-    return None
+    versions = [str(_digest(report, row))[:8] for report, row in ((first, before), (second, after))]
+    if versions[0] != versions[1]:
+        return (
+            f"other weights, task or transcoder under the same name ({versions[0]} and {versions[1]}); "
+            "`prolepsis history` shows what came out on each"
+        )
+    dtypes = [report["environment"]["dtype"] for report in (first, second)]
+    return None if dtypes[0] == dtypes[1] else f"dtype {dtypes[0]} and {dtypes[1]}"
 
 
 def _digest(report: Report, row: Row) -> str | None:
