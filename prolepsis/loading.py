@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from prolepsis import selfcheck
-from prolepsis.batching import TOKENS_PER_BATCH
 from prolepsis.errors import Untested, UntilFull, UserError
 from prolepsis.families import family_of
 from prolepsis.masks import mask_rule
@@ -46,25 +45,22 @@ def load_subject(reference: str, device: str = "cpu", dtype: torch.dtype = torch
 
 
 def check_device(device: str, option: str = "--claims-device") -> None:
-    """Raises Untested for a GPU that is not there, UserError for what is no device of this torch or none claims run on.
+    """Raises Untested for a GPU that is not there, UserError for what is no device or none that claims run on.
 
     ``option`` is the one that names a device where this is asked.
     """
+    if re.fullmatch(r"cpu(:0)?|cuda(:\d+)?", device) is None:
+        raise UserError(f"{option} {device} cannot be used: claims run on cpu, cuda or cuda:N")
     try:
         torch.empty(0, device=device)
         # A GPU that this torch has no kernels for holds tensors all the same. That memory is full is said later.
         with UntilFull():
             torch.ones(1, device=device).add_(1)
     except (RuntimeError, AssertionError) as error:
-        why = str(error).splitlines()[0]
-        if re.fullmatch(r"cuda(:\d+)?", device):
-            raise Untested(
-                f"no GPU that torch can use as {device} ({why}); `prolepsis doctor` says what is here, and "
-                f"{option} cpu does without, slowly"
-            ) from None
-        raise UserError(f"{option} {device} cannot be used: {why}") from None
-    if torch.device(device).type not in TOKENS_PER_BATCH:
-        raise UserError(f"{option} {device} cannot be used: claims run on {' or '.join(TOKENS_PER_BATCH)}")
+        raise Untested(
+            f"no GPU that torch can use as {device} ({str(error).splitlines()[0]}); `prolepsis doctor` says what is "
+            f"here, and {option} cpu does without, slowly"
+        ) from None
 
 
 def _load(reference: str, device: str, dtype: torch.dtype) -> Subject:
