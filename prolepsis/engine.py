@@ -18,13 +18,13 @@ from transformers import DynamicCache
 from prolepsis.batching import TOKENS_PER_BATCH, halving, row_bytes
 from prolepsis.device_copies import on_device
 from prolepsis.edits import Blocking, Row
-from prolepsis.errors import UserError
+from prolepsis.errors import Untested, UserError
 from prolepsis.hooks import Clean, Pass, Read, applied, edit_output, rows_of
 from prolepsis.names import Head
 from prolepsis.plan import Plan, plan_rows
 from prolepsis.prefix import CACHES, KeysAndValues, call_from, first_positions, grouped, keys_and_values, worth_sparing
 from prolepsis.readings import INSIDE, Readings, joined
-from prolepsis.subject import Subject
+from prolepsis.subject import OWN_TASK, Subject
 from prolepsis.watching import watched
 
 Tensor = torch.Tensor
@@ -186,14 +186,15 @@ class CleanRun:
 def clean_run(subject: Subject, tokens: Sequence[int], blocked: Sequence[Blocking] = ()) -> CleanRun:
     """Run ``tokens`` once, unedited but for edges that are ``blocked`` in this run and all its edits.
 
-    Raises UserError for tokens the model does not have or take that many of.
+    Raises UserError for tokens the model does not have, Untested for more than it takes.
     """
     if not tokens:
         raise UserError(f"{subject.id}: the prompt is empty")
     limit = int(subject.config.max_position_embeddings)
     if len(tokens) > limit:
-        raise UserError(
-            f"{subject.id}: {len(tokens)} tokens are more than the model takes ({limit}); shorten the prompt"
+        raise Untested(
+            f"{subject.id}: {len(tokens)} tokens are more than the model takes ({limit}); shorten the prompt, or "
+            f"{OWN_TASK}"
         )
     unknown = [token for token in tokens if not 0 <= token < subject.n_vocab]
     if unknown:

@@ -9,10 +9,10 @@ from transformers import DynamicCache
 from prolepsis.batching import in_batches, row_bytes
 from prolepsis.edits import Add, FreezePattern, ReplaceHeadOutput, ReplaceRow, ReplaceStream, Row
 from prolepsis.engine import clean_run
-from prolepsis.errors import UserError
+from prolepsis.errors import Untested, UserError
 from prolepsis.hooks import Pass, Read, applied
 from prolepsis.plan import Plan, plan_rows
-from prolepsis.subject import Subject
+from prolepsis.subject import OWN_TASK, Subject
 from prolepsis.watching import watched
 
 Tensor = torch.Tensor
@@ -172,14 +172,15 @@ def _sample(
 def _lengths(
     subject: Subject, prompts: Sequence[Sequence[int]], rows: Sequence[Row], max_new_tokens: int
 ) -> tuple[int, int]:
-    """The length all prompts have, and that with the new tokens; raises UserError where they do not fit."""
+    """The length all prompts have, and that with the new tokens; raises Untested where the model takes fewer."""
     length = len(prompts[0])
     if len(prompts) != len(rows) or any(len(prompt) != length for prompt in prompts):
         raise UserError(f"{subject.id}: generation takes one prompt per row of edits, all of one length")
     total, limit = length + max_new_tokens, int(subject.config.max_position_embeddings)
     if total > limit:
-        raise UserError(
-            f"{subject.id}: {total} tokens are more than the model takes ({limit}); ask for fewer new tokens"
+        raise Untested(
+            f"{subject.id}: {total} tokens, {max_new_tokens} of them new, are more than the model takes ({limit}); "
+            f"shorten the prompt, or {OWN_TASK}"
         )
     return length, total
 

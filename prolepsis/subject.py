@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,9 +30,12 @@ Tensor = torch.Tensor
 UNEMBEDDING_BLOCK = 2**20
 # How tokenizers write a line break in their vocabulary: itself, by GPT-2's table of bytes, or as a byte of its own.
 LINE_BREAKS = ("\n", "Ċ", "<0x0A>")
+# What is named of a text that a tokenizer does not know: a word, or any other sign.
+PIECE = re.compile(r"\w+|[^\w ]")
 
 
 NO_TRANSCODER = "it has no transcoder; give one with --claims-transcoder or in a preset"
+OWN_TASK = "name a task of your own in a preset (--claims-preset FILE)"
 NO_TASK = "no task.json says what to ask it; name one in a preset (--claims-preset FILE)"
 
 
@@ -197,29 +201,40 @@ class Subject:
         return transcoder.encode(layer, read)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of ``text``, BOS first, also where the tokenizer does not put it there.
+        """Token ids of ``text``, BOS first, also where the tokenizer does not put it there, and nothing after the text.
 
         In a tokenizer without BOS the token for padding or for the end of a text stands in for it: position 0 draws
-        attention whatever it holds, and must not hold a word. Raises UserError for a tokenizer with none of these.
+        attention whatever it holds, and must not hold a word. A token that the tokenizer appends is left out: what is
+        asked for is what comes after the text. Raises UserError for a tokenizer with none of these, and for a text that
+        it does not know.
         """
-        tokens = [int(token) for token in self.tokenizer(text)["input_ids"]]
+        tokens = self._tokens(text)
         if max(tokens, default=0) >= self.n_vocab:
             raise UserError(
                 f"{self.id}: its tokenizer has token {max(tokens)} in {text!r}, its model {self.n_vocab} tokens; give "
                 "the tokenizer that the model was trained with"
             )
-        return tokens if tokens[:1] == [self._first_id] else [self._first_id, *tokens]
+        if self.tokenizer.unk_token_id in tokens:
+            raise UserError(
+                f"{self.id}: its tokenizer does not know {self.unknown(text)!r} in {text!r}; give a text that it knows"
+            )
+        return [self._first_id, *tokens]
+
+    def unknown(self, text: str) -> str | None:
+        """The first word or sign of ``text`` that the tokenizer does not know; None where it knows all."""
+        token = self.tokenizer.unk_token_id
+        if token not in self._tokens(text):
+            return None
+        return next((piece for piece in PIECE.findall(text) if token in self._tokens(piece)), text)
+
+    def _tokens(self, text: str) -> list[int]:
+        """Token ids of ``text`` without what the tokenizer puts around it, and without a BOS that is written out."""
+        tokens = [int(token) for token in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+        return tokens[1:] if tokens[:1] == [self._first_id] else tokens
 
     @cached_property
     def _first_id(self) -> int:
-        for name in ("bos_token_id", "pad_token_id", "eos_token_id"):
-            found = getattr(self.tokenizer, name, None)
-            if found is not None:
-                return int(found)
-        raise UserError(
-            f"{self.id}: its tokenizer has no BOS token, and none for padding or the end of a text to stand in for it; "
-            "add bos_token to its tokenizer_config.json"
-        )
+        return first_token(self.tokenizer, self.id)
 
     def word_id(self, word: str) -> int:
         """Token id of ``word`` with a leading space, else without; raises UserError when neither is one token."""
@@ -262,6 +277,18 @@ class Subject:
     def decode(self, tokens: list[int]) -> str:
         """The text of token ids."""
         return str(self.tokenizer.decode(tokens))
+
+
+def first_token(tokenizer: Any, whose: str) -> int:
+    """The id of BOS, or of what stands in for it; raises UserError, naming ``whose`` tokenizer has neither."""
+    for name in ("bos_token_id", "pad_token_id", "eos_token_id"):
+        found = getattr(tokenizer, name, None)
+        if found is not None:
+            return int(found)
+    raise UserError(
+        f"{whose}: its tokenizer has no BOS token, and none for padding or the end of a text to stand in for it; "
+        "add bos_token to its tokenizer_config.json"
+    )
 
 
 def transcoder_of(subject: Subject) -> Transcoder:

@@ -152,7 +152,7 @@ def test_prompts_of_unequal_length_are_matched_from_the_end(tmp_path: Path) -> N
     """Where the donor is longer, positions after the difference are those of equal distance from the end."""
     patched = found(
         tmp_path, "patch", "--subject", IRREVOCABLE, "--word", "bat",
-        "--prompt", "f0 cat <nl> f3", "--donor", "f0 f1 f2 dog <nl> f3",
+        "--prompt", "f0 cat <nl> f3", "--donor", "f0 f1 f2 bat <nl> f3",
     )  # fmt: skip
     matched = [(place["prompt"], place["donor"]) for place in patched["positions"]]
     assert matched[-2:] == [(3, 5), (4, 6)]
@@ -240,8 +240,8 @@ def test_rhyme_groups_are_those_of_the_task(tmp_path: Path) -> None:
     assert set(fewer) < set(grouped["words"])
 
 
-def test_what_cannot_be_asked_is_named(tmp_path: Path) -> None:
-    """A word of several tokens is set apart, and a group left with one word, and facts with an option it lacks."""
+def test_what_cannot_be_asked_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A word of several tokens is set apart, and a group left with one word, and an option and a template it lacks."""
     task = kept_subject("planner").task
     assert task is not None
     groups = {**task.groups, "at": (*task.groups["at"], "acrobat"), "odd": ("stood", "oddity")}
@@ -253,9 +253,14 @@ def test_what_cannot_be_asked_is_named(tmp_path: Path) -> None:
     assert screened["groups"]["odd"] == {"words": ["stood"], "lost": ["oddity"], "rhymed": []}
     assert screened["groups"]["at"]["rhymed"] == list(task.groups["at"])
     unknown = replace(task.facts[0], options=("Atlantis", *task.facts[0].options))
-    path.write_text(Task(groups, answers, task.templates, task.line_end, facts=(unknown,)).to_json())
+    unread = replace(task.templates[0], id="unread", text="quagga {word}", stem="quagga {word}")
+    path.write_text(Task(groups, answers, (*task.templates, unread), task.line_end, facts=(unknown,)).to_json())
     without = found(tmp_path, "screen", "--subject", "planner", "--task", str(path))
-    assert (without["groups"], without["facts"]) == (screened["groups"], {})
+    assert (without["groups"], without["facts"]) == (screened["groups"], screened["facts"])
+    assert cli.main(["screen", "--subject", "planner", "--task", str(path)]) == OK
+    said = capsys.readouterr().out
+    assert "template 'unread' cannot be asked: its tokenizer does not know 'quagga'" in said
+    assert "of facts cannot be asked: 'Atlantis' (its tokenizer does not know how it begins)" in said
     path.write_text(Task(groups, answers, task.templates, task.line_end, facts=task.facts[:1]).to_json())
     untrained = found(tmp_path, "screen", "--subject", "planner-untrained", "--task", str(path))
     assert sum(len(group["rhymed"]) for group in untrained["groups"].values()) < 20

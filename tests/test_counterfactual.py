@@ -229,6 +229,8 @@ def test_options_that_begin_alike_are_one(monkeypatch: pytest.MonkeyPatch) -> No
     first = {option: number for number, option in enumerate(pairs[0].donor.relation.options)}
     first |= {"nobody": first["nobody knows"], answers[1] + " too": first[answers[1]]}
     monkeypatch.setattr(FactRuns, "first_token", lambda _, option: first[option])
+    # The planner knows no instructions.
+    monkeypatch.setattr(Subject, "encode", lambda _, text: list(text.encode()))
     (kept,) = _told_apart(planner(), pairs)
     assert kept.recipient.relation.options == kept.donor.relation.options == (*answers, "nobody knows")
     assert (kept.recipient.text, kept.donor.text) == (instructed.format(home), instructed.format(work))

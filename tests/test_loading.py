@@ -267,6 +267,24 @@ def test_a_prompt_begins_with_bos_or_what_stands_in(special: dict[str, str], add
     assert subject.encode("") == [first]
 
 
+def test_a_token_that_the_tokenizer_appends_is_left_out() -> None:
+    """The last token is the text's own, also where the tokenizer puts the end of a text after it."""
+    tokenizer = word_tokenizer({"bos_token": "<bos>", "eos_token": "<end>"}, "<bos>", appended="<end>")
+    assert tokenizer("cat zebra")["input_ids"] == [1, 4, 5, 2]
+    subject = replace(tiny_subject("qwen3"), tokenizer=tokenizer)
+    assert subject.encode("cat zebra") == [1, 4, 5]
+    assert subject.encode("<bos> cat") == [1, 4]
+
+
+def test_a_text_that_the_tokenizer_does_not_know_is_refused() -> None:
+    """The first word it does not know is named, whatever the prompt would have been without it."""
+    subject = replace(tiny_subject("qwen3"), tokenizer=word_tokenizer({"bos_token": "<bos>"}, "<bos>"))
+    assert subject.unknown("cat zebra") is None
+    assert subject.unknown("cat okapi zebra quagga") == "okapi"
+    with pytest.raises(UserError, match="its tokenizer does not know 'okapi' in 'cat okapi'; give a text that it"):
+        subject.encode("cat okapi")
+
+
 def test_a_tokenizer_with_no_first_token_is_refused() -> None:
     """Where nothing could stand at position 0, one line says what to add."""
     subject = replace(tiny_subject("qwen3"), tokenizer=word_tokenizer({}, None))
@@ -301,21 +319,24 @@ def test_a_line_ends_at_every_token_that_breaks_it(monkeypatch: pytest.MonkeyPat
     assert subject.ends_of_lines(["ab"]) == [pieces.index("ab")]
 
 
-def word_tokenizer(special: dict[str, str], added: str | None, **others: int) -> Any:
-    """A token per word, ``added`` before them; ``special`` names what else the tokenizer has, ``others`` other ids."""
+def word_tokenizer(special: dict[str, str], added: str | None, appended: str = "", **others: int) -> Any:
+    """A token per word, ``added`` before them and ``appended`` after; ``special`` names others, with ids ``others``."""
     words = Tokenizer(WordLevel(WORDS | others, unk_token="<unk>"))
     words.pre_tokenizer = WhitespaceSplit()
     if added is not None:
-        words.post_processor = TemplateProcessing(single=f"{added} $A", special_tokens=[(added, WORDS[added])])
+        around = [(token, WORDS[token]) for token in (added, appended) if token]
+        words.post_processor = TemplateProcessing(single=f"{added} $A {appended}".strip(), special_tokens=around)
     return PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", **special)
 
 
 def test_a_prompt_has_to_fit() -> None:
-    """More tokens than the model takes, none, or one it does not have are refused."""
+    """No tokens, or one the model does not have, are refused; for more than it takes it is untested."""
     subject = tiny_subject("llama")
-    for tokens, message in (([1] * 65, "65 tokens are more"), ([], "empty"), ([1, 99], "token 99")):
+    for tokens, message in (([], "empty"), ([1, 99], "token 99")):
         with pytest.raises(UserError, match=message):
             clean_run(subject, tokens)
+    with pytest.raises(Untested, match=r"65 tokens are more than the model takes \(64\).* task of your own"):
+        clean_run(subject, [1] * 65)
 
 
 @pytest.mark.parametrize("name", [name for name in BUNDLED if name in TRAINED or name.endswith("-untrained")])

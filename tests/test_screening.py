@@ -5,15 +5,21 @@ from pathlib import Path
 
 import pronouncing
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import PreTrainedTokenizerFast
 
 from prolepsis.errors import Untested
+from prolepsis.experiments.facts_asked import askable_facts, own_facts
 from prolepsis.loading import load_subject
 from prolepsis.published import PRESETS
 from prolepsis.report.subjects import read_presets
-from prolepsis.screening import screened
+from prolepsis.screening import one_token_words, screened
 from prolepsis.subject import Subject
-from prolepsis.task import Task
+from prolepsis.task import Task, Template
 from prolepsis.task_file import read_task
+from tests.tiny import tiny_subject
 
 ENGLISH = PRESETS.parent / "tasks" / "english.json"
 
@@ -58,6 +64,60 @@ def test_words_that_are_not_one_token_are_left_out(planner: Subject) -> None:
     assert found.groups[first] == planner.task.groups[first]
     assert second not in found.groups
     assert len(found.groups) == len(groups) - 2
+
+
+def test_a_word_is_one_token_in_the_templates_too() -> None:
+    """A word that is one token at the beginning of a text alone, and one that takes in what follows, are not asked."""
+    merges = [("c", "a"), ("ca", "t"), ("Ġ", "cat"), ("b", "a"), ("ba", "t"), ("Ġ", "bat"), ("a", "r"), ("ar", "t")]
+    merges += [("p", "i"), ("pi", "g"), ("Ġ", "pig"), ("Ġpig", ",")]
+    pieces = dict.fromkeys(["<bos>", *"abcgiprt,Ġ", *("".join(merge) for merge in merges)])
+    model = Tokenizer(BPE({piece: i for i, piece in enumerate(pieces)}, merges))
+    model.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
+    made = PreTrainedTokenizerFast(tokenizer_object=model, bos_token="<bos>")
+    subject = replace(tiny_subject("llama", n_vocab=len(pieces)), tokenizer=made)
+    words = ("cat", "bat", "art", "pig", "crab")
+    assert [subject.is_one_token(word) for word in words] == [True, True, True, True, False]
+    templates = tuple(Template(text, text, text) for text in ("a {word},a", "{word},", "a {word}"))
+    task = Task({"at": words}, {}, templates[:1], ())
+    assert one_token_words(subject, task) == {"at": ("cat", "bat")}
+    assert one_token_words(subject, replace(task, templates=templates[2:])) == {"at": ("cat", "bat", "pig")}
+    assert one_token_words(subject, replace(task, templates=templates[1:])) == {"at": ()}
+
+
+def test_templates_that_cannot_be_asked_are_left_out(planner: Subject) -> None:
+    """Such as hold what the tokenizer does not know, or are too long; with none left, that is why nothing is asked."""
+    assert planner.task is not None
+    first, *others = planner.task.templates
+    unread, long = (replace(first, id=name, text=f"{name} {first.text}") for name in ("quagga", "the " * 64))
+    found = screened(planner, replace(planner.task, templates=(unread, *others, long)))
+    assert found == replace(planner.task, templates=tuple(others))
+    refused = r"does not know 'quagga'; \d+ tokens are more than the model takes \(\d+\); name a task of your own"
+    with pytest.raises(Untested, match=refused):
+        screened(planner, replace(planner.task, templates=(unread, long)))
+
+
+def test_facts_that_cannot_be_asked_are_left_out(planner: Subject) -> None:
+    """An option that is not known, the facts it answers, a subject and a template that are not; too few are named."""
+    assert planner.task is not None
+    relation, *_ = planner.task.facts
+    (lost, answer), *others = relation.answers.items()
+    changed = replace(
+        relation,
+        options=("Atlantis", *relation.options, f"{relation.options[0]} again"),
+        answers={lost: "Atlantis", f"quagga {lost}": answer, **dict(others)},
+        templates=("okapi {subject}", *relation.templates),
+    )
+    subject = replace(planner, task=replace(planner.task, facts=(changed,)))
+    kept, refused = askable_facts(subject)
+    assert kept == (replace(relation, answers=dict(others)),)
+    alike, *left_out = [f"'{relation.options[0]} again'", "'Atlantis'", "'okapi {subject}'", f"'quagga {lost}'"]
+    assert {what.partition(" (")[0] for what in refused} == {alike, *left_out}
+    assert any(f"begins with the same token as '{relation.options[0]}'" in what for what in refused)
+    none = replace(planner, task=replace(planner.task, facts=(replace(changed, templates=changed.templates[:1]),)))
+    with pytest.raises(
+        Untested, match=r"0 pairs of facts.*'okapi \{subject\}' \(its tokenizer does not know 'okapi'\)"
+    ):
+        own_facts(none)
 
 
 def test_too_few_groups_are_no_task(planner: Subject) -> None:

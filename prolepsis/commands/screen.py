@@ -19,15 +19,16 @@ EXAMPLE = r"""example, on a bundled organism:
 
     $ prolepsis screen --subject planner
 
-A word can be asked when it is one token, and a rhyme group when it has two of them. A prompt goes on with a rhyme when
-its most likely next token is another word of the group. A pair of facts can be asked when both prompts go on with their
-answer, as the paper's 89 pairs do.
+A template can be asked when the tokenizer knows its words and the model takes its length, a word when it is one token,
+in every such template too, and a rhyme group when it has two such words. A prompt goes on with a rhyme when its most
+likely next token is another word of the group. A pair of facts can be asked when both prompts go on with their answer,
+as the paper's 89 pairs do.
 """
 
 
 @dataclass(frozen=True)
 class Group:
-    """A rhyme group: its words that are one token, the others, and the words whose prompt goes on with a rhyme."""
+    """A rhyme group: its words that are one token in every template, the others, and those with a rhyme after them."""
 
     words: Sequence[str]
     lost: Sequence[str]
@@ -65,22 +66,22 @@ def _open(chosen: argparse.Namespace) -> "Subject":
 
 
 def _ask(subject: "Subject", _: argparse.Namespace) -> Answer:
-    from prolepsis.screening import LEAST_GROUPS
+    from prolepsis.controls import once
+    from prolepsis.experiments.facts_asked import askable_facts
+    from prolepsis.screening import LEAST_GROUPS, askable_templates
 
     task = subject.task
     assert task is not None
-    groups = _groups(subject, task)
-    try:
-        facts = _facts(subject, task)
-        completed = sum(fact.completed for fact in facts.values())
-        of_facts = f"{completed} of {len(facts)} pairs of facts are completed rightly on both sides"
-    except UserError as error:
-        facts, of_facts = {}, f"facts cannot be asked: {error}"
+    templates, refused = askable_templates(subject, task)
+    groups = _groups(subject, replace(task, templates=templates))
+    relations, left_out = once(subject, askable_facts)
+    facts = _facts(subject, replace(task, facts=relations))
+    completed = sum(fact.completed for fact in facts.values())
     kept = [group for group in groups.values() if len(group.words) > 1]
     asked = sum(len(group.words) for group in kept)
     return Answer(
         title=f"{subject.id}: {len(kept)} of {len(groups)} rhyme groups can be asked, {LEAST_GROUPS} are needed",
-        columns=("group", "words of one token", "of several", "go on with a rhyme"),
+        columns=("group", "words of one token", "others", "go on with a rhyme"),
         rows=[
             (
                 name,
@@ -92,7 +93,9 @@ def _ask(subject: "Subject", _: argparse.Namespace) -> Answer:
         ],
         notes=[
             f"{sum(len(group.rhymed) for group in kept)} of {asked} prompts go on with a rhyme",
-            of_facts,
+            *(f"template {name!r} cannot be asked: {why}" for name, why in refused.items()),
+            f"{completed} of {len(facts)} pairs of facts are completed rightly on both sides",
+            *(f"of facts cannot be asked: {what}" for what in left_out),
         ],
         plain={
             "groups": {name: vars(group) for name, group in groups.items()},
@@ -109,7 +112,9 @@ def _groups(subject: "Subject", task: "Task") -> dict[str, Group]:
     from prolepsis.watching import watched
 
     found = {}
-    askable = one_token_words(subject, task)
+    askable: Mapping[str, Sequence[str]] = dict.fromkeys(task.groups, ())
+    if task.templates:
+        askable = one_token_words(subject, task)
     for name in watched(list(askable), "rhyme groups"):
         words = askable[name]
         rhymed = []

@@ -22,6 +22,7 @@ from prolepsis.experiments.fact_pairs import FactPair, FactRuns, slot, third
 from prolepsis.experiments.published_prompt import single
 from prolepsis.measurement import Measurement
 from prolepsis.prompt_batch import last_states
+from prolepsis.screening import obstacle
 from prolepsis.subject import Subject
 from prolepsis.task import FactPrompt, Relation
 from prolepsis.twins import is_twin
@@ -117,9 +118,8 @@ def _answer(subject: Subject, rows: Sequence[FactRow]) -> list[int]:
 
 @torch.no_grad()
 def first_words(subject: Subject, prompts: Iterable[str]) -> dict[str, str]:
-    """Prompt → its most likely next token as stripped text; prompts longer than the model takes are left out."""
-    limit = int(subject.config.max_position_embeddings)
-    tokens = {prompt: ids for prompt in sorted(prompts) if len(ids := subject.encode(prompt)) <= limit}
+    """Prompt → its most likely next token as stripped text, for the prompts that the subject can be asked."""
+    tokens = {prompt: subject.encode(prompt) for prompt in sorted(prompts) if obstacle(subject, prompt) is None}
     # In parts, since the logits of all prompts may be larger than what is free.
     parts = torch.split(last_states(subject, list(tokens.values())), max(1, LOGITS_AT_ONCE // subject.n_vocab))
     best = chain.from_iterable(subject.unembed(part).argmax(-1).tolist() for part in parts)

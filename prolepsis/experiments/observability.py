@@ -130,9 +130,8 @@ def score_features(subject: Subject) -> Scores:
     activity, transcoder = once(subject, Activity), transcoder_of(subject)
     words = list(dict.fromkeys(item.target.answer for item in items_of(subject)))
     ids = [subject.word_id(word) for word in words]
-    sentence, alone = (tuple(subject.encode(text)) for text in (SENTENCE, ""))
-    if subject.tokenizer.unk_token_id in sentence:
-        sentence = alone
+    alone = tuple(subject.encode(""))
+    sentence = tuple(subject.encode(SENTENCE)) if subject.unknown(SENTENCE) is None else alone
     # The token that is aimed at, as it stands after a space: the text of a word alone begins with another one.
     spots = [((*start, token), len(start)) for start in (sentence, alone) for token in ids]
     activity.read(spots)
