@@ -140,6 +140,16 @@ def test_a_folder_that_fits_can_start(folder: Path) -> None:
     assert any("no work was counted" in line for line in found.remarks)
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_task_that_is_refused_keeps_a_run_from_starting(folder: Path, *, beside: bool) -> None:
+    """The one a preset names, or the one that lies beside the weights."""
+    path = folder / ("task.json" if beside else "asked.json")
+    path.write_text("{}")
+    source = SubjectSource("mine", "gpu", model=str(folder), task=None if beside else "asked.json", base=folder)
+    (problem,) = found_of(source, CPU).problems
+    assert problem.startswith(f"{path}: groups")
+
+
 def test_families_that_were_not_counted_are_named(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from prolepsis.checkpoint import INDEX
-from prolepsis.doctor.folders import faults
+from prolepsis.doctor.folders import fault_of_task, faults
 from prolepsis.loading import ORGANISMS
 
 PLANNER = ORGANISMS / "planner"
@@ -62,6 +62,13 @@ def test_a_whole_folder_has_no_fault() -> None:
     assert faults(PLANNER, PLANNER / "transcoder") == []
 
 
+def without_first_token(folder: Path) -> None:
+    """A tokenizer with neither BOS nor what stands in for it."""
+    path = folder / "tokenizer_config.json"
+    plain = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in plain.items() if key[:3] not in ("bos", "pad", "eos")}))
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -75,6 +82,7 @@ def test_a_whole_folder_has_no_fault() -> None:
         (sharded, "two.safetensors: no such file; download it"),
         (lambda folder: (folder / INDEX).write_text("{}"), f"{INDEX}: cannot be read; get it again"),
         (without_tokenizer, "the tokenizer cannot be loaded"),
+        (without_first_token, "mine: its tokenizer has no BOS token"),
         (lambda folder: shutil.rmtree(folder / "transcoder"), "transcoder"),
         (cut("transcoder/W_dec_1.safetensors"), "W_dec_1.safetensors: truncated or no safetensors file"),
         (lambda folder: (folder / "transcoder" / "W_enc_1.safetensors").unlink(), "W_enc_1.safetensors"),
@@ -94,6 +102,14 @@ def test_a_transcoder_of_another_model_is_a_fault(folder: Path) -> None:
     shutil.copytree(ORGANISMS / "window-1" / "transcoder", other)
     (fault,) = faults(folder, other)
     assert "window-1" in fault or "layer" in fault or "width" in fault
+
+
+def test_a_task_that_is_refused_is_a_fault(tmp_path: Path) -> None:
+    """What a run would say of the file is said; one that is read is none."""
+    assert fault_of_task(PLANNER / "task.json") is None
+    path = tmp_path / "task.json"
+    path.write_text("{}")
+    assert str(path) in (fault_of_task(path) or "")
 
 
 def test_weights_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

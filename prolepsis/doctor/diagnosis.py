@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prolepsis.doctor.expect import ANY, Expected, Sizes, expectations, peak_bytes, sizes_of, works_of
-from prolepsis.doctor.folders import faults
+from prolepsis.doctor.folders import fault_of_task, faults
 from prolepsis.doctor.machine import Machine
 from prolepsis.doctor.work import LOADING
 from prolepsis.experiments.measuring import TWIN
@@ -89,7 +89,9 @@ def _diagnosis(
     families = {claim.family for claim in asked}
     expected = () if sizes is None else tuple(_expected(source.id, families, sizes, machine))
     peak = None
-    problems = [*found.problems, *filter(None, (found.no_pairs, *no_room))]
+    task = _task_file(source, model)
+    refused = None if task is None else fault_of_task(task)
+    problems = [*found.problems, *filter(None, (found.no_pairs, *no_room, refused))]
     if found.model is not None and isinstance(found.model.place, Path):
         beside = found.transcoder is not None and isinstance(found.transcoder.place, Path)
         problems += faults(found.model.place, transcoder if beside else None)
@@ -113,6 +115,14 @@ def _diagnosis(
             *(_uncounted(expected, families) if machine.lacking is None else ()),
         ),
     )
+
+
+def _task_file(source: SubjectSource, model: Path | None) -> Path | None:
+    """What the subject is asked: the file it names, or the one that lies beside its weights; None where none does."""
+    if source.task is not None:
+        return source.base / source.task
+    beside = None if model is None else model / "task.json"
+    return beside if beside is not None and beside.exists() else None
 
 
 def _folder(part: Part | None) -> Path | None:

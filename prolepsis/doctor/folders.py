@@ -9,6 +9,7 @@ from prolepsis.errors import Untested, UserError
 def faults(model: Path, transcoder: Path | None) -> list[str]:
     """What keeps a run from loading the model in a folder, and the transcoder in another, a line each."""
     from prolepsis.loading import config_in, tokenizer_in
+    from prolepsis.subject import first_token
     from prolepsis.transcoder import Transcoder
 
     found: list[str] = []
@@ -16,7 +17,7 @@ def faults(model: Path, transcoder: Path | None) -> list[str]:
     try:
         size = config_in(model).get_text_config()
         found += _of_weights(model)
-        tokenizer_in(model)
+        first_token(tokenizer_in(model), str(model))
     except (UserError, Untested) as error:
         found.append(str(error))
     try:
@@ -25,6 +26,17 @@ def faults(model: Path, transcoder: Path | None) -> list[str]:
     except (UserError, Untested) as error:
         found.append(str(error))
     return found
+
+
+def fault_of_task(task: Path) -> str | None:
+    """Why a task file is refused; None where it is not."""
+    from prolepsis.task_file import read_task
+
+    try:
+        read_task(task)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def _of_weights(folder: Path) -> Iterator[str]:
