@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from prolepsis import selfcheck
+from prolepsis.batching import TOKENS_PER_BATCH
 from prolepsis.errors import Untested, UntilFull, UserError
 from prolepsis.families import family_of
 from prolepsis.masks import mask_rule
@@ -49,7 +50,8 @@ def check_device(device: str, option: str = "--claims-device") -> None:
 
     ``option`` is the one that names a device where this is asked.
     """
-    if re.fullmatch(r"cpu(:0)?|cuda(:\d+)?", device) is None:
+    others = "|".join(kind for kind in TOKENS_PER_BATCH if kind != "cpu")
+    if re.fullmatch(rf"cpu(:0)?|({others})(:\d+)?", device) is None:
         raise UserError(f"{option} {device} cannot be used: claims run on cpu, cuda or cuda:N")
     try:
         torch.empty(0, device=device)
