@@ -62,9 +62,8 @@ class Interval:
 class Estimate:
     """A mean with everything needed to bound it at any level.
 
-    ``se`` is the standard error, 0 for points. Where all clusters of counted hits are alike it is the one they would
-    have had one of them come out otherwise, so that bounds which a single cluster could move are known to be near.
-    ``mde`` is the minimal detectable effect, 0 for points and for counts whose clusters are alike.
+    ``se`` is the standard error and ``mde`` the minimal detectable effect; both are 0 for points, and for counts whose
+    clusters are alike, which show no spread.
     """
 
     value: float
@@ -133,12 +132,12 @@ def estimate(
     size, units = count_clusters(labels, design), _units(labels, design)
     if counted and float(np.ptp(x)) == 0 and x[0] in (lowest, 0.0, 1.0):
         law = _end_law(float(x[0]), units, lowest)
-        return Estimate(float(x[0]), _one_otherwise(units), 0.0, size, len(x), k, COUNTED, law)
+        return Estimate(float(x[0]), 0.0, 0.0, size, len(x), k, COUNTED, law)
     value, se, df, law, method = _spread(x, labels, design)
     mde = statistics.minimal_detectable_effect(se, df) if df > 0 else math.inf
     if counted and isinstance(law, Point) and bool(np.isin(x, (-1.0, 0.0, 1.0)).all()):
         law = Count((value - lowest) / (1 - lowest), units, lowest)
-        return Estimate(value, _one_otherwise(units), 0.0, size, len(x), k, COUNTED, law)
+        return Estimate(value, 0.0, 0.0, size, len(x), k, COUNTED, law)
     if counted and lowest < 0 and bool(np.isin(x, (-1.0, 0.0, 1.0)).all()) and not isinstance(law, Blind):
         exact = Discordant(float((x > 0).mean()), float((x < 0).mean()), units)
         law = Within(Widest((law, exact)), lowest)
@@ -187,11 +186,6 @@ def _end_law(value: float, units: int, lowest: float) -> Law:
     if lowest < value < 1:
         return NeverDiffered(units)
     return Count((value - lowest) / (1 - lowest), units, lowest)
-
-
-def _one_otherwise(units: int) -> float:
-    """Standard error of a share of independent trials of which one has what no other has."""
-    return math.sqrt((units - 1) / units**3)
 
 
 def _spread(x: FloatArray, labels: list[tuple[str, ...]], design: Design) -> tuple[float, float, float, Law, str]:

@@ -94,7 +94,7 @@ def test_the_nearest_of_the_controls_that_count_gives_the_margin(kind, null, riv
 
 
 def test_a_count_that_a_single_cluster_would_turn_has_a_small_margin():
-    """Counted differences have a margin like any other, all or no hits that of all but one; far off it is large."""
+    """Counted differences have a margin like any other, in standard errors; where all are alike there is none."""
 
     def found(size, hits, null_hits):
         values, null = ({f"i{i}": float(i < k) for i in range(size)} for k in (hits, null_hits))
@@ -104,10 +104,9 @@ def test_a_count_that_a_single_cluster_would_turn_has_a_small_margin():
     near, nearer = found(24, 24, 10), found(24, 24, 11)
     assert (near.verdict, nearer.verdict) == ("supported", "inconclusive")
     assert near.margin < 1
-    assert found(24, 24, 24).verdict == "vacuous"
-    assert found(24, 24, 24).margin == pytest.approx((0.2 - (1 - 0.05 ** (1 / 24))) / (np.sqrt(23) / 24**1.5))
-    assert found(48, 48, 48).margin > 2
-    assert found(24, 24, 0).margin > 2
+    assert found(24, 24, 2).margin > 2
+    assert (found(24, 24, 24).verdict, found(24, 24, 24).margin) == ("vacuous", None)
+    assert (found(24, 24, 0).verdict, found(24, 24, 0).margin) == ("supported", None)
 
 
 @pytest.mark.parametrize(("rival", "named"), [(12.0, True), (12.9, True), (11.5, True), (10.0, False)])
