@@ -21,7 +21,7 @@ def run(tmp_path: Path) -> Path:
     (folder / "measurements").mkdir(parents=True)
     report = stored_run(folder)
     figured = {
-        "detail": {"rhymes": [-4.0, 3.0], "others": [-4.0, -6.0], "mid_line": [-6.0, -7.0]},
+        "detail": {"rhymes": [-4.0, 3.0], "another_line": [-4.0, -6.0], "mid_line": [-6.0, -7.0]},
         "parameters": {},
     }
     name = next(row["measurement"] for row in report["claims"] if row["id"] == "X02")

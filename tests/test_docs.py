@@ -18,7 +18,7 @@ from prolepsis.doctor import expect
 from prolepsis.doctor.work import Rates, total
 from prolepsis.errors import UserError
 from prolepsis.ledger import Kind, Role
-from prolepsis.published import Correction, PairSweep, Published, RhymePrompt, Steering
+from prolepsis.published import Convergence, Correction, PairSweep, Published, RhymePrompt, Steering
 from prolepsis.report.options import add_options
 from prolepsis.report.pins import Key, read_pins
 from prolepsis.report.subjects import known_subjects, read_presets
@@ -125,7 +125,8 @@ def test_every_key_of_a_preset_is_explained(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="known: ") as refused:
         read_presets(tmp_path / "a.toml")
     known = str(refused.value).rpartition("known: ")[2].split(", ")
-    inner = {field.name for kind in (Published, Steering, PairSweep, RhymePrompt, Correction) for field in fields(kind)}
+    kinds = (Published, Steering, PairSweep, RhymePrompt, Correction, Convergence)
+    inner = {field.name for kind in kinds for field in fields(kind)}
     task = {field.name for field in fields(Task)}
     assert {*known, *inner - {"prompts", "rhyme"}, *task} == explained(MODEL_PAGE)
     (tmp_path / "b.toml").write_text(MODEL_PAGE.blocks("toml")[1])

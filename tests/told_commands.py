@@ -88,6 +88,10 @@ INSTEAD: Mapping[str, Instead] = {
         "python -u -m execnet.script.socketserver 127.0.0.1:{port} > listening & trap 'kill $!' EXIT; "
         f"until test -s listening; do sleep 0.1; done; {FAR.replace('{at}', SOCKET)}",
     ),
+    "prolepsis transcoder my-transcoder --model my-model": Instead(
+        "the model that lies here knows a few words only",
+        'prolepsis transcoder my-transcoder --model my-model --text "she saw the cat , <nl> he found the"',
+    ),
 }  # fmt: skip
 
 
