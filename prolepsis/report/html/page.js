@@ -8,7 +8,8 @@
   const chosen = (name) => form.elements[name].value;
   const facts = new Map(rows.map((row) => [row, {
     v: row.querySelector("th [class]").className,
-    t: row.dataset.t,
+    // Most rows are of organisms, and do not say so.
+    t: row.dataset.t || "organism",
     s: row.querySelector("th b").textContent,
   }]));
 
