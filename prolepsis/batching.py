@@ -18,8 +18,13 @@ MOST_BYTES = {"cpu": 1 << 30, "cuda": 3 << 30}
 """What a batch may take beside the weights, however much is free: more makes nothing faster."""
 OF_FREE = 0.5
 """The part of a GPU's free memory that is planned with; results and fragments of earlier batches need the rest."""
-AT_ONCE = "bytes at once"
-"""Under this name a subject remembers how many bytes its device takes at once."""
+
+
+class AtOnce:
+    """How many ``bytes`` a subject's device takes at once; fewer after running out of memory."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.bytes = _planned(subject)
 
 
 def row_bytes(subject: Subject, n_tokens: int, *, n_logits: int = 1, n_streams: int = 0, cached: bool = False) -> int:
@@ -34,10 +39,7 @@ def row_bytes(subject: Subject, n_tokens: int, *, n_logits: int = 1, n_streams: 
 
 def rows_at_once(subject: Subject, n_rows: int, each: int) -> int:
     """How many of ``n_rows`` that take ``each`` bytes are run at once; at least one."""
-    if AT_ONCE not in subject.memo:
-        subject.memo[AT_ONCE] = _planned(subject)
-    at_once: int = subject.memo[AT_ONCE]
-    return max(1, min(n_rows, at_once // each))
+    return max(1, min(n_rows, subject.once(AtOnce).bytes // each))
 
 
 def in_batches(
@@ -61,12 +63,12 @@ def halving(
             return run([range(first, min(first + size, n_rows)) for first in range(0, n_rows, size)])
         torch.cuda.empty_cache()
         if size == 1:
-            del subject.memo[AT_ONCE]
+            del subject.known[AtOnce]
             raise Untested(
                 f"{subject.id}: {subject.device} has no memory for a single row; free some, or use "
                 "--claims-dtype bfloat16 or --claims-device cpu"
             )
-        subject.memo[AT_ONCE] = each * (size // 2)
+        subject.once(AtOnce).bytes = each * (size // 2)
         note(f"{subject.id}: out of memory with {size} rows at once, going on with {size // 2}")
 
 

@@ -1,26 +1,29 @@
 """What is held in main memory, on a subject's device for as long as it is asked for."""
 
-from typing import TYPE_CHECKING
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from prolepsis.subject import Subject
+from prolepsis.subject import Subject
 
 HELD = 4
 """So many owners have copies on the device at a time: a pair of prompts, and the same words in another role."""
-_COPIES = "copies on the device"
 
 
-def on_device(subject: "Subject", owner: object, name: tuple[str, int], held: "Tensor") -> "Tensor":
+class _Copies(dict[int, tuple[object, dict[tuple[str, int], Tensor]]]):
+    """Copies on a subject's device, by the id of their owner, who is kept with them: else another could have its id."""
+
+    def __init__(self, _: Subject) -> None:
+        super().__init__()
+
+
+def on_device(subject: Subject, owner: object, name: tuple[str, int], held: Tensor) -> Tensor:
     """``held``, which is the tensor ``name`` of its ``owner``, on the device of ``subject``.
 
     The subject keeps such copies for the owners that asked last.
     """
     if held.device == subject.device:
         return held
-    owners: dict[int, tuple[object, dict[tuple[str, int], Tensor]]] = subject.memo.setdefault(_COPIES, {})
-    # The owner is kept with its copies, or another could have its id; who asked last stands last.
+    owners = subject.once(_Copies)
+    # Who asked last stands last.
     _, copies = owners[id(owner)] = owners.pop(id(owner), (owner, {}))
     while len(owners) > HELD:
         del owners[next(iter(owners))]

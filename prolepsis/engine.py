@@ -37,7 +37,7 @@ class CleanRun:
     Edges that are ``blocked`` in it are so under its edits too.
     ``kept`` [L + 1, T, d] holds resid_pre(0) and then resid_post of every layer, ``keys_and_values`` those of every
     layer, in main memory: hundreds of runs are held at a time. ``cache`` is what a layer calls the cache it may be
-    given beside its ``calls``.
+    given beside its ``calls``; ``tuples`` says that layers return tuples.
     """
 
     subject: Subject
@@ -46,6 +46,7 @@ class CleanRun:
     keys_and_values: tuple[KeysAndValues, ...]
     calls: tuple[dict[str, Any], ...]
     cache: str
+    tuples: bool
     blocked: tuple[Blocking, ...] = ()
     _patterns: dict[int, Tensor] = field(default_factory=dict)
 
@@ -205,7 +206,7 @@ def clean_run(subject: Subject, tokens: Sequence[int], blocked: Sequence[Blockin
     calls: list[dict[str, Any]] = []
     first: list[Tensor] = []
     # A cache of the model's own making may crop layers with a window.
-    cache, caches = DynamicCache(), set[str]()
+    cache, caches, tuples = DynamicCache(), set[str](), set[bool]()
 
     def keep_call(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         first.append(args[0] if args else kwargs["hidden_states"])
@@ -217,16 +218,17 @@ def clean_run(subject: Subject, tokens: Sequence[int], blocked: Sequence[Blockin
         kept = [
             subject.layer(i).register_forward_pre_hook(keep_call, with_kwargs=True) for i in range(subject.n_layers)
         ]
+        kept.append(subject.layer(0).register_forward_hook(lambda _, __, output: tuples.add(isinstance(output, tuple))))
         try:
             subject.backbone(input_ids=batch, past_key_values=cache, use_cache=True)
         finally:
             for hook in kept:
                 hook.remove()
     resid = torch.cat([first[0], *(state.resid_post[layer] for layer in range(subject.n_layers))])
-    (name,) = caches
+    (name,), (in_tuples,) = caches, tuples
     filled: list[Any] = cache.layers
     both = tuple((layer.keys.cpu(), layer.values.cpu()) for layer in filled)
-    return CleanRun(subject, tuple(tokens), resid.cpu(), both, tuple(calls), name, tuple(blocked))
+    return CleanRun(subject, tuple(tokens), resid.cpu(), both, tuple(calls), name, in_tuples, tuple(blocked))
 
 
 def _check_read(subject: Subject, read: Read, n_positions: int) -> None:

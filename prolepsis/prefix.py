@@ -21,7 +21,6 @@ CACHES = ("past_key_values", "past_key_value", "layer_past")
 """What layers call the cache of keys and values they are given."""
 TOKENS_OF_A_CALL = 128
 """Tokens whose run through a layer takes longer than calling it once more."""
-_TUPLES = "layers return tuples"
 
 
 def first_positions(rows: Sequence[Row], read: "Read", n_tokens: int) -> list[int]:
@@ -104,10 +103,7 @@ def resumed(clean: "CleanRun", start: int, resid: torch.Tensor | None) -> Iterat
     From layer 0 on nothing is handed on, and ``resid`` may be None.
     """
     subject = clean.subject
-    if _TUPLES not in subject.memo:
-        output = subject.layer(0)(clean.resid_pre(0)[None], **clean.calls[0])
-        subject.memo[_TUPLES] = isinstance(output, tuple)
-    handed_on = (resid,) if subject.memo[_TUPLES] else resid
+    handed_on = (resid,) if clean.tuples else resid
     below = [subject.layer(layer) for layer in range(start)]
     try:
         for module in below:

@@ -3,11 +3,11 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.nn.functional import linear
@@ -25,6 +25,7 @@ from prolepsis.watching import watched
 from prolepsis.wiring import Wiring, wiring_from_config
 
 Tensor = torch.Tensor
+Result = TypeVar("Result")
 
 # Bytes of the unembedding matrix that are multiplied at a time on a CPU: what a core's own cache holds.
 UNEMBEDDING_BLOCK = 2**20
@@ -49,7 +50,7 @@ class Subject:
     ``pairs`` a data set of facts it is asked in place of those of its task. Where it has no transcoder,
     ``no_transcoder`` says why and how to get one, and ``no_task`` why it is asked for no rhymes. ``folder`` holds the
     model's weights, None where they were made in memory.
-    ``memo`` keeps what has been measured on this subject for as long as it is held.
+    ``known`` is what :meth:`once` has measured.
     """
 
     id: str
@@ -68,7 +69,7 @@ class Subject:
     no_transcoder: str = NO_TRANSCODER
     no_task: str = NO_TASK
     family: Family = field(init=False)
-    memo: dict[str, Any] = field(init=False, default_factory=dict)
+    known: dict[Callable[["Subject"], Any], Any] = field(init=False, default_factory=dict)
     _word_ids: dict[str, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -87,6 +88,13 @@ class Subject:
     def __repr__(self) -> str:
         # Tracebacks show it in every line, and with all it keeps that would take minutes.
         return f"Subject({self.id!r})"
+
+    def once(self, measure: Callable[["Subject"], Result]) -> Result:
+        """What ``measure`` says of this subject, which is asked once for as long as the subject is held."""
+        if measure not in self.known:
+            self.known[measure] = measure(self)
+        result: Result = self.known[measure]
+        return result
 
     @property
     def config(self) -> Any:

@@ -16,7 +16,6 @@ from prolepsis.watching import watched
 IN_PLACE = "untrained in place"
 """What a subject names as its twin when the twin is to be made of itself."""
 SEED = 1000
-_KEPT, _NOW, _LOST = "trained weights", "untrained now", "trained weights lost"
 _TWIN = f"-untrained-{SEED}"
 
 
@@ -25,10 +24,19 @@ def twin_of(subject: Subject) -> Subject:
 
     It is untrained within :func:`untrained_in_place` only.
     """
-    if IN_PLACE not in subject.memo:
-        subject.memo[IN_PLACE] = _twin(subject)
-    twin: Subject = subject.memo[IN_PLACE]
-    return twin
+    return subject.once(_twin)
+
+
+class Weights:
+    """The weights of a subject: what gives the trained ones back, and whether others stand in their place.
+
+    ``untrained`` and ``lost`` say that they do: for now, or for good where the trained ones could not be put back.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self.parameters = dict(subject.model.named_parameters())
+        self.trained = Checkpoint(subject.folder, self.parameters)
+        self.untrained = self.lost = False
 
 
 @contextmanager
@@ -43,25 +51,23 @@ def untrained_in_place(subject: Subject) -> Iterator[Subject]:
     Where they cannot be put back the subject is of no use any more: see :func:`check_trained`.
     """
     check_trained(subject)
-    parameters, twin = dict(subject.model.named_parameters()), twin_of(subject)
-    if subject.memo.get(_NOW):
+    weights, twin = subject.once(Weights), twin_of(subject)
+    if weights.untrained:
         yield twin
         return
-    if _KEPT not in subject.memo:
-        subject.memo[_KEPT] = Checkpoint(subject.folder, parameters)
     try:
-        subject.memo[_NOW] = True
-        _draw(parameters, subject.config)
+        weights.untrained = True
+        _draw(weights.parameters, subject.config)
         yield twin
     finally:
-        subject.memo[_LOST] = True
-        subject.memo[_KEPT].restore()
-        subject.memo[_LOST] = subject.memo[_NOW] = False
+        weights.lost = True
+        weights.trained.restore()
+        weights.lost = weights.untrained = False
 
 
 def check_trained(subject: Subject) -> None:
     """Raises HarnessFault where trained weights could not be put back: what is measured would be another model."""
-    if subject.memo.get(_LOST):
+    if Weights in subject.known and subject.once(Weights).lost:
         raise HarnessFault(f"{subject.id}: its trained weights could not be put back after its twin; run it anew")
 
 

@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prolepsis.controls import once
 from prolepsis.engine import clean_run
 from prolepsis.experiments.anchor_tokens import Anchors, anchor_excess, anchor_loss, find_anchors, hide
 from prolepsis.experiments.rhyme_pairs import Runs
@@ -33,13 +32,13 @@ def subject_of(name: str) -> Subject:
 
 def anchors_of(name: str) -> Anchors:
     """The anchors of a bundled subject."""
-    return once(subject_of(name), find_anchors)
+    return subject_of(name).once(find_anchors)
 
 
 def anchor_words(name: str) -> set[str]:
     """The tokens that are anchors anywhere."""
     subject, anchors = subject_of(name), anchors_of(name)
-    runs = once(subject, Runs)
+    runs = subject.once(Runs)
     return {subject.decode([runs.clean(p.recipient).tokens[anchors.of(p)]]).strip() for p in anchors.pairs}
 
 
@@ -92,7 +91,7 @@ def test_a_planted_newline_costs_what_the_route_brings(variant: str) -> None:
     subject, anchors = subject_of(name), anchors_of(name)
     assert anchor_words(name) == {NEWLINE}
     for pair in anchors.pairs:
-        length = len(once(subject, Runs).clean(pair.recipient).tokens)
+        length = len(subject.once(Runs).clean(pair.recipient).tokens)
         routed = 8 * math.exp(7) / (math.exp(7) + length - 1)
         corrected = 12 if variant == "corrects" else 0
         assert anchors.anchor(pair) == pytest.approx(routed, abs=1e-3)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prolepsis import batching, notes
-from prolepsis.batching import AT_ONCE, in_batches, row_bytes
+from prolepsis.batching import AtOnce, in_batches, row_bytes
 from prolepsis.edits import Add, Row
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested
@@ -76,7 +76,7 @@ def test_what_is_run_in_parts_is_what_is_run_at_once(family: str, run: Callable[
     """However few rows a device takes at once, tokens are equal and numbers equal to float64's rounding."""
     subject = tiny_subject(family)
     whole = run(subject)
-    subject.memo[AT_ONCE] = n_rows * row_bytes(subject, 8, cached=True)
+    subject.once(AtOnce).bytes = n_rows * row_bytes(subject, 8, cached=True)
     parts = run(subject)
     if isinstance(whole, torch.Tensor):
         assert torch.allclose(parts, whole, rtol=0, atol=1e-10)
@@ -88,7 +88,7 @@ def test_what_is_run_in_parts_is_what_is_run_at_once(family: str, run: Callable[
 def test_every_row_is_run_once_in_order_and_never_more_than_fit(n_rows: int, fit: int, at_once: int, most: int) -> None:
     """What fits is found by halving, remembered, and said; rows come back in order."""
     subject = tiny_subject_once()
-    subject.memo[AT_ONCE] = at_once
+    subject.once(AtOnce).bytes = at_once
 
     def run(rows: range) -> list[int]:
         if len(rows) > fit:
@@ -98,7 +98,7 @@ def test_every_row_is_run_once_in_order_and_never_more_than_fit(n_rows: int, fit
     assert [row for part in in_batches(subject, n_rows, 1, run, most) for row in part] == list(range(n_rows))
     first = min(n_rows, at_once, most)
     assert bool(notes.taken()) == (first > fit)
-    assert subject.memo[AT_ONCE] == at_once if first <= fit else fit // 2 <= subject.memo[AT_ONCE] <= fit
+    assert subject.once(AtOnce).bytes == at_once if first <= fit else fit // 2 <= subject.once(AtOnce).bytes <= fit
 
 
 def test_a_gpu_is_planned_with_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ import torch
 
 from prolepsis import cli
 from prolepsis.commands.command import OK
-from prolepsis.controls import once
 from prolepsis.engine import clean_run
 from prolepsis.experiments.published_correction import correction_test
 from prolepsis.experiments.published_routing import routed_prompts
@@ -59,7 +58,7 @@ def of_preset(preset: Path) -> list[str]:
 
 def test_a_preset_is_swept_as_published(tmp_path: Path, of_preset: list[str], mine: Subject) -> None:
     """With nothing else said, sweep finds what the published experiment does, and where it peaks."""
-    swept, known = found(tmp_path, "sweep", *of_preset), once(mine, sweep_prompt)
+    swept, known = found(tmp_path, "sweep", *of_preset), mine.once(sweep_prompt)
     assert swept["digest"] == mine.digest
     assert swept["prompt"] == f"{PROMPT} "
     assert swept["P by position"] == {arm: list(values) for arm, values in known.probabilities.items()}
@@ -94,7 +93,7 @@ def test_the_word_is_the_one_the_feature_writes(tmp_path: Path, of_preset: list[
 
 def test_a_preset_is_routed_as_published(tmp_path: Path, of_preset: list[str], mine: Subject) -> None:
     """With nothing else said, route finds the Δattention of the first published routing prompt."""
-    routed, (known, *_) = found(tmp_path, "route", *of_preset), once(mine, routed_prompts)
+    routed, (known, *_) = found(tmp_path, "route", *of_preset), mine.once(routed_prompts)
     assert (routed["site"], routed["prompt"]) == (6, PROMPT)
     assert routed["Δattention"]["both"] == {str(head): value for head, value in known.changes["both"].items()}
     assert routed["P of the word"] == known.probabilities
@@ -113,7 +112,7 @@ def test_a_site_of_ones_own_is_written_at(tmp_path: Path, of_preset: list[str], 
 
 def test_a_preset_is_corrected_as_published(tmp_path: Path, of_preset: list[str], mine: Subject) -> None:
     """With nothing else said, correct finds what the published test does, with the commitment and without."""
-    corrected, known = found(tmp_path, "correct", *of_preset), once(mine, correction_test)
+    corrected, known = found(tmp_path, "correct", *of_preset), mine.once(correction_test)
     assert corrected["with the commitment"] == [vars(each) for each in known.committed]
     assert corrected["without the commitment"] == [vars(each) for each in known.uncommitted]
     assert corrected["strengths"] == [0.0, 1.0, 2.0, 3.0]

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prolepsis import ledger
-from prolepsis.controls import once
 from prolepsis.experiments import measuring
 from prolepsis.experiments.absorption import STEP, STRENGTHS, absorption, critical_strength, quick_absorption
 from prolepsis.experiments.contraction import contraction, kinked_dose_curve
@@ -94,8 +93,8 @@ def test_a_constant_channel_hides_every_cosine() -> None:
 def test_the_absorber_takes_back_its_code_and_little_else() -> None:
     """The contrast shrinks to the part of it that is no code; random directions and matched noise pass."""
     subject = subject_of("planted-llama-absorber")
-    measured, runs = contraction(subject), once(subject, Runs)
-    for pair in once(subject, converge).pairs:
+    measured, runs = contraction(subject), subject.once(Runs)
+    for pair in subject.once(converge).pairs:
         leaked = contrast_of(runs, pair, 0).norm() / contrast_of(runs, pair, 1).norm()
         assert measured.values[pair.id] == pytest.approx(-math.log(leaked), abs=0.05)
     assert max(*measured.arms["random direction"].values(), *measured.arms["covariance-matched noise"].values()) < 0.4

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from prolepsis import ledger
-from prolepsis.controls import once
 from prolepsis.errors import Untested
 from prolepsis.experiments import families
 from prolepsis.experiments.correction import (
@@ -80,7 +79,7 @@ def test_the_third_group_is_a_third_one() -> None:
     """Suppression, commitment and correction concern three rhyme groups, of one half."""
     task = subject_of("direct").task
     assert task is not None
-    for made in once(subject_of("direct"), protocols):
+    for made in subject_of("direct").once(protocols):
         (third,) = [group for group, words in task.groups.items() if made.correct_word in words]
         assert len({made.pair.recipient.group, made.pair.donor.group, third}) == 3
         assert list(task.groups).index(third) % 2 == made.pair.half
@@ -98,8 +97,8 @@ def with_features_of(groups: slice) -> Subject:
 def test_pairs_that_no_third_group_can_contradict_are_left_aside() -> None:
     """Where features are of one group in one half and several in the other, only the other half's pairs are asked."""
     few = with_features_of(slice(0, 3))
-    assert len({pair.half for pair in first_turn(task_of(few)) if pair.id in once(few, sweeps)}) == 2
-    assert {made.pair.half for made in once(few, protocols)} == {0}
+    assert len({pair.half for pair in first_turn(task_of(few)) if pair.id in few.once(sweeps)}) == 2
+    assert {made.pair.half for made in few.once(protocols)} == {0}
 
 
 @pytest.mark.parametrize(
@@ -120,8 +119,8 @@ def test_features_of_too_few_groups_leave_a_commitment_untested(
 def test_the_commitment_is_what_the_sweep_wrote() -> None:
     """Suppression and injection of the correction test are those of the position sweep, layer by layer."""
     planner = load_subject("planner")
-    swept = once(planner, sweeps)
-    for made in once(planner, protocols):
+    swept = planner.once(sweeps)
+    for made in planner.once(protocols):
         writes = swept[made.pair.id].writes
         assert made.commit.keys() == writes.keys()
         assert all(torch.equal(made.commit[layer], vector) for layer, vector in writes.items())
@@ -129,7 +128,7 @@ def test_the_commitment_is_what_the_sweep_wrote() -> None:
 
 def test_added_evidence_meets_its_closed_form() -> None:
     """Where the unembedding reads the plan, the larger of two doses of 8 nats per unit wins, and 16 units tie."""
-    for outcome in once(subject_of("direct"), outcomes).values():
+    for outcome in subject_of("direct").once(outcomes).values():
         margins = [8 * 16 * (1 - step) for step in STEPS]
         for margin, p in zip(margins, outcome.correct, strict=True):
             assert p == pytest.approx(float(torch.tensor(-margin).sigmoid()), abs=1e-3)

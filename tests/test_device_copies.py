@@ -6,18 +6,25 @@ from typing import Any
 import torch
 
 from prolepsis.device_copies import HELD, on_device
+from prolepsis.subject import Subject
+
+
+class Held(SimpleNamespace):
+    """As much of a subject as copying asks of it."""
+
+    once = Subject.once
 
 
 def on(device: str) -> Any:
-    """As much of a subject as copying asks of it."""
-    return SimpleNamespace(device=torch.device(device), memo={})
+    """One that is on a device."""
+    return Held(device=torch.device(device), known={})
 
 
 def test_what_is_on_the_device_is_not_copied() -> None:
     """On a CPU main memory is the device's."""
     held, subject = torch.zeros(3), on("cpu")
     assert on_device(subject, "a run", ("keys", 0), held) is held
-    assert subject.memo == {}
+    assert subject.known == {}
 
 
 def test_copies_stay_for_the_owners_that_asked_last() -> None:

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prolepsis import ledger
-from prolepsis.controls import once
 from prolepsis.edits import Add, BlockEdge
 from prolepsis.engine import clean_run
 from prolepsis.experiments import families
@@ -87,13 +86,13 @@ def test_the_hidden_run_can_be_edited_at_any_layer(family: str, seed: int, sourc
 @pytest.mark.parametrize(("name", "layer"), [("irrevocable", 2), ("latch", 2), ("dormant", 3), ("absorber", 1)])
 def test_the_commitment_arrives_where_its_circuit_carries_it(name: str, layer: int) -> None:
     """The commitment is at the reading position from the layer of the head that fetches it on."""
-    assert set(once(subject_of(name), arrivals).values()) == {layer}
+    assert set(subject_of(name).once(arrivals).values()) == {layer}
 
 
 def test_the_latch_meets_its_closed_form() -> None:
     """Alone the lever crosses at m/12 + 1/4, committed at 1 more for each unit the route has carried."""
     measured = ratios_of("latch")
-    for prepared in once(subject_of("latch"), with_features):
+    for prepared in subject_of("latch").once(with_features):
         carried = attention(prepared)
         alone = 8 * carried / 12 + 0.25
         assert measured.values[prepared.pair.id] == pytest.approx(math.log((alone + carried) / alone), abs=2e-3)

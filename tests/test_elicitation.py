@@ -102,7 +102,7 @@ def test_repeats_are_told_from_rhymes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_words_of_a_natural_language_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no task lists the language, rhymes are those of the pronouncing dictionary."""
     monkeypatch.setattr(elicitation, "first_words", lambda *_: {"a": "sound", "b": "shout", "c": "xqzt"})
-    subject = SimpleNamespace(task=None, memo={}, n_vocab=1, decode=lambda _: "word")
+    subject = SimpleNamespace(task=None, n_vocab=1, decode=lambda _: "word", once=lambda measure: measure(subject))
     found = outcomes(subject, dict.fromkeys("abc", Asked("", "ground")))  # type: ignore[arg-type]
     assert found == {"a": "rhyme", "b": "neither", "c": "neither"}
 

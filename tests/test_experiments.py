@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prolepsis import ledger
-from prolepsis.controls import matched_random, once, unembedding_direction
+from prolepsis.directions import matched_random, unembedding_direction
 from prolepsis.errors import Untested
 from prolepsis.experiments import measuring
 from prolepsis.experiments.interchange import interchange, off_target_kl
@@ -65,7 +65,7 @@ def test_every_template_is_used_in_both_halves() -> None:
 
 def test_the_site_is_found_at_the_line_break(planner: Subject) -> None:
     """Without being told, the planner's site is the newline, in every template and half."""
-    sites, runs = once(planner, find_sites), once(planner, Runs)
+    sites, runs = planner.once(find_sites), planner.once(Runs)
     newline = planner.word_id("<nl>")
     for pair in sites.pairs:
         assert runs.clean(pair.recipient).tokens[sites.of(pair)[1]] == newline
@@ -73,7 +73,7 @@ def test_the_site_is_found_at_the_line_break(planner: Subject) -> None:
 
 def test_a_half_has_no_part_in_its_own_sites(planner: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrecking one half's answers leaves the sites that half is tested at unchanged."""
-    clean = once(planner, find_sites)
+    clean = planner.once(find_sites)
     answer = Runs.answer
     # The site lowers the recipient's own answer, so for these pairs any other place now looks better.
     spoiled = {pair.donor.id: pair.recipient for pair in clean.pairs if pair.half == 0}
@@ -87,7 +87,7 @@ def test_a_half_has_no_part_in_its_own_sites(planner: Subject, monkeypatch: pyte
 
 def test_interchange_meets_its_closed_form(planner: Subject) -> None:
     """Putting the donor's plan at the site moves the donor's answer from logit 0 to the natural word's logit."""
-    measured, runs = once(planner, interchange), once(planner, Runs)
+    measured, runs = planner.once(interchange), planner.once(Runs)
     for pair in rhyme_pairs(task_of(planner)):
         attention = math.exp(7) / (math.exp(7) + len(runs.clean(pair.recipient).tokens) - 1)
         logit, others = 8 * attention, planner.n_vocab - 1
@@ -99,7 +99,7 @@ def test_interchange_meets_its_closed_form(planner: Subject) -> None:
 
 def test_shams_do_not_move_at_all(planner: Subject) -> None:
     """A row replaced by itself, and a row that nothing reads, leave the log-odds as they are, bit for bit."""
-    measured = once(planner, interchange)
+    measured = planner.once(interchange)
     assert set(measured.arms["own row"].values()) == set(measured.arms["unreachable row"].values()) == {0.0}
 
 
@@ -123,18 +123,18 @@ def test_one_layer_cannot_hold_a_plan() -> None:
 
 def test_the_sweep_peaks_where_the_plan_is(planner: Subject) -> None:
     """In the planner the sweep peaks at the newline; where the unembedding reads the plan, at the last token."""
-    newline, runs = planner.word_id("<nl>"), once(planner, Runs)
+    newline, runs = planner.word_id("<nl>"), planner.once(Runs)
     for pair in rhyme_pairs(task_of(planner)):
-        sweep = once(planner, sweeps)[pair.id].measured
+        sweep = planner.once(sweeps)[pair.id].measured
         assert runs.clean(pair.recipient).tokens[sweep.index(max(sweep))] == newline
     assert all(localises(sweep.measured) for sweep in sweeps(subject_of("direct")).values())
 
 
 def test_the_rows_of_groups_are_those_of_clean_runs(planner: Subject) -> None:
     """The rows whose mean replaces a site's, read side by side, are those of each prompt's own clean run."""
-    task, runs = task_of(planner), once(planner, Runs)
+    task, runs = task_of(planner), planner.once(Runs)
     template, (name, words) = task.templates[2], list(task.groups.items())[5]
-    read = once(planner, rows_of_groups)[template.id]
+    read = planner.once(rows_of_groups)[template.id]
     assert list(task.groups)[5] == name
     for layer, rows in read.items():
         own = runs.clean(task.prompt(template, words[0])).resid_post(layer)

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from prolepsis import ledger
-from prolepsis.controls import once
 from prolepsis.experiments import measuring
 from prolepsis.experiments.fact_interchange import Curves, fact_hand_off, fact_held, interchanges, subject_rows
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns, fact_pairs
@@ -47,19 +46,19 @@ def test_where_first_names_are_hidden_the_subject_holds_all_that_differs() -> No
     """
     subject = subject_of("planner")
     assert isinstance(subject.mask_rule, CoupletBarrier)
-    runs = once(subject, FactRuns)
+    runs = subject.once(FactRuns)
     shared = [pair for pair in facts_of(subject) if pair.recipient.subject.split()[1] == pair.donor.subject.split()[1]]
     assert len(shared) > 50
     for pair in shared:
         donors_own = runs.clean(pair.donor).read(Read()).last_logits
         out = runs.clean(pair.recipient).edit([subject_rows(runs, pair, pair.donor, 0)]).last_logits
         assert torch.allclose(out, donors_own, atol=1e-4)
-        assert once(subject, interchanges)[pair.id].donor.last[0] == pytest.approx(0, abs=1e-6)
+        assert subject.once(interchanges)[pair.id].donor.last[0] == pytest.approx(0, abs=1e-6)
 
 
 def test_without_a_barrier_the_last_token_has_it_at_once() -> None:
     """In the improviser the last token's row after layer 0 brings the donor's answer, and the subject's do not."""
-    measured = once(subject_of("improviser"), interchanges)
+    measured = subject_of("improviser").once(interchanges)
     assert max(found.donor.subject[0] for found in measured.values()) < 1
     assert min(found.donor.last[0] for found in measured.values()) > 5
 
@@ -72,7 +71,7 @@ def test_controls_of_the_assay_hold(name: str) -> None:
     assert set(measured.arms["own rows"].values()) == {0.0}
     assert min(measured.arms["all positions"].values()) > 0.9999
     top = subject.n_layers - 1
-    assert {found.donor.subject[top] for found in once(subject, interchanges).values()} == {0.0}
+    assert {found.donor.subject[top] for found in subject.once(interchanges).values()} == {0.0}
 
 
 def test_curves_cross_where_the_last_token_catches_up() -> None:
@@ -100,7 +99,7 @@ def test_an_answer_that_could_be_copied_is_left_aside(monkeypatch: pytest.Monkey
 
 def test_heads_below_the_patch_do_not_shift() -> None:
     """Blocks that leave no layer above are not listed, and the others list the heads above their first layer alone."""
-    found = once(subject_of("improviser"), routings)
+    found = subject_of("improviser").once(routings)
     for routing in found.values():
         assert [sorted({head.layer for head in shifts}) for shifts in routing.shifts] == [[1, 2, 3], [2, 3], [3]]
         assert [len(leaders) for leaders in routing.leaders] == [n_listed(subject_of("improviser"))] * 3
@@ -120,7 +119,7 @@ def test_shifts_are_summed_and_led_as_defined() -> None:
 def test_a_half_has_no_part_in_its_own_heads() -> None:
     """Giving one half's pairs another leader leaves the heads that half is tested with unchanged."""
     subject = subject_of("improviser")
-    found = once(subject, routings)
+    found = subject.once(routings)
     other = Head(1, 3)
     spoiled = {
         pair.id: replace(found[pair.id], leaders=((other,),)) if pair.half == 0 else found[pair.id]
@@ -133,7 +132,7 @@ def test_a_half_has_no_part_in_its_own_heads() -> None:
 def test_the_direction_is_a_share_of_all_appearances() -> None:
     """Every block in which the other half's head leads counts once, however many of them a pair has."""
     subject = subject_of("planner")
-    found, measured = once(subject, routings), fact_head_direction(subject)
+    found, measured = subject.once(routings), fact_head_direction(subject)
     chosen = {half: head for half, (head, _) in dominant(subject, found).items()}
     led = [
         (pair, shifts[chosen[pair.half]])
@@ -208,7 +207,7 @@ def test_instructions_and_subjects_of_different_length_are_measured_too(monkeypa
     held = fact_held(subject)
     assert set(held.values) == {pair.id for pair in facts_of(subject)}
     assert held.arms["same-answer donor"] == held.arms["mismatched donor"] == {}
-    runs = once(subject, FactRuns)
+    runs = subject.once(FactRuns)
     for pair in facts_of(subject):
         places, fact = runs.align(pair, pair.donor), pair.recipient.subject.split()
         assert places.fact == tuple(range(1, 1 + len(fact)))

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prolepsis.controls import once
 from prolepsis.errors import Untested, UserError
 from prolepsis.experiments.fact_pairs import FactRuns, align, fact_pairs, slot
 from prolepsis.experiments.facts_asked import facts_of
@@ -117,7 +116,7 @@ def test_the_fact_ends_at_the_blank_line() -> None:
 def test_the_whole_name_is_aligned_in_every_wording() -> None:
     """Both names of every person are found, in every pair, without being told where names stand."""
     subject = subject_of("planner")
-    runs = once(subject, FactRuns)
+    runs = subject.once(FactRuns)
     for pair in facts_of(subject):
         tokens = runs.clean(pair.recipient).tokens
         found = [tokens[at] for at, _ in runs.align(pair, pair.donor).subject]

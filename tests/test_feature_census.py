@@ -8,7 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prolepsis.controls import once
 from prolepsis.errors import Untested
 from prolepsis.experiments import feature_census
 from prolepsis.experiments.rhyme_pairs import Runs, rhyme_pairs, task_of
@@ -65,7 +64,7 @@ def test_the_census_counts_active_features(monkeypatch: pytest.MonkeyPatch) -> N
     """Shares are of all features active at the last position, and the chosen ones point at the answer most."""
     monkeypatch.setattr(feature_census, "TOP", 3)
     subject = subject_of("window-2")
-    transcoder, runs = subject.transcoder, once(subject, Runs)
+    transcoder, runs = subject.transcoder, subject.once(Runs)
     assert transcoder is not None
     censuses = feature_census.censuses(subject)
     for pair in rhyme_pairs(task_of(subject))[:5]:

@@ -5,7 +5,6 @@ from functools import cache
 import pytest
 import torch
 
-from prolepsis.controls import once
 from prolepsis.experiments.group_means import mean_differences
 from prolepsis.experiments.rhyme_pairs import Runs
 from prolepsis.experiments.sites import find_sites
@@ -22,7 +21,7 @@ def xor() -> Subject:
 def test_means_are_of_the_other_words() -> None:
     """A pair's difference is that of the mean rows of all words of either group but those of its two prompts."""
     subject = xor()
-    sites, runs, task = once(subject, find_sites), once(subject, Runs), subject.task
+    sites, runs, task = subject.once(find_sites), subject.once(Runs), subject.task
     assert task is not None
     for pair in sites.pairs[::9]:
         (layer, site), means = sites.of(pair), []
@@ -37,8 +36,8 @@ def test_means_are_of_the_other_words() -> None:
 def test_the_tested_words_have_no_part_in_their_means(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever stands in the rows of a pair's own two words, its difference of means stays as it is."""
     subject = xor()
-    clean, pair = mean_differences(subject), once(subject, find_sites).pairs[0]
+    clean, pair = mean_differences(subject), subject.once(find_sites).pairs[0]
     own, encode = {pair.donor.text, pair.recipient.text}, Subject.encode
-    other = once(subject, find_sites).pairs[2].recipient
+    other = subject.once(find_sites).pairs[2].recipient
     monkeypatch.setattr(Subject, "encode", lambda asked, text: encode(asked, other.text if text in own else text))
     assert torch.equal(mean_differences(subject)[pair.id], clean[pair.id])

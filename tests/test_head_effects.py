@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prolepsis import ledger
-from prolepsis.batching import AT_ONCE
-from prolepsis.controls import once
+from prolepsis.batching import AtOnce
 from prolepsis.edits import Add, ReplaceHeadOutput, Row
 from prolepsis.engine import clean_run
 from prolepsis.experiments import measuring
@@ -77,9 +76,9 @@ def test_a_cached_prefix_gives_the_log_odds_of_whole_runs(one: Mediation, data: 
     at_once = data.draw(st.sampled_from([1, 1 << 30]))
     for edited, edit in ((True, one.edit), (False, [])):
         whole = one.clean.edit([edit, *([*edit, *each] for each in puts)]).log_odds(one.token)
-        one.clean.subject.memo[AT_ONCE] = at_once
+        one.clean.subject.once(AtOnce).bytes = at_once
         (found,) = log_odds([(one, outputs)], edited=edited)
-        del one.clean.subject.memo[AT_ONCE]
+        del one.clean.subject.known[AtOnce]
         assert torch.allclose(torch.tensor(found, dtype=torch.float64), whole, atol=1e-9)
 
 
@@ -132,20 +131,20 @@ def test_only_reached_heads_are_asked() -> None:
 def test_the_planted_carrier_is_found(variant: str, carrier: Head, by_pattern: float, by_values: float) -> None:
     """One head carries the whole redirect, by the part it was planted to carry it by; every other carries nothing."""
     subject = subject_of(variant)
-    found = once(subject, find_carriers)
+    found = subject.once(find_carriers)
     assert set(found.chosen.values()) == {(carrier,)}
     for pair in found.pairs:
         for head, nats in found.lost[pair.id].items():
             assert found.share(pair, nats) == pytest.approx(float(head == carrier), abs=1e-4)
     expected = {"output": 1.0, "sufficiency": 1.0, "pattern": by_pattern, "values": by_values}
-    for what, arms in once(subject, shares).items():
+    for what, arms in subject.once(shares).items():
         assert statistics.fmean(arms["carriers"].values()) == pytest.approx(expected[what], abs=1e-4)
 
 
 def test_a_half_has_no_part_in_its_own_carriers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrecking one half's effects leaves the carriers that half is tested with unchanged."""
     subject = subject_of("irrevocable")
-    clean = once(subject, find_carriers)
+    clean = subject.once(find_carriers)
     module = find_carriers.__globals__
     alone = module["alone"]
 
@@ -165,7 +164,7 @@ def test_a_half_has_no_part_in_its_own_carriers(monkeypatch: pytest.MonkeyPatch)
 def test_five_leading_heads_are_taken_whatever_they_lose() -> None:
     """The set has five heads, the carrier first, as the other half ranks them, and loses what these five lose."""
     subject = subject_of("irrevocable")
-    found = once(subject, find_carriers)
+    found = subject.once(find_carriers)
     few, measured = found.leading(), leading_head_outputs(subject)
     assert {half: (len(heads), heads[0]) for half, heads in few.chosen.items()} == {0: (5, ROUTE), 1: (5, ROUTE)}
     assert measured.parameters["carriers"] == "5 leading heads of the other half"
@@ -226,7 +225,7 @@ def test_the_sham_of_sufficiency_is_of_every_pair() -> None:
 def test_attention_ranks_the_decoy_first_and_it_carries_nothing() -> None:
     """Under the paper's own edit the decoy is the top head, and the route carries what it gives the injected word."""
     subject = subject_of("irrevocable")
-    found, lost = once(subject, routing), once(subject, lost_by_head)
+    found, lost = subject.once(routing), subject.once(lost_by_head)
     for one in found.routed:
         assert found.top_head(one) == DECOY
         assert one.redirect > 10
@@ -238,9 +237,9 @@ def test_attention_ranks_the_decoy_first_and_it_carries_nothing() -> None:
 def test_a_head_that_does_no_more_than_another_is_not_the_one_that_carries(of_another: float, verdict: str) -> None:
     """The top head is held against the strongest other one, however many there are that do nothing."""
     subject = load_subject("planted-llama-pattern-only")
-    found = once(subject, routing)
+    found = subject.once(routing)
     heads = [Head(layer, index) for layer in range(8) for index in range(9)]
-    subject.memo[f"{lost_by_head.__module__}.{lost_by_head.__qualname__}"] = {
+    subject.known[lost_by_head] = {
         one.pair.id: dict.fromkeys(heads, 0.0)
         | {DECOY: of_another * one.redirect, found.top_head(one): 0.6 * one.redirect}
         for one in found.routed
@@ -255,8 +254,8 @@ def test_a_head_that_does_no_more_than_another_is_not_the_one_that_carries(of_an
 def test_the_strongest_other_head_is_chosen_without_its_own_half() -> None:
     """Heads that carry a redirect on one half alone are none that the other half chose."""
     subject = load_subject("planted-llama-pattern-only")
-    found, each = once(subject, routing), (DECOY, ROUTE)
-    subject.memo[f"{lost_by_head.__module__}.{lost_by_head.__qualname__}"] = {
+    found, each = subject.once(routing), (DECOY, ROUTE)
+    subject.known[lost_by_head] = {
         one.pair.id: dict.fromkeys(each, 0.0) | {each[one.pair.half]: one.redirect} for one in found.routed
     }
     measured = top_head_share(subject)
@@ -266,7 +265,7 @@ def test_the_strongest_other_head_is_chosen_without_its_own_half() -> None:
 
 def test_the_change_of_attention_meets_its_closed_form() -> None:
     """The decoy's attention is a softmax of 1.5 per unit of plan: 1 unit clean, 0 with both, 2 with inject alone."""
-    for one in once(subject_of("irrevocable"), routing).routed:
+    for one in subject_of("irrevocable").once(routing).routed:
 
         def attention(units: float, n: int = one.main.last + 1) -> float:
             return float(torch.softmax(torch.tensor([1.5 * units, *[0.0] * (n - 1)]), 0)[0])
@@ -297,7 +296,7 @@ def test_attention_that_rounding_moves_is_still() -> None:
 
 def test_random_writes_are_drawn_anew() -> None:
     """No two random arms of a pair move attention alike, and the sweep has its 12 strengths."""
-    one = once(subject_of("irrevocable"), routing).routed[0]
+    one = subject_of("irrevocable").once(routing).routed[0]
     assert len({round(one.changes[arm][DECOY], 6) for arm in RANDOM}) == len(RANDOM)
     assert len([arm for arm in one.changes if arm.startswith("both ×")]) == len(STRENGTHS) == 12
 
@@ -315,7 +314,7 @@ def test_late_layers_are_told_from_forced_ones() -> None:
 def test_reach_rows_speak_of_their_own_pair(name: str) -> None:
     """Each pair's rows say what the wiring says of its own edit and site, which differ by half within a template."""
     subject = load_subject(name)
-    routed = {one.pair.id: one for one in once(subject, routing).routed}
+    routed = {one.pair.id: one for one in subject.once(routing).routed}
     rows = (late_heads(subject).reach or {})["rows"]
     assert len(rows) == len(routed) * subject.n_layers
     for number, row in enumerate(rows):
@@ -334,11 +333,11 @@ def test_no_site_is_left_out_of_the_reach_rows() -> None:
     asked = {
         "amplification": {
             (supports(one.main.edit), Pattern(Head(subject.n_layers - 1, 0), one.main.last, one.site))
-            for one in once(subject, routing).routed
+            for one in subject.once(routing).routed
         },
         "shared_heads": {
             (supports(one.edit), Z(Head(subject.n_layers - 1, 0), one.last))
-            for one in once(subject, find_carriers).mediations.values()
+            for one in subject.once(find_carriers).mediations.values()
         },
     }
     for name, experiment in {"amplification": amplification, "shared_heads": shared_heads}.items():

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from prolepsis import ledger
-from prolepsis.controls import once
 from prolepsis.experiments.fact_routing import Routing, routings
 from prolepsis.experiments.head_overlap import (
     exchanged_facts,
@@ -84,7 +83,7 @@ def test_chance_is_of_the_heads_that_both_edits_reach(
     """A listed head that rhymes cannot reach meets nothing by chance; a recurring one that facts cannot is no case."""
     subject = load_subject("planted-llama-own-heads")
     shifts = {Head(layer, index): 1.0 * (Head(layer, index) == listed) for layer in shifted for index in range(4)}
-    subject.memo[f"{routings.__module__}.{routings.__qualname__}"] = {"a": Routing((shifts,), ((listed,),))}
+    subject.known[routings] = {"a": Routing((shifts,), ((listed,),))}
     measured = recurring_heads(subject)
     assert measured.values == {str(DECOY): 0.0}
     assert measured.parameters["facts"] == ["a"]
@@ -96,7 +95,7 @@ def test_chance_is_of_the_heads_that_both_edits_reach(
 
 def test_the_facts_list_holds_the_heads_that_lead_most_often() -> None:
     """It is the published one: heads in the order of the share of pairs and blocks in which they shift most."""
-    found = once(load_subject("planner"), routings)
+    found = load_subject("planner").once(routings)
     heads = {head for of in found.values() for shifts in of.shifts for head in shifts}
     shares = {head: statistics.fmean(of.share(head) for of in found.values()) for head in heads}
     listed = facts_list(found, 3, STILL)

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prolepsis import ledger
-from prolepsis.controls import once
 from prolepsis.edits import Skip
 from prolepsis.experiments import layer_skipping, skipped_couplets
 from prolepsis.experiments.layer_skipping import blocks
@@ -28,6 +27,7 @@ from prolepsis.experiments.skipped_couplets import (
     scaled,
 )
 from prolepsis.judge import judge
+from prolepsis.lexicon import listed_endings
 from prolepsis.loading import load_subject
 from prolepsis.report.subjects import ENGLISH
 from prolepsis.subject import Subject
@@ -67,13 +67,13 @@ def test_blocks_cut_the_whole_depth(n_layers: int) -> None:
 def test_harm_meets_its_closed_form(variant: str, needed: set[int]) -> None:
     """Without a layer of its circuit a planted subject loses what it adds to the answer's logit, else nothing."""
     subject = subject_of(f"planted-llama-{variant}")
-    runs = once(subject, Runs)
+    runs = subject.once(Runs)
     for pair in rhyme_pairs(task_of(subject)):
         attention = math.exp(7) / (math.exp(7) + len(runs.clean(pair.recipient).tokens) - 1)
         parts = {"corrects": (8 * attention, 12.0), "no-plan": (0.0, 8.0), "dormant": (0.0, 8.0)}
         route, reread = parts.get(variant, (8 * attention, 0.0))
         left = dict.fromkeys((0, 1, 2), reread) | {3: route}
-        harm = once(subject, layer_skipping.harms)[pair.recipient.id]
+        harm = subject.once(layer_skipping.harms)[pair.recipient.id]
         for layer in range(subject.n_layers):
             expected = (route + reread) - left[layer] if layer in needed else 0.0
             assert harm.rhyme[layer,] == pytest.approx(expected, abs=1e-4)
@@ -82,15 +82,15 @@ def test_harm_meets_its_closed_form(variant: str, needed: set[int]) -> None:
 def test_a_half_has_no_part_in_its_own_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrecking one half's answers leaves the block that half is tested with unchanged, and changes the other's."""
     subject = subject_of("planted-llama-no-plan")
-    most, _ = once(subject, layer_skipping.chosen_blocks)
-    found = once(subject, layer_skipping.harms)
+    most, _ = subject.once(layer_skipping.chosen_blocks)
+    found = subject.once(layer_skipping.harms)
     spoiled = {
         name: harm
         if harm.half
         else layer_skipping.Harm(0, {b: -v for b, v in harm.rhyme.items()}, dict.fromkeys(harm.rest, 0.0))
         for name, harm in found.items()
     }
-    monkeypatch.setitem(subject.memo, "prolepsis.experiments.layer_skipping.harms", spoiled)
+    monkeypatch.setitem(subject.known, layer_skipping.harms, spoiled)
     wrecked, _ = layer_skipping.chosen_blocks(subject)
     assert wrecked[0] == most[0] == (3,)
     assert wrecked[1] != most[1]
@@ -101,9 +101,9 @@ def test_a_block_that_breaks_everything_is_not_chosen(monkeypatch: pytest.Monkey
     subject = subject_of("planted-llama-no-plan")
     broken = {
         name: layer_skipping.Harm(harm.half, harm.rhyme | {(1,): 1.0}, harm.rest | {(3,): 2.0})
-        for name, harm in once(subject, layer_skipping.harms).items()
+        for name, harm in subject.once(layer_skipping.harms).items()
     }
-    monkeypatch.setitem(subject.memo, "prolepsis.experiments.layer_skipping.harms", broken)
+    monkeypatch.setitem(subject.known, layer_skipping.harms, broken)
     most, least = layer_skipping.chosen_blocks(subject)
     assert set(most.values()) == {(1,)}
     assert least[0] in {(0,), (2,)}
@@ -144,7 +144,7 @@ def test_a_rhyme_outside_the_listed_group_counts(monkeypatch: pytest.MonkeyPatch
     name = pair.recipient.id
     recipient = dataclasses.replace(pair.recipient, word="night")
     monkeypatch.setattr(skipped_couplets, "rhyme_pairs", lambda _: (dataclasses.replace(pair, recipient=recipient),))
-    monkeypatch.setitem(subject.memo, "prolepsis.lexicon.listed_endings", {})
+    monkeypatch.setitem(subject.known, listed_endings, {})
     written = {WHOLE: "bright", (3,): "night", (2,): "star"}
     monkeypatch.setattr(skipped_couplets, "_last_words", lambda *_: {recipient.id: written})
     (couplet,) = skipped_couplets.couplets(subject).values()
@@ -170,9 +170,9 @@ def test_a_published_block_that_breaks_everything_decides_nothing(monkeypatch: p
     assert judge(claim, layer_skipping.late_block_loss(subject)).verdict == "supported"
     broken = {
         name: dataclasses.replace(harm, rest=harm.rest | {(3,): 2.0})
-        for name, harm in once(subject, layer_skipping.harms).items()
+        for name, harm in subject.once(layer_skipping.harms).items()
     }
-    monkeypatch.setitem(subject.memo, "prolepsis.experiments.layer_skipping.harms", broken)
+    monkeypatch.setitem(subject.known, layer_skipping.harms, broken)
     found = judge(claim, layer_skipping.late_block_loss(subject))
     assert found.verdict == "inconclusive"
     assert "off-target damage" in found.reason
@@ -196,9 +196,9 @@ def test_losses_without_both_parts_of_a_stage_are_averaged(monkeypatch: pytest.M
     rhymes = {WHOLE: True, first: False, second: True, (0,): True}
     found = {
         name: skipped_couplets.Couplet(rhymes, rhymes, dict.fromkeys(MIDDLE, (0,)))
-        for name in once(subject, layer_skipping.harms)
+        for name in subject.once(layer_skipping.harms)
     }
-    monkeypatch.setitem(subject.memo, "prolepsis.experiments.skipped_couplets.couplets", found)
+    monkeypatch.setitem(subject.known, skipped_couplets.couplets, found)
     measured = layer_skipping.middle_block_loss(subject)
     assert set(measured.values.values()) == {0.5}
     assert set(measured.arms["other layers"].values()) == {0.0}
@@ -207,7 +207,7 @@ def test_losses_without_both_parts_of_a_stage_are_averaged(monkeypatch: pytest.M
 def test_rhymes_written_without_a_layer() -> None:
     """Without the layer that reads the word nothing rhymes any more; without any other, everything does."""
     subject = subject_of("planted-llama-no-plan")
-    for couplet in once(subject, skipped_couplets.couplets).values():
+    for couplet in subject.once(skipped_couplets.couplets).values():
         assert couplet.true == {block: block != (3,) for block in couplet.true}
     assert fmean(layer_skipping.late_block_loss(subject).values.values()) == 1
     gains = layer_skipping.last_block_gain(subject_of("planted-llama-irrevocable"))
@@ -219,13 +219,13 @@ def test_rhymes_written_without_a_layer() -> None:
 def test_a_spoiled_planner_rhymes_without_the_spoiling_layer(when: str, layer: int, alone: float | None) -> None:
     """The spoiling head writes a word of another group at logit 12; without its layer the right word is left alone."""
     subject = subject_of(f"planted-llama-spoiled-{when}")
-    for name, couplet in once(subject, skipped_couplets.couplets).items():
+    for name, couplet in subject.once(skipped_couplets.couplets).items():
         assert couplet.true == {block: block == (layer,) for block in couplet.true}, name
     for pair in rhyme_pairs(task_of(subject))[:6]:
-        clean = once(subject, Runs).clean(pair.recipient)
+        clean = subject.once(Runs).clean(pair.recipient)
         attention = math.exp(7) / (math.exp(7) + len(clean.tokens) - 1)
         rows = clean.edit([[], [Skip((layer,))]]).last_logits
-        answer = once(subject, Runs).answer(pair.recipient)
+        answer = subject.once(Runs).answer(pair.recipient)
         assert rows[0].max().item() == pytest.approx(12, abs=1e-3)
         assert rows[1].argmax().item() == answer
         assert rows[1, answer].item() == pytest.approx(alone or 8 * attention, abs=1e-3)

@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prolepsis import ledger
-from prolepsis.controls import once
 from prolepsis.edits import Skip
 from prolepsis.engine import clean_run
 from prolepsis.experiments import logit_lens
 from prolepsis.experiments.rhyme_pairs import Runs, rhyme_pairs, task_of
 from prolepsis.hooks import Read
 from prolepsis.judge import judge
-from prolepsis.lexicon import Lexicon
+from prolepsis.lexicon import Lexicon, lexicon_of
 from prolepsis.loading import load_subject
 from prolepsis.subject import Subject
 from tests.tiny import FAMILIES, tiny_subject, tiny_tokens
@@ -44,9 +43,9 @@ def test_the_lens_meets_its_closed_form() -> None:
     """Before the route rhymes lead nothing in a planted planner's lens; from it on they do by the planted logit."""
     subject = subject_of("planted-llama-irrevocable")
     for pair in rhyme_pairs(task_of(subject)):
-        length = len(once(subject, Runs).clean(pair.recipient).tokens)
+        length = len(subject.once(Runs).clean(pair.recipient).tokens)
         attention = math.exp(7) / (math.exp(7) + length - 1)
-        shown = once(subject, logit_lens.lenses)[pair.recipient.id]
+        shown = subject.once(logit_lens.lenses)[pair.recipient.id]
         assert shown.rhymes == pytest.approx([0, 0, *[8 * attention] * 2], abs=1e-3)
         assert shown.another_line == pytest.approx([0, 0, *[-8 * attention] * 2], abs=1e-3)
 
@@ -55,12 +54,12 @@ def test_the_last_layer_s_lens_is_the_output() -> None:
     """At the last layer rhymes lead by what the model itself gives a rhyme over what it gives another word."""
     subject = subject_of("planner")
     for pair in rhyme_pairs(task_of(subject))[:6]:
-        given = once(subject, Runs).clean(pair.recipient).read(Read()).probabilities()[0]
+        given = subject.once(Runs).clean(pair.recipient).read(Read()).probabilities()[0]
         rhyme, other = (
             fmean(given[subject.word_id(word)].item() for word in task_of(subject).groups[p.group] if word != p.word)
             for p in (pair.recipient, pair.donor)
         )
-        shown = once(subject, logit_lens.lenses)[pair.recipient.id].rhymes[-1]
+        shown = subject.once(logit_lens.lenses)[pair.recipient.id].rhymes[-1]
         assert shown == pytest.approx(math.log(rhyme / other), abs=1e-4)
 
 
@@ -70,11 +69,11 @@ def test_the_lens_looks_for_rhymes_of_the_whole_vocabulary(monkeypatch: pytest.M
     (prompt, *_) = (pair.recipient for pair in rhyme_pairs(task_of(subject)))
     listed = task_of(subject).groups[prompt.group]
     endings = {prompt.word: ("X",), "she": ("X", "Y"), "then": ("Y", "X"), "notaword": ("X",)}
-    monkeypatch.setitem(subject.memo, "prolepsis.lexicon.lexicon_of", Lexicon({}, endings))
-    monkeypatch.delitem(subject.memo, "prolepsis.experiments.logit_lens.words_by_ending", raising=False)
+    monkeypatch.setitem(subject.known, lexicon_of, Lexicon({}, endings))
+    monkeypatch.delitem(subject.known, logit_lens.words_by_ending, raising=False)
     expected = {subject.word_id(word) for word in (*listed, "she") if word != prompt.word}
     assert set(logit_lens.rhyming_tokens(subject, prompt)) == expected
-    del subject.memo["prolepsis.experiments.logit_lens.words_by_ending"]
+    del subject.known[logit_lens.words_by_ending]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +91,7 @@ def test_rhymes_fade_where_they_were(leads: tuple[float, ...], expected: str, mo
     shown = {
         name: logit_lens.Lens([lead + 0.01 * (i % 3) for lead in leads], leads, leads) for i, name in enumerate(names)
     }
-    monkeypatch.setitem(subject.memo, "prolepsis.experiments.logit_lens.lenses", shown)
+    monkeypatch.setitem(subject.known, logit_lens.lenses, shown)
     (claim,) = (claim for claim in ledger.rows(family="q4") if claim.id == "D02")
     found = judge(claim, logit_lens.lens_dissipation(subject))
     assert found.verdict == expected, found.reason

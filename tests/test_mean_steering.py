@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from prolepsis import ledger
-from prolepsis.controls import once
 from prolepsis.experiments.mean_steering import mean_steering, rhyme_odds, steer_by_means
 from prolepsis.experiments.rhyme_pairs import Runs
 from prolepsis.judge import judge
@@ -39,7 +38,7 @@ def test_verdicts_on_subjects_with_known_answers(variant: str, verdict: str) -> 
 def test_the_dose_is_chosen_on_the_other_half(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrecking one half's targets leaves the dose that half is tested with, and changes the other half's."""
     subject = subject_of("irrevocable")
-    clean, family = once(subject, steer_by_means), Runs.family
+    clean, family = subject.once(steer_by_means), Runs.family
     spoiled = {pair.donor.id: pair.recipient for pair in clean.pairs if pair.half == 0}
     monkeypatch.setattr(Runs, "family", lambda runs, prompt: family(runs, spoiled.get(prompt.id, prompt)))
     wrecked = steer_by_means(subject)

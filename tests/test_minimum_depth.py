@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prolepsis import ledger
-from prolepsis.controls import once
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested
 from prolepsis.experiments import depth_ladder, measuring
@@ -85,7 +84,7 @@ def test_ladders_are_summed_up_by_hand(
     top = subject_of("narrow-window-4")
     gain, back, later, error = expected
     monkeypatch.setattr(depth_ladder, "control_arms", lambda *_: {})
-    monkeypatch.setitem(top.memo, "prolepsis.experiments.depth_ladder.rungs", ladder(rhymes))
+    monkeypatch.setitem(top.known, depth_ladder.rungs, ladder(rhymes))
     measured = depth_gain(top)
     assert set(measured.values.values()) == {gain}
     assert set(measured.arms["the other way round"].values()) == {back}
@@ -99,7 +98,7 @@ def test_width_is_seen_at_equal_depth(monkeypatch: pytest.MonkeyPatch) -> None:
     made = ladder({"a": (1, 8, False), "b": (1, 9, True), "c": (1, 9, False), "d": (2, 8, True), "e": (3, 9, True)})
     other = dataclasses.replace(made[0], id="f", line=(9, frozenset({4, None})))
     monkeypatch.setattr(depth_ladder, "control_arms", lambda *_: {})
-    monkeypatch.setitem(top.memo, "prolepsis.experiments.depth_ladder.rungs", (*made, other))
+    monkeypatch.setitem(top.known, depth_ladder.rungs, (*made, other))
     told = [{"depth": 1, "windows": [5], "rhymes": {"8": 0.0, "9": 0.5}}]
     assert depth_gain(top).detail["widths"] == told
     assert receptive_field_error(top).detail["widths"] == told
@@ -129,7 +128,7 @@ def test_verdicts_on_subjects_with_known_answers(name: str, expected: dict[str, 
 
 def test_rungs_do_what_they_were_made_for() -> None:
     """In the ladder of windows a rung's rhymes follow its reach, template by template, and each knows its facts."""
-    rungs = once(subject_of("narrow-window-4"), depth_ladder.rungs)
+    rungs = subject_of("narrow-window-4").once(depth_ladder.rungs)
     assert [rung.depth for rung in rungs] == [1, 1, 2, 2, 2, 3, 4]
     (short,) = [rung for rung in rungs if rung.id == "short-window-2"]
     assert 0 < fmean(short.reached.values()) < 1

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from prolepsis import ledger
-from prolepsis.controls import once
 from prolepsis.experiments.contrastive_steering import fact_steering, fact_steering_as_written, rhyme_contrasts
 from prolepsis.experiments.feature_activity import Activity, weights_of
 from prolepsis.experiments.observability import (
@@ -58,7 +57,7 @@ def test_best_features_are_the_largest_positive_scores(seed: int, layers: int, w
 def test_weighted_features_write_what_decoding_gives() -> None:
     """What a weighted set of features writes at each layer is the decoded activations less the decoder's bias."""
     subject = subject_of("planted-llama-xor")
-    runs, activity, item = once(subject, Runs), once(subject, Activity), items_of(subject)[0]
+    runs, activity, item = subject.once(Runs), subject.once(Activity), items_of(subject)[0]
     clean = runs.clean(item.pair.recipient)
     active = activity.at(clean, len(clean.tokens) - 1)
     assert subject.transcoder is not None
@@ -99,7 +98,7 @@ def english(shape: Shape, folder: Path) -> Subject:
 def test_probes_read_the_word_as_the_paper_writes_it(preset: str, tmp_path: Path) -> None:
     """Method 1 reads features at the end of "The word is {w}" and method 5 at that of " {w}"."""
     subject = english(scaled(SHAPES[preset], 0.01), tmp_path)
-    scores, activity = score_features(subject), once(subject, Activity)
+    scores, activity = score_features(subject), subject.once(Activity)
     for of, start in ((scores.in_sentence, "The word is "), (scores.probes, " ")):
         for word, found in of.items():
             tokens = tuple(subject.encode(f"{start}{word}"))
@@ -111,7 +110,7 @@ def test_probes_read_the_word_as_the_paper_writes_it(preset: str, tmp_path: Path
 def test_a_word_is_probed_alone_where_the_sentence_is_not_known() -> None:
     """A vocabulary without "The word is" leaves method 1 the word by itself."""
     subject = subject_of("planner")
-    scores, activity = score_features(subject), once(subject, Activity)
+    scores, activity = score_features(subject), subject.once(Activity)
     for word, found in scores.in_sentence.items():
         assert torch.equal(found, activity.of((tuple(subject.encode(word)), 1)))
         assert torch.equal(found, scores.probes[word])
@@ -120,8 +119,8 @@ def test_a_word_is_probed_alone_where_the_sentence_is_not_known() -> None:
 def test_method_1_takes_its_features_from_the_sentence() -> None:
     """With other scores in the sentence method 1 does what they say, and method 5 what it did."""
     subject = load_subject("planted-llama-revocable")
-    scores = once(subject, score_features)
-    subject.memo["prolepsis.experiments.observability.score_features"] = replace(scores, in_sentence=scores.dots)
+    scores = subject.once(score_features)
+    subject.known[score_features] = replace(scores, in_sentence=scores.dots)
     found = steer_last(subject)
     for item, outcome in found["largest activation"].items():
         assert outcome.gains == pytest.approx(found["decoder dot"][item].gains)
@@ -131,7 +130,7 @@ def test_method_1_takes_its_features_from_the_sentence() -> None:
 def test_losses_are_of_the_natural_top() -> None:
     """What an edit takes is taken from the likeliest token of the clean run, where that is not the answer too."""
     subject = subject_of("planted-llama-spoiled-early")
-    runs, found = once(subject, Runs), once(subject, steer_last)["last row"]
+    runs, found = subject.once(Runs), subject.once(steer_last)["last row"]
     for item in items_of(subject):
         clean, target = (runs.clean(prompt).read(Read()) for prompt in (item.pair.recipient, item.target))
         top = int(clean.last_logits[0].argmax())
@@ -164,7 +163,7 @@ def test_the_decoders_dot_product_finds_the_readout() -> None:
 def test_drawn_lines_hit_as_often_as_the_temperature_says() -> None:
     """At strength 1 the target and the natural word tie, so half of the lines hit; below none, from 2 on all."""
     subject = subject_of("planted-llama-revocable")
-    found = once(subject, steer_last)
+    found = subject.once(steer_last)
     drawn = sampled_ids(subject)
     outcomes = found["decoder dot"]
     assert [item for item, outcome in outcomes.items() if outcome.sampled] == [i for i in outcomes if i in drawn]
@@ -195,7 +194,7 @@ def test_the_sign_decides_whether_a_fact_is_redirected() -> None:
 
 def test_an_empty_difference_redirects_nothing() -> None:
     """Where the rhyme word is out of reach of the last row below the last layer, adding the difference does nothing."""
-    found = once(subject_of("window-2"), rhyme_contrasts)
+    found = subject_of("window-2").once(rhyme_contrasts)
     for contrast in found.of.values():
         assert contrast.other["towards"][0] == pytest.approx(contrast.clean[1], rel=1e-4)
         assert contrast.own["away"][0] == pytest.approx(contrast.clean[0], rel=1e-4)

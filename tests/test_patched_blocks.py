@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prolepsis.controls import once
 from prolepsis.edits import ReplaceStream
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested
@@ -84,7 +83,7 @@ def test_rates_count_patches() -> None:
 def test_each_block_is_counted_by_itself() -> None:
     """A block's rate is the share of fact tokens whose row, at the block's last layer, changes the prediction."""
     subject = subject_of("planner")
-    runs = once(subject, FactRuns)
+    runs = subject.once(FactRuns)
     for layer, name in enumerate(("first_block_effect", "second_block_effect", "third_block_effect")):
         found = families.experiment(name)(subject)
         for pair in facts_of(subject)[::16]:

@@ -63,7 +63,7 @@ def test_a_subject_is_let_go_before_the_next_is_loaded(claims: tuple[Claim, Clai
 
     def load(source: SubjectSource) -> Any:
         subject = Subject(id=source.id)
-        subject.memo = {"runs": subject}
+        subject.known = {"runs": subject}
         seen.append((source.id, sum(ref() is not None for ref in alive)))
         alive.append(weakref.ref(subject))
         if not loads:

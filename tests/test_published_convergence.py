@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from prolepsis.controls import once
 from prolepsis.experiments import families
 from prolepsis.experiments.convergence import ABSORBED
 from prolepsis.experiments.published_convergence import Contrasted, contrasted
@@ -104,5 +103,5 @@ def test_where_no_layer_absorbs_the_edge_is_below_the_contrast(tmp_path: Path) -
 def test_the_first_contrast_of_equal_length_is_taken(tmp_path: Path) -> None:
     """A contrast that is split into another number of tokens is passed over."""
     changes = {"convergence": {**PLAIN["convergence"], "contrasts": ["Would find a", OTHER]}}
-    found: Contrasted = once(published_subject("llama", tmp_path, **changes), contrasted)
+    found: Contrasted = published_subject("llama", tmp_path, **changes).once(contrasted)
     assert found.text == OTHER

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from prolepsis import ledger
-from prolepsis.controls import once
 from prolepsis.errors import Untested, UserError
 from prolepsis.experiments import families, published_pairs
 from prolepsis.experiments.published_correction import correction_test
@@ -78,7 +77,7 @@ def test_the_sweep_is_what_hooks_give_position_by_position(subject: Subject) -> 
     """P(inject word) is that of a plain run with the rows added at each position in turn, a trailing space appended."""
     writes = rows_of(subject, SUPPRESS | INJECT)
     expected = [probability_of(subject, plain_run(subject, f"{PROMPT} ", writes, p), "around") for p in range(14)]
-    found = once(subject, sweep_prompt)
+    found = subject.once(sweep_prompt)
     assert found.probabilities["measured"] == pytest.approx(expected, rel=1e-5)
     assert found.clean == pytest.approx(probability_of(subject, plain_run(subject, f"{PROMPT} ", {}, 0), "around"))
     assert measured(subject, "published_spike") == pytest.approx(expected[-1], rel=1e-5)
@@ -91,12 +90,12 @@ def test_the_divergence_under_the_edit_is_recorded(subject: Subject) -> None:
     """KL(clean || edited) at the last position is that of two plain runs."""
     last, writes = 13, rows_of(subject, SUPPRESS | INJECT)
     p, q = (plain_run(subject, f"{PROMPT} ", each, last).logits[0, -1].softmax(-1) for each in ({}, writes))
-    assert once(subject, sweep_prompt).kl == pytest.approx(float((p * (p / q).log()).sum()), rel=1e-4)
+    assert subject.once(sweep_prompt).kl == pytest.approx(float((p * (p / q).log()).sum()), rel=1e-4)
 
 
 def test_null_writes_match_the_published_ones(subject: Subject) -> None:
     """A random write has the norm and the projection on the word of the published one, layer by layer."""
-    place = once(subject, sweep_prompt).placed
+    place = subject.once(sweep_prompt).placed
     arms = place.arms(place.both)
     direction = arms["unembedding"][3] / arms["unembedding"][3].norm()
     for layer, vector in rows_of(subject, SUPPRESS | INJECT).items():
@@ -109,7 +108,7 @@ def test_null_writes_match_the_published_ones(subject: Subject) -> None:
 
 def test_attention_changes_are_those_of_plain_runs(subject: Subject) -> None:
     """Δattention of every head and P(inject word) under the same edit are those of plain runs, without the space."""
-    first, second, *_ = once(subject, routed_prompts)
+    first, second, *_ = subject.once(routed_prompts)
     for one, text, features, site in (
         (first, PROMPT, SUPPRESS | INJECT, 6),
         (second, OTHER, {"L0:4": 2.0}, 5),
@@ -156,14 +155,14 @@ def test_a_recurring_head_is_averaged_over_the_prompts_it_recurs_on(
     subject: Subject, name: str, head: str, prompts: tuple[int, ...]
 ) -> None:
     """The mean is of absolute changes, over the prompts whose lists the head is said to be in and no others."""
-    routed = once(subject, routed_prompts)
+    routed = subject.once(routed_prompts)
     expected = statistics.fmean(abs(routed[prompt].changes["both"][Head.parse(head)]) for prompt in prompts)
     assert measured(subject, f"published_{name}_recurring") == pytest.approx(expected)
 
 
 def test_the_correction_is_what_hooks_give_strength_by_strength(subject: Subject) -> None:
     """Both words, the head and the total are those of plain runs, the correction written from its first layer on."""
-    found, text = once(subject, correction_test), f"{PROMPT} "
+    found, text = subject.once(correction_test), f"{PROMPT} "
     for features, outcomes in ((SUPPRESS | INJECT, found.committed), (SUPPRESS, found.uncommitted)):
         for step, outcome in zip((0.0, 1.0, 2.0, 3.0), outcomes, strict=True):
             writes = rows_of(subject, features)
@@ -191,7 +190,7 @@ def test_what_is_printed_of_a_correction_is_asked_strength_by_strength(
     subject: Subject, name: str, field: str, printed: dict[int, tuple[float, float]]
 ) -> None:
     """The largest distance from a printed number counts, in units of that number's own last digit."""
-    found, measurement = once(subject, correction_test), families.experiment(name)(subject)
+    found, measurement = subject.once(correction_test), families.experiment(name)(subject)
     for outcomes, stored in (
         (found.committed, measurement.values),
         (found.uncommitted, measurement.arms["without the commitment"]),
@@ -206,7 +205,7 @@ def test_a_correction_that_comes_out_as_printed_is_supported(
     tmp_path: Path, claim_id: str, off: int, verdict: str, agrees: str
 ) -> None:
     """All digits as printed, and otherwise without the commitment: supported; two digits off at one strength: not."""
-    outcomes = once(published_subject("llama", tmp_path, seed=3), correction_test).committed
+    outcomes = published_subject("llama", tmp_path, seed=3).once(correction_test).committed
     printed = [
         {"strength": float(step)}
         | {field: f"{getattr(one, field):.2e}" for field in ("committed", "correct", "head", "total")}
@@ -232,7 +231,7 @@ def test_a_correction_whose_outcome_is_not_printed_is_untested(tmp_path: Path) -
 
 def test_every_other_group_is_injected_into_every_prompt(subject: Subject) -> None:
     """Groups are those of the scan; a pair suppresses its prompt's whole group and injects the earliest feature."""
-    groups = once(subject, groups_of)
+    groups = subject.once(groups_of)
     for word, (layer, index) in WORDS.items():
         assert groups.features[word] == Feature(layer, index)
     assert subject.transcoder is not None
@@ -244,7 +243,7 @@ def test_every_other_group_is_injected_into_every_prompt(subject: Subject) -> No
     members = [set(words) for words in groups.words.values()]
     for mates in ({"about", "out"}, {"around", "ground"}, {"who", "too"}):
         assert sum(mates <= words for words in members) == 1
-    pairs = once(subject, pair_sweeps)["measured"]
+    pairs = subject.once(pair_sweeps)["measured"]
     # Of the groups of a prompt the natural one is left out, and the one whose words are no tokens as they are written.
     assert len(pairs) == 2 * (len(groups.words) - 2)
     assert {"sky", "fly"} in members
@@ -296,7 +295,7 @@ def test_the_scan_counts_the_words_that_have_a_feature(subject: Subject) -> None
 
 def test_the_scan_counts_its_groups_and_their_words(subject: Subject) -> None:
     """Groups are those of two found words or more that rhyme, and each of their words counts once."""
-    found, endings = set(once(subject, groups_of).features), spoken_endings(once(subject, groups_of).features)
+    found, endings = set(subject.once(groups_of).features), spoken_endings(subject.once(groups_of).features)
     rhymed = {word for word in found if any(endings[word][0] == endings[other][0] for other in found - {word})}
     assert set(WORDS) <= rhymed
     assert measured(subject, "found_rhyme_words") == len(rhymed)
@@ -422,7 +421,7 @@ def test_a_word_of_several_tokens_is_refused(tmp_path: Path) -> None:
 
 def test_a_median_that_is_run_is_open_between_the_middle_pairs(subject: Subject) -> None:
     """The stored tolerance of the median holds half the distance of the two middle pairs, and rounding beside it."""
-    pairs = once(subject, pair_sweeps)["measured"]
+    pairs = subject.once(pair_sweeps)["measured"]
     assert len(pairs) % 2 == 0
     found = families.experiment("published_median_redirect")(subject)
     rounding = noise(subject) * value(found) * (1 - value(found))

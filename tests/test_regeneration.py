@@ -108,7 +108,7 @@ def test_its_own_row_changes_no_bit_in_bfloat16(family: str, monkeypatch: pytest
     subject = replace(named, id=tiny.id, model=tiny.model, twin=None, same_behaviour=None, mask_rule=None)
     pairs, site = rhyme_pairs(task_of(subject)), 5
     sites = SimpleNamespace(pairs=pairs, of=lambda _: (0, site), source=dict.fromkeys((pair.id for pair in pairs), 0))
-    subject.memo[f"{find_sites.__module__}.{find_sites.__qualname__}"] = sites
+    subject.known[find_sites] = sites
     seen: list[list[torch.Tensor]] = []
     next_logits = generation._next_logits
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prolepsis.controls import once
 from prolepsis.experiments.correction import STEPS
 from prolepsis.experiments.correction_routing import total_shift_rises, total_shifts
 from prolepsis.experiments.head_routing import RANDOM, routing
@@ -40,7 +39,7 @@ def subject_of(name: str) -> Subject:
 
 def test_ranks_come_from_the_other_half() -> None:
     """The first of the other half's ranking is its top head, and each |Δ| of the third is at its own place there."""
-    found = once(subject_of("pattern-only"), routing)
+    found = subject_of("pattern-only").once(routing)
     third = third_head_change(subject_of("pattern-only")).values
     for one in found.routed:
         others = [other.changes["both"] for other in found.routed if other.pair.half != one.pair.half]
@@ -60,7 +59,7 @@ def test_heads_that_cannot_move_do_not() -> None:
 def test_two_edits_move_what_both_would_only_by_amplifying() -> None:
     """Gain and superadditivity differ by what suppression moves alone; no planted subject goes beyond the sum."""
     subject = subject_of("irrevocable")
-    routed = once(subject, routing).routed
+    routed = subject.once(routing).routed
     gain, beyond = suppression_gain(subject).values, superadditivity(subject).values
     for one in routed:
         assert gain[one.pair.id] - beyond[one.pair.id] == pytest.approx(one.total("suppress"), abs=1e-9)
@@ -76,7 +75,7 @@ def test_a_head_that_does_not_move_is_in_proportion_and_counts_not() -> None:
     subject = subject_of("no-plan")
     assert soft_response(subject).detectable == ()
     assert head_amplification(subject).detectable == ()
-    found = once(subject, routing)
+    found = subject.once(routing)
     assert all(f"{arm} ×0.333" in one.changes for one in found.routed for arm in RANDOM)
 
 
@@ -85,11 +84,9 @@ def test_pairs_in_which_nothing_is_suppressed_are_set_aside() -> None:
     whole = load_subject("planted-llama-irrevocable")
     task = task_of(whole)
     bare = list(task.groups)[-6:]
-    left = {
-        word: at for word, at in once(whole, word_features).items() if all(word not in task.groups[b] for b in bare)
-    }
+    left = {word: at for word, at in whole.once(word_features).items() if all(word not in task.groups[b] for b in bare)}
     subject = replace(whole, task=replace(task, features=left))
-    routed = once(subject, routing).routed
+    routed = subject.once(routing).routed
     suppressed = {one.pair.id for one in routed if one.pair.recipient.group not in bare}
     assert len(routed) > len(suppressed) > 0
     for experiment in (amplification, head_amplification, suppression_gain, superadditivity):
@@ -105,7 +102,7 @@ def test_pairs_in_which_nothing_is_suppressed_are_set_aside() -> None:
 def test_a_twin_that_suppresses_nothing_is_no_null() -> None:
     """The twin's arm holds the pairs alone that it can suppress and inject for."""
     twin = load_subject("planner-untrained")
-    routed = once(twin, routing).routed
+    routed = twin.once(routing).routed
     able = {one.pair.id for one in routed if min(one.total("suppress"), one.total("inject")) > 1e-6}
     assert 0 < len(able) < len(routed)
     for measure in (amplifications, head_amplifications, suppression_gains, superadditivities):
@@ -115,7 +112,7 @@ def test_a_twin_that_suppresses_nothing_is_no_null() -> None:
 def test_a_total_shift_is_that_of_all_heads_from_clean() -> None:
     """Without suppression or commitment a correction of nothing moves nothing; the steps are those of the outcomes."""
     subject = subject_of("direct")
-    measured, found = total_shift_rises(subject), once(subject, total_shifts)
+    measured, found = total_shift_rises(subject), subject.once(total_shifts)
     for pair, shift in found.items():
         assert measured.values[pair] == pytest.approx(shift[f"step {STEPS[-1]:g}"] - shift["step 0"])
         assert min(shift.values()) >= 0

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prolepsis.controls import once
 from prolepsis.experiments.interchange import hand_off, interchange
 from prolepsis.experiments.rhyme_pairs import Runs
 from prolepsis.experiments.sites import find_sites
@@ -35,7 +34,7 @@ def subject_of(name: str) -> Subject:
 def map_of(name: str) -> StateMap:
     """The state map of a bundled subject."""
     subject = subject_of(name)
-    return state_map(once(subject, find_sites), once(subject, Runs))
+    return state_map(subject.once(find_sites), subject.once(Runs))
 
 
 @pytest.mark.parametrize(
@@ -80,8 +79,8 @@ def test_a_map_without_effects_names_no_carrier() -> None:
 
 def test_columns_count_their_pairs() -> None:
     """Each pair is in the columns between its rhyme word and its last position, and nowhere else."""
-    found, sites = map_of("planted-llama-irrevocable"), once(subject_of("planted-llama-irrevocable"), find_sites)
-    runs = once(subject_of("planted-llama-irrevocable"), Runs)
+    found, sites = map_of("planted-llama-irrevocable"), subject_of("planted-llama-irrevocable").once(find_sites)
+    runs = subject_of("planted-llama-irrevocable").once(Runs)
     spans = [len(runs.clean(pair.recipient).tokens) - 1 - sites.source[pair.id] for pair in sites.pairs]
     assert found.pairs[0] == found.pairs[-1] == len(sites.pairs)
     assert list(found.pairs[1:-1]) == [sum(span > offset for span in spans) for offset in range(1, max(spans))]

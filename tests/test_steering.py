@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prolepsis import ledger
-from prolepsis.controls import once
 from prolepsis.experiments import measuring
 from prolepsis.experiments.dose_paths import Path, Use, best_use, budgets, gains, reference_use
 from prolepsis.experiments.rhyme_pairs import Runs
@@ -94,7 +93,7 @@ def test_a_dose_of_zero_changes_nothing() -> None:
 @pytest.mark.parametrize(("variant", "chosen"), [("dormant", "word features"), ("xor", "active features")])
 def test_the_random_write_is_matched_to_the_features_that_are_written(variant: str, chosen: str) -> None:
     """The null is matched to the variant of the transcoder's write that is tested, and costs something as it does."""
-    found = once(subject_of(variant), steer)
+    found = subject_of(variant).once(steer)
     for uses in found.uses.values():
         assert uses["transcoder"].variant == uses["matched random"].variant == chosen
     for arm in ("transcoder", "matched random"):
@@ -104,7 +103,7 @@ def test_the_random_write_is_matched_to_the_features_that_are_written(variant: s
 def test_a_half_has_no_part_in_its_own_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wrecking one half's targets leaves what that half is tested with unchanged, and changes the other half's."""
     subject = subject_of("irrevocable")
-    clean, answer = once(subject, steer), Runs.answer
+    clean, answer = subject.once(steer), Runs.answer
     spoiled = {pair.donor.id: pair.recipient for pair in clean.pairs if pair.half == 0}
     monkeypatch.setattr(Runs, "answer", lambda runs, prompt: answer(runs, spoiled.get(prompt.id, prompt)))
     wrecked = steer(subject)
@@ -114,7 +113,7 @@ def test_a_half_has_no_part_in_its_own_uses(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_features_steer_an_xor_that_differences_do_not() -> None:
     """In the XOR planner features restore the donor's log-odds at no cost; rows do so too, at a cost."""
-    found = once(subject_of("xor"), steer)
+    found = subject_of("xor").once(steer)
     assert min(found.gains("transcoder").values()) > 10
     assert max(found.gains("residual difference").values()) < 1
     assert max(found.gains("mean difference").values()) < 1

@@ -12,11 +12,11 @@ from safetensors import safe_open
 
 from prolepsis import checkpoint
 from prolepsis.checkpoint import Checkpoint
-from prolepsis.controls import control_arms, once
+from prolepsis.controls import control_arms
 from prolepsis.engine import clean_run
 from prolepsis.errors import HarnessFault, Untested
 from prolepsis.subject import Subject
-from prolepsis.twins import IN_PLACE, untrained_in_place
+from prolepsis.twins import IN_PLACE, Weights, untrained_in_place
 from tests.live_bytes import LiveBytes
 from tests.tiny import FAMILIES, tiny_subject, tiny_tokens
 
@@ -58,15 +58,15 @@ def test_the_trained_weights_come_back_bit_for_bit(family: str, seed: int) -> No
 def test_the_twin_is_the_same_every_time_and_a_subject_of_its_own(family: str, seed: int) -> None:
     """Two visits meet the same weights and the same memory, which is not the subject's; norms are neutral."""
     subject = tiny_subject(family, seed)
-    of_subject = once(subject, largest_logit)
+    of_subject = subject.once(largest_logit)
     with untrained_in_place(subject) as twin:
-        first, drawn = once(twin, largest_logit), weights(subject)
+        first, drawn = twin.once(largest_logit), weights(subject)
     with untrained_in_place(subject) as again:
         assert again is twin
         assert all(torch.equal(found, drawn[name]) for name, found in weights(subject).items())
         normed = subject.part(0, "mid_norm")(10 * torch.randn(8, subject.d_model, dtype=subject.dtype))
-    assert once(twin, largest_logit) is first
-    assert once(subject, largest_logit) is of_subject
+    assert twin.once(largest_logit) is first
+    assert subject.once(largest_logit) is of_subject
     assert first != of_subject
     assert torch.allclose(normed.square().mean(-1), torch.ones(8, dtype=subject.dtype), atol=1e-3)
     assert twin.digest != subject.digest
@@ -93,9 +93,9 @@ def test_the_trained_weights_are_copied_once() -> None:
     subject = tiny_subject("gemma2")
     with untrained_in_place(subject):
         pass
-    kept = subject.memo["trained weights"]
+    kept = subject.once(Weights).trained
     with untrained_in_place(subject):
-        assert subject.memo["trained weights"] is kept
+        assert subject.once(Weights).trained is kept
 
 
 @few
@@ -117,7 +117,7 @@ def test_weights_are_read_again_from_their_folder_and_held_nowhere_else(
             with untrained_in_place(subject):
                 assert not torch.equal(subject.unembedding, trained[embedding_name(subject)])
         # Newer transformers call GPT-NeoX's unembedding otherwise than its files do.
-        assert subject.memo["trained weights"].copied == unnamed(subject, Path(folder))
+        assert subject.once(Weights).trained.copied == unnamed(subject, Path(folder))
         assert all(torch.equal(found, trained[name]) for name, found in weights(subject).items())
         # A slice of a mapped file counts with all of its tensor, but takes no memory of its own.
         assert live.peak <= 3 * max(4 * weight.numel() for weight in trained.values())
@@ -164,7 +164,7 @@ def test_a_folder_that_does_not_give_the_weights_back_is_not_read_again(tmp_path
         trained = weights(subject)
         with untrained_in_place(subject):
             pass
-        assert subject.memo["trained weights"].copied == copied
+        assert subject.once(Weights).trained.copied == copied
         assert all(torch.equal(found, trained[name]) for name, found in weights(subject).items())
 
 

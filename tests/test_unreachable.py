@@ -7,8 +7,7 @@ import torch
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from prolepsis import controls, ledger
-from prolepsis.controls import reach_row
+from prolepsis import ledger, shams
 from prolepsis.edits import Add
 from prolepsis.engine import clean_run
 from prolepsis.errors import HarnessFault, Untested, UserError
@@ -18,6 +17,7 @@ from prolepsis.loading import load_subject
 from prolepsis.measurement import Measurement
 from prolepsis.reach import Reach
 from prolepsis.selection import Logits, Readout, Token
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from tests.test_reach_engine import LENGTH, READOUTS, TOKENS, Rows, row_of, rows
 from tests.tiny import FAMILIES, tiny_subject
@@ -58,7 +58,7 @@ def test_what_cannot_be_reached_does_not_move_a_bit(family: str, edits: Rows, re
 @pytest.mark.parametrize("readout", [Logits(LENGTH - 1), Token(1)])
 def test_a_readout_that_moves_against_the_wiring_is_caught(monkeypatch: pytest.MonkeyPatch, readout: Readout) -> None:
     """Were reach wrong about a readout, the row would say that it moved, and judging it would be refused."""
-    monkeypatch.setattr(controls, "reach", lambda *_, **__: Reach(False, "so it is said"))
+    monkeypatch.setattr(shams, "reach", lambda *_, **__: Reach(False, "so it is said"))
     subject = float32_model("llama", 0)
     vector = 9 * (subject.unembedding[3] - subject.unembedding[TOKENS[LENGTH - 1]])
     row = reach_row(clean_run(subject, TOKENS[:LENGTH]), [Add(subject.n_layers - 1, LENGTH - 1, vector)], readout)

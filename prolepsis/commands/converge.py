@@ -81,7 +81,7 @@ def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
 
 
 def _returns(clean: "CleanRun", other: "CleanRun", strength: float) -> "Returns":
-    from prolepsis.controls import random_row
+    from prolepsis.directions import random_row
     from prolepsis.experiments.convergence import contrast_at, differing_layers, returns_of
 
     deviations = {}

@@ -129,12 +129,11 @@ def _check(subject: "Subject", correction: Correction) -> None:
 
 def _third(subject: "Subject", steering: Steering) -> Feature:
     """A feature of a group of the task that is neither suppressed nor injected."""
-    from prolepsis.controls import once
     from prolepsis.experiments.position_sweep import word_features
 
     if subject.task is None:
         raise UserError(f"{subject.id}: neither a preset nor a task says what contradicts; give --correct")
-    found, taken = once(subject, word_features), {*steering.suppress, steering.inject}
+    found, taken = subject.once(word_features), {*steering.suppress, steering.inject}
     for words in subject.task.groups.values():
         of_group = [found[word] for word in words if word in found]
         if of_group and not taken & set(of_group):

@@ -88,7 +88,7 @@ def _effects(
     recipient: "CleanRun", donor: "CleanRun", places: list[tuple[int, int]], token: int
 ) -> tuple[list[dict[int, float]], list[float]]:
     """Layer → position → nats; and those of random rows as long as the swaps."""
-    from prolepsis.controls import random_row
+    from prolepsis.directions import random_row
     from prolepsis.edits import Add, ReplaceRow, Row
 
     layers = range(recipient.subject.n_layers)

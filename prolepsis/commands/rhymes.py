@@ -23,14 +23,13 @@ its task. Words of any origin form groups: the last line says how many would fin
 
 
 def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
-    from prolepsis.controls import once
     from prolepsis.experiments.feature_discovery import by_chance
     from prolepsis.experiments.published_pairs import groups_at
     from prolepsis.lexicon import lexicon_of
 
     groups = groups_at(subject, chosen.cut)
     grouped = sum(map(len, groups.words.values()))
-    chance = by_chance(list(groups.features), once(subject, lexicon_of)) if groups.features else {}
+    chance = by_chance(list(groups.features), subject.once(lexicon_of)) if groups.features else {}
     order = sorted(groups.words, key=lambda ending: -len(groups.words[ending]))
     return Answer(
         title=f"{subject.id}: {len(groups.words)} rhyme groups among {len(groups.features)} words that have a feature",

@@ -89,12 +89,11 @@ def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
 
 def _site(subject: "Subject", chosen: argparse.Namespace) -> int | None:
     """The site of the task's first pair; the last position for a prompt of the user's own."""
-    from prolepsis.controls import once
     from prolepsis.experiments.sites import find_sites
 
     if subject.task is None or chosen.prompt is not None:
         return None
-    sites = once(subject, find_sites)
+    sites = subject.once(find_sites)
     return sites.of(sites.pairs[0])[1]
 
 

@@ -46,11 +46,10 @@ def cosine(text: str) -> float:
 
 
 def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
-    from prolepsis.controls import once
     from prolepsis.experiments.vocabulary_scan import chance_cosine, features_of, top_tokens
     from prolepsis.lexicon import clean_words
 
-    tops = once(subject, top_tokens)
+    tops = subject.once(top_tokens)
     found = features_of(tops, clean_words(subject), chosen.cut)
     best = {word: max(features, key=features.__getitem__) for word, features in found.items()}
     words = sorted(best, key=lambda word: -found[word][best[word]])

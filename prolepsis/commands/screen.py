@@ -66,7 +66,6 @@ def _open(chosen: argparse.Namespace) -> "Subject":
 
 
 def _ask(subject: "Subject", _: argparse.Namespace) -> Answer:
-    from prolepsis.controls import once
     from prolepsis.experiments.facts_asked import askable_facts
     from prolepsis.screening import LEAST_GROUPS, askable_templates
 
@@ -74,7 +73,7 @@ def _ask(subject: "Subject", _: argparse.Namespace) -> Answer:
     assert task is not None
     templates, refused = askable_templates(subject, task)
     groups = _groups(subject, replace(task, templates=templates))
-    relations, left_out = once(subject, askable_facts)
+    relations, left_out = subject.once(askable_facts)
     facts = _facts(subject, replace(task, facts=relations))
     completed = sum(fact.completed for fact in facts.values())
     kept = [group for group in groups.values() if len(group.words) > 1]
@@ -128,11 +127,10 @@ def _groups(subject: "Subject", task: "Task") -> dict[str, Group]:
 
 
 def _facts(subject: "Subject", task: "Task") -> "dict[str, Fact]":
-    from prolepsis.controls import once
     from prolepsis.experiments.fact_pairs import FactRuns, completes, fact_pairs
     from prolepsis.watching import watched
 
-    runs = once(subject, FactRuns)
+    runs = subject.once(FactRuns)
     return {
         pair.id: Fact(completes(runs, pair.recipient) and completes(runs, pair.donor), pair.answer_in_prompt)
         for pair in watched(fact_pairs(task), "pairs of facts")

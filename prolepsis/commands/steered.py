@@ -84,13 +84,12 @@ def at_site(subject: "Subject", steering: Steering, position: int | None) -> Ste
 
 def _of_task(subject: "Subject") -> Steering | None:
     """The pair sweep's first pair; None without a task or where no word of it has a feature."""
-    from prolepsis.controls import once
     from prolepsis.experiments.position_sweep import DOSE, injectable, injected, strength_unit, word_features
     from prolepsis.experiments.rhyme_pairs import task_of
 
     if subject.task is None:
         return None
-    task, found = task_of(subject), once(subject, word_features)
+    task, found = task_of(subject), subject.once(word_features)
     pair = next(iter(injectable(task, found)), None)
     if pair is None:
         return None
@@ -99,7 +98,7 @@ def _of_task(subject: "Subject") -> Steering | None:
         prompt=pair.recipient.text,
         suppress=tuple(found[mate] for mate in task.groups[pair.recipient.group] if mate in found),
         inject=found[word],
-        strength=DOSE * once(subject, strength_unit),
+        strength=DOSE * subject.once(strength_unit),
         word=word,
         token=None,
         site=None,

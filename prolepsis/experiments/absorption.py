@@ -4,7 +4,6 @@ import time
 
 import torch
 
-from prolepsis.controls import once
 from prolepsis.edits import Add, Row
 from prolepsis.engine import CleanRun
 from prolepsis.experiments.convergence import (
@@ -44,7 +43,7 @@ def absorption(subject: Subject) -> Measurement:
 
 def _absorption(subject: Subject, name: str, within: int | None) -> Measurement:
     start = time.perf_counter()
-    found = once(subject, converge)
+    found = subject.once(converge)
     arms = {"right after the edit": {pair.id: found.returns[pair.id].at_once() for pair in found.pairs}}
     for arm in (*ARMS[1:], "passive dilution"):
         arms[arm] = {pair.id: found.returns[pair.id].absorbed(arm, within) for pair in found.pairs}
@@ -70,7 +69,7 @@ def critical_strength(subject: Subject) -> Measurement:
     ``covariance-matched noise`` of equal norm, at the same layer.
     """
     start = time.perf_counter()
-    found = once(subject, converge)
+    found = subject.once(converge)
     values: dict[str, dict[str, float]] = {arm: {} for arm in (*ARMS, "passive dilution")}
     for pair, layer in found.tested(found.deepest_absorbing):
         clean, deviations = found.runs.clean(pair.recipient), found.deviations(pair, layer)

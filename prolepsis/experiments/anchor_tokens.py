@@ -15,7 +15,7 @@ from itertools import product
 
 import torch
 
-from prolepsis.controls import control_arms, mechanism_controls, once, reach_row
+from prolepsis.controls import control_arms, mechanism_controls
 from prolepsis.edits import HideKeys
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, first_turn, task_of
@@ -26,6 +26,7 @@ from prolepsis.names import Head
 from prolepsis.prompt_batch import passes
 from prolepsis.readings import Readings
 from prolepsis.selection import Logits
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.task import Prompt
 from prolepsis.watching import watched
@@ -89,7 +90,7 @@ def hide(subject: Subject, tokens: tuple[int, ...], hidden: Iterable[tuple[Keys,
     """
     seen = [subject.wiring.visible(layer, tokens) for layer in range(subject.n_layers)]
     # Prompts of one template mostly see alike, and are hidden the same from then.
-    view, known = tuple(layer.tobytes() for layer in seen), once(subject, _Known)
+    view, known = tuple(layer.tobytes() for layer in seen), subject.once(_Known)
     rows = []
     for keys, queries in hidden:
         if (view, keys, queries) not in known.rows:
@@ -120,7 +121,7 @@ def _hideable(seen: BoolArray, query: int, keys: Keys) -> tuple[int, ...]:
 def find_anchors(subject: Subject) -> Anchors:
     """Hide every token of every prompt, and choose each half's anchors by the other half's mean loss."""
     # One turn holds one prompt of every group, which is all the clusters there are.
-    runs, pairs = once(subject, Runs), first_turn(task_of(subject))
+    runs, pairs = subject.once(Runs), first_turn(task_of(subject))
     source = {pair.recipient.id: runs.source(pair) for pair in pairs}
     losses: dict[str, Losses] = {}
     all_hidden: dict[str, float] = {}
@@ -152,7 +153,7 @@ def find_anchors(subject: Subject) -> Anchors:
 
 def _alone(clean: CleanRun) -> torch.Tensor:
     """Next-token probabilities [V] of the last token by itself."""
-    lone, token = once(clean.subject, _Known).lone, clean.tokens[-1]
+    lone, token = clean.subject.once(_Known).lone, clean.tokens[-1]
     if token not in lone:
         lone[token] = clean_run(clean.subject, (token,)).read(Read()).probabilities()[0]
     return lone[token]
@@ -185,13 +186,13 @@ def _attention_masses(runs: Runs, prompts: Sequence[Prompt]) -> dict[str, list[f
 
 def anchor_losses(subject: Subject) -> Values:
     """Prompt id → loss by hiding its anchor, in nats."""
-    anchors = once(subject, find_anchors)
+    anchors = subject.once(find_anchors)
     return {pair.recipient.id: anchors.anchor(pair) for pair in anchors.pairs}
 
 
 def anchor_excesses(subject: Subject) -> Values:
     """Prompt id → by how much that loss exceeds half of what hiding everything loses, in nats."""
-    anchors = once(subject, find_anchors)
+    anchors = subject.once(find_anchors)
     return {pair.recipient.id: anchors.anchor(pair) - anchors.half_of_all(pair) for pair in anchors.pairs}
 
 
@@ -204,7 +205,7 @@ def anchor_loss(subject: Subject) -> Measurement:
     (the anchor and BOS hidden where nothing reads the outcome: in the last layer, from all but the last position).
     """
     start = time.perf_counter()
-    anchors = once(subject, find_anchors)
+    anchors = subject.once(find_anchors)
     arms = {
         "neighbours": {pair.recipient.id: anchors.beside(pair) for pair in anchors.pairs},
         "equal attention": {pair.recipient.id: anchors.equally_attended(pair) for pair in anchors.pairs},
@@ -216,7 +217,7 @@ def anchor_loss(subject: Subject) -> Measurement:
 def anchor_excess(subject: Subject) -> Measurement:
     """By how much hiding the anchor costs more than half of what hiding everything costs; the same arms."""
     start = time.perf_counter()
-    anchors = once(subject, find_anchors)
+    anchors = subject.once(find_anchors)
     arms = {
         "neighbours": {p.recipient.id: anchors.beside(p) - anchors.half_of_all(p) for p in anchors.pairs},
         "equal attention": {
@@ -228,7 +229,7 @@ def anchor_excess(subject: Subject) -> Measurement:
 
 
 def _measurement(subject: Subject, name: str, values: Values, arms: Mapping[str, Values], start: float) -> Measurement:
-    anchors, runs = once(subject, find_anchors), once(subject, Runs)
+    anchors, runs = subject.once(find_anchors), subject.once(Runs)
     halves = [sorted({pair.recipient.group for pair in anchors.pairs if pair.half == half}) for half in (0, 1)]
     return Measurement(
         experiment=name,
@@ -243,8 +244,8 @@ def _measurement(subject: Subject, name: str, values: Values, arms: Mapping[str,
         },
         values=values,
         clusters={pair.recipient.id: (pair.recipient.group,) for pair in anchors.pairs},
-        arms={**arms, "last token alone": anchors.overlap, "unread edges": once(subject, _unread)},
-        reach={"rows": once(subject, _reach_rows)},
+        arms={**arms, "last token alone": anchors.overlap, "unread edges": subject.once(_unread)},
+        reach={"rows": subject.once(_reach_rows)},
         detail={
             "anchors": {
                 f"{template}, half {half}": _named(runs, anchors, half, template)
@@ -276,7 +277,7 @@ def _named(runs: Runs, anchors: Anchors, half: int, template: str) -> dict[str, 
 
 def _unread(subject: Subject) -> dict[str, float]:
     """What the edits change where nothing reads them, in nats."""
-    anchors, runs = once(subject, find_anchors), once(subject, Runs)
+    anchors, runs = subject.once(find_anchors), subject.once(Runs)
     moved = {}
     for pair in anchors.pairs:
         clean = runs.clean(pair.recipient)
@@ -289,7 +290,7 @@ def _unread(subject: Subject) -> dict[str, float]:
 
 def _reach_rows(subject: Subject) -> list[dict[str, object]]:
     """Whether the wiring lets each tested anchor, once hidden, change the last position's logits."""
-    anchors, runs = once(subject, find_anchors), once(subject, Runs)
+    anchors, runs = subject.once(find_anchors), subject.once(Runs)
     rows: dict[str, dict[str, object]] = {}
     for pair in anchors.pairs:
         at, clean = anchors.of(pair), runs.clean(pair.recipient)

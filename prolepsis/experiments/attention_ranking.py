@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from prolepsis.controls import control_arms, mechanism_controls, once, random_row
+from prolepsis.controls import control_arms, mechanism_controls
+from prolepsis.directions import random_row
 from prolepsis.edits import ReplaceRow
 from prolepsis.experiments.carriers import Carriers, find_carriers
 from prolepsis.experiments.mediation import Mediation, still
@@ -28,7 +29,7 @@ def attention_ranking(subject: Subject) -> Measurement:
     ``random edit`` (a random change of the site's row, of equal norm), ``untrained twin``, ``same behaviour``.
     """
     start = time.perf_counter()
-    found = once(subject, find_carriers)
+    found = subject.once(find_carriers)
     arms: dict[str, dict[str, float]] = {"random heads": {}, "random edit": {}}
     for seed, pair in enumerate(found.pairs):
         moved = _changes(found, pair)
@@ -47,7 +48,7 @@ def attention_ranking(subject: Subject) -> Measurement:
         clusters=clusters_of(found.pairs),
         arms={**arms, **control_arms(subject, attention_areas, mechanism_controls(subject))},
         detectable=tuple(pair for pair in found.detectable() if pair in told_apart),
-        reach={"rows": found.sites.reach_rows(once(subject, Runs))},
+        reach={"rows": found.sites.reach_rows(subject.once(Runs))},
         detail={
             "carriers": found.named(),
             "mean |Δattention|": _mean_changes(found),
@@ -59,7 +60,7 @@ def attention_ranking(subject: Subject) -> Measurement:
 
 def attention_areas(subject: Subject) -> Values:
     """Pair id → area under the ROC curve of |Δattention| as a classifier of carriers."""
-    found = once(subject, find_carriers)
+    found = subject.once(find_carriers)
     return {
         pair.id: area_under_curve(_changes(found, pair), found.heads_of(pair)[0])
         for pair in watched(found.pairs, "pairs")

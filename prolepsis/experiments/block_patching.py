@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
-from prolepsis.controls import control_arms, once, reach_row
+from prolepsis.controls import control_arms
 from prolepsis.errors import Untested
 from prolepsis.experiments.fact_pairs import FactRuns
 from prolepsis.experiments.facts_asked import accuracy, facts_of, pairs_asked, without_doubtful
@@ -30,6 +30,7 @@ from prolepsis.experiments.patched_blocks import (
 )
 from prolepsis.measurement import Measurement
 from prolepsis.selection import Logits
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 
 Values = dict[str, float]
@@ -37,12 +38,12 @@ Values = dict[str, float]
 
 def _measured(subject: Subject, statistic: Statistic) -> Values:
     """Pair id → statistic, without the pairs that have none."""
-    found = {pair: statistic(of.measured) for pair, of in once(subject, patches).items()}
+    found = {pair: statistic(of.measured) for pair, of in subject.once(patches).items()}
     return {pair: value for pair, value in found.items() if value is not None}
 
 
 def _random(subject: Subject, statistic: Statistic) -> Values:
-    found = {pair: statistic(of.random) for pair, of in once(subject, patches).items()}
+    found = {pair: statistic(of.random) for pair, of in subject.once(patches).items()}
     return {pair: value for pair, value in found.items() if value is not None}
 
 
@@ -79,7 +80,7 @@ def block_decline(subject: Subject) -> Measurement:
         "random row": _random(subject, decline),
         **control_arms(subject, _decline, {"untrained twin": subject.twin}),
     }
-    rows = once(subject, _reach_rows)
+    rows = subject.once(_reach_rows)
     values = _decline(subject)
     return _measurement(subject, "block_decline", "difference of proportions", values, arms, rows=rows, start=start)
 
@@ -119,7 +120,7 @@ def last_block_effect(subject: Subject) -> Measurement:
     start = time.perf_counter()
     arms = {"first block": _measured(subject, first_block), "random row": _random(subject, last_block)}
     n_blocks = len(blocks(subject.n_layers))
-    rows = [{**row, "claimed": True} for row in once(subject, _reach_rows) if n_blocks == 1 or not row["claimed"]]
+    rows = [{**row, "claimed": True} for row in subject.once(_reach_rows) if n_blocks == 1 or not row["claimed"]]
     values = _measured(subject, last_block)
     return _measurement(subject, "last_block_effect", "proportion", values, arms, rows=rows, start=start)
 
@@ -129,7 +130,7 @@ def exact_flips(subject: Subject) -> Measurement:
 
     Arms: ``last token`` (the same, for patches of the last token alone), ``random row``, ``untrained twin``.
     """
-    start, found = time.perf_counter(), once(subject, patches)
+    start, found = time.perf_counter(), subject.once(patches)
     arms = {
         "last token": {pair: exact_share(p for p in of.measured if p.last) for pair, of in found.items()},
         "random row": _random(subject, exact_share),
@@ -177,20 +178,20 @@ def _measurement(
         arms=arms,
         detectable=detectable,
         reach=None if rows is None else {"rows": rows},
-        detail=once(subject, _detail),
+        detail=subject.once(_detail),
         seconds=time.perf_counter() - start,
     )
 
 
 def _detail(subject: Subject) -> dict[str, object]:
     """Pooled over pairs as the paper counts them, and without the doubtful ones."""
-    found, n_blocks = once(subject, patches), len(blocks(subject.n_layers))
+    found, n_blocks = subject.once(patches), len(blocks(subject.n_layers))
 
     def pooled(pairs: Iterable[str]) -> dict[str, object]:
         return _pooled([patch for pair in pairs for patch in found[pair].measured], n_blocks)
 
     return {
-        "accuracy": once(subject, accuracy),
+        "accuracy": subject.once(accuracy),
         **pooled(found),
         "pairs": pairs_asked(subject),
         **without_doubtful(subject, pooled),
@@ -215,7 +216,7 @@ def _pooled(found: Sequence[Patch], n_blocks: int) -> dict[str, object]:
 
 def _reach_rows(subject: Subject) -> list[dict[str, object]]:
     """Whether a patched fact token can reach the last logits from the first block (claimed) and from the last one."""
-    runs, rows, found = once(subject, FactRuns), dict[str, dict[str, object]](), blocks(subject.n_layers)
+    runs, rows, found = subject.once(FactRuns), dict[str, dict[str, object]](), blocks(subject.n_layers)
     for pair in facts_of(subject):
         recipient, wording = runs.clean(pair.recipient), f"{pair.recipient.relation.id}-{pair.recipient.template}"
         last = len(recipient.tokens) - 1

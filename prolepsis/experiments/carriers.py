@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from prolepsis.controls import once
 from prolepsis.edits import ReplaceRow
 from prolepsis.experiments.mediation import Mediation, Outputs, log_odds, reached_heads
 from prolepsis.experiments.rhyme_pairs import Pair, Runs
@@ -104,7 +103,7 @@ class Carriers:
 
 def find_carriers(subject: Subject) -> Carriers:
     """Redirect one pair per rhyme group at its site, and choose the heads each half is tested with."""
-    sites, runs = once(subject, find_sites), once(subject, Runs)
+    sites, runs = subject.once(find_sites), subject.once(Runs)
     # The first pairs have every group once on either side: as many clusters as all of them.
     pairs = sites.pairs[: len(sites.pairs) // 2]
     mediations = {pair.id: _redirect(sites, runs, pair) for pair in watched(pairs, "pairs")}

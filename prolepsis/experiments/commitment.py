@@ -10,7 +10,6 @@ from functools import cached_property
 
 import torch
 
-from prolepsis.controls import once
 from prolepsis.edits import Add, HideKeys, ReplaceRow, Row
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.experiments.position_sweep import sweeps
@@ -79,7 +78,7 @@ class Prepared:
 
 def hidden_runs(subject: Subject) -> dict[str, CleanRun]:
     """Pair id → the run in which no later token sees the rhyme word, to be edited like a clean one."""
-    runs = once(subject, Runs)
+    runs = subject.once(Runs)
     return {
         pair.id: hidden_run(runs.clean(pair.recipient), runs.source(pair))
         for pair in watched(first_turn(task_of(subject)), "pairs")
@@ -101,7 +100,7 @@ def with_features(subject: Subject) -> tuple[Prepared, ...]:
 
     Raises Untested when they are not of both halves.
     """
-    transcoder, found = transcoder_of(subject), once(subject, sweeps)
+    transcoder, found = transcoder_of(subject), subject.once(sweeps)
     pairs = [pair for pair in first_turn(task_of(subject)) if pair.id in found]
     check_halves(subject, pairs)
 
@@ -115,7 +114,7 @@ def with_features(subject: Subject) -> tuple[Prepared, ...]:
 
 def with_rows(subject: Subject) -> tuple[Prepared, ...]:
     """Every pair, with the donor's row at the reading position for a lever, less the row where the word is unseen."""
-    runs = once(subject, Runs)
+    runs = subject.once(Runs)
 
     def prepared(pair: Pair, clean: CleanRun, hidden: CleanRun) -> Prepared:
         def written(layer: int) -> Tensor:
@@ -133,7 +132,7 @@ def _prepared(
     pairs: Iterable[Pair],
     made: Callable[[Pair, CleanRun, CleanRun], Prepared],
 ) -> tuple[Prepared, ...]:
-    runs, hidden = once(subject, Runs), once(subject, hidden_runs)
+    runs, hidden = subject.once(Runs), subject.once(hidden_runs)
     return tuple(made(pair, runs.clean(pair.recipient), hidden[pair.id]) for pair in pairs)
 
 
@@ -144,7 +143,7 @@ def arrivals(subject: Subject) -> dict[int, int]:
     the word is; the last layer at the latest.
     """
     top, carried = subject.n_layers - 1, {0: list[Tensor](), 1: list[Tensor]()}
-    for prepared in once(subject, with_rows):
+    for prepared in subject.once(with_rows):
         if len(carried[1 - prepared.pair.half]) < SEARCHED:
             rows = [[ReplaceRow(at, prepared.last, prepared.committed.resid_post(at)[-1])] for at in range(top + 1)]
             lead = prepared.lead(prepared.without_word([[], *rows]))

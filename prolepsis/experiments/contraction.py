@@ -9,7 +9,6 @@ from itertools import islice
 
 import numpy as np
 
-from prolepsis.controls import once
 from prolepsis.edits import Add
 from prolepsis.experiments.absorption import STRENGTHS, dosed
 from prolepsis.experiments.convergence import (
@@ -43,7 +42,7 @@ def contraction(subject: Subject) -> Measurement:
     strength`` and ``earlier tokens`` (which cannot see the last one).
     """
     start = time.perf_counter()
-    found = once(subject, converge)
+    found = subject.once(converge)
     values: dict[str, float] = {}
     arms: dict[str, dict[str, float]] = {arm: {} for arm in (*ARMS[1:], "absorber set in")}
     shams: dict[str, dict[str, float]] = {"zero strength": {}, "earlier tokens": {}}
@@ -97,7 +96,7 @@ def kinked_dose_curve(subject: Subject) -> Measurement:
     curve) and ``random direction``.
     """
     start = time.perf_counter()
-    found = once(subject, converge)
+    found = subject.once(converge)
     tested = list(found.tested(found.most_contracting))
     curves: dict[str, list[list[float]]] = {"contrast": [], "random direction": []}
     for pair, layer in watched(tested, "pairs"):

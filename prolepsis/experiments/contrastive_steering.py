@@ -11,7 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from prolepsis.controls import control_arms, once, random_row, reach_row
+from prolepsis.controls import control_arms
+from prolepsis.directions import random_row
 from prolepsis.edits import Add, Row
 from prolepsis.engine import CleanRun
 from prolepsis.experiments.fact_pairs import FactRuns
@@ -19,6 +20,7 @@ from prolepsis.experiments.facts_asked import own_facts
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, rhyme_pairs, task_of
 from prolepsis.measurement import Measurement
 from prolepsis.selection import Logits
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 
@@ -78,7 +80,7 @@ class Contrasts:
 
 def fact_contrasts(subject: Subject) -> Contrasts:
     """Contrasts of pairs of facts that differ in their subject and answer."""
-    pairs, runs = once(subject, own_facts)[: 2 * N_PAIRS : 2], once(subject, FactRuns)
+    pairs, runs = subject.once(own_facts)[: 2 * N_PAIRS : 2], subject.once(FactRuns)
     found = {}
     for seed, pair in enumerate(watched(pairs, "pairs")):
         own, other = runs.clean(pair.recipient), runs.clean(pair.donor)
@@ -89,7 +91,7 @@ def fact_contrasts(subject: Subject) -> Contrasts:
 
 def rhyme_contrasts(subject: Subject) -> Contrasts:
     """Contrasts of couplets that differ in their rhyme word."""
-    runs, found = once(subject, Runs), {}
+    runs, found = subject.once(Runs), {}
     for seed, pair in enumerate(watched(_couplets(subject), "pairs")):
         own, other = runs.clean(pair.recipient), runs.clean(pair.donor)
         found[pair.id] = _contrast(own, other, (runs.answer(pair.recipient), runs.answer(pair.donor)), pair.half, seed)
@@ -120,12 +122,12 @@ def _contrast(own: CleanRun, other: CleanRun, answers: tuple[int, int], half: in
 
 def facts_away(subject: Subject) -> Values:
     """Fact pair id → P(other) with own − other added."""
-    return once(subject, fact_contrasts).values("away")
+    return subject.once(fact_contrasts).values("away")
 
 
 def facts_towards(subject: Subject) -> Values:
     """Fact pair id → P(other) with other − own added."""
-    return once(subject, fact_contrasts).values("towards")
+    return subject.once(fact_contrasts).values("towards")
 
 
 def fact_steering_as_written(subject: Subject) -> Measurement:
@@ -141,7 +143,7 @@ def fact_steering(subject: Subject) -> Measurement:
 def _of_facts(subject: Subject, name: str, sign: str) -> Measurement:
     start = time.perf_counter()
     of_subject = {"away": facts_away, "towards": facts_towards}[sign]
-    found, runs, pairs = once(subject, fact_contrasts), once(subject, FactRuns), once(subject, own_facts)
+    found, runs, pairs = subject.once(fact_contrasts), subject.once(FactRuns), subject.once(own_facts)
     pair = pairs[0]
     own, other = runs.clean(pair.recipient), runs.clean(pair.donor)
     groups = {p.id: p.cluster for p in pairs if p.id in found.of}
@@ -179,7 +181,7 @@ def rhyme_steering(subject: Subject) -> Measurement:
 
 def _of_rhymes(subject: Subject, name: str, sign: str) -> Measurement:
     start = time.perf_counter()
-    found, facts, runs = once(subject, rhyme_contrasts), once(subject, fact_contrasts), once(subject, Runs)
+    found, facts, runs = subject.once(rhyme_contrasts), subject.once(fact_contrasts), subject.once(Runs)
     pairs = _couplets(subject)
     halves = [sorted({pair.recipient.group for pair in pairs if pair.half == half}) for half in (0, 1)]
     return Measurement(

@@ -17,13 +17,14 @@ from functools import cached_property
 import torch
 from torch.nn.functional import cosine_similarity
 
-from prolepsis.controls import once, random_row, reach_row
+from prolepsis.directions import random_row
 from prolepsis.edits import Add, Row
 from prolepsis.engine import CleanRun
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, rhyme_pairs, task_of
 from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.selection import ResidPost
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 
@@ -81,7 +82,7 @@ class Convergence:
 
     @property
     def runs(self) -> Runs:
-        return once(self.subject, Runs)
+        return self.subject.once(Runs)
 
     def read_at(self, layer: int) -> int:
         """Where a deviation written at ``layer`` is read."""
@@ -188,7 +189,7 @@ def covariance_matched(like: Tensor, rows: Tensor, seed: int) -> Tensor:
 
 def converge(subject: Subject) -> Convergence:
     """Write every pair's contrast, and what it is compared with, at every layer, and see what returns."""
-    runs, pairs = once(subject, Runs), rhyme_pairs(task_of(subject))
+    runs, pairs = subject.once(Runs), rhyme_pairs(task_of(subject))
     found = Convergence(subject, pairs, {})
     return Convergence(subject, pairs, {pair.id: _returns(found, runs, pair) for pair in watched(pairs, "pairs")})
 
@@ -263,7 +264,7 @@ def measurement_of(
         clusters=clusters_of(found.pairs),
         arms=arms,
         detectable=detectable,
-        reach={"rows": once(found.subject, _reach_rows)},
+        reach={"rows": found.subject.once(_reach_rows)},
         detail=detail,
         seconds=time.perf_counter() - start,
     )
@@ -271,7 +272,7 @@ def measurement_of(
 
 def _reach_rows(subject: Subject) -> list[dict[str, object]]:
     """Whether a write at the last token of each layer below the last reaches that token's row in the layer above."""
-    found = once(subject, converge)
+    found = subject.once(converge)
     clean, rows = found.runs.clean(found.pairs[0].recipient), []
     last = len(clean.tokens) - 1
     for layer in range(subject.n_layers - 1):

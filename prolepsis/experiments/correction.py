@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import torch
 
-from prolepsis.controls import once, reach_row
 from prolepsis.edits import Add, Row
 from prolepsis.errors import Untested
 from prolepsis.experiments.position_sweep import DOSE, STRONG, Sweep, Writes, strength_unit, sweeps, word_features
@@ -22,6 +21,7 @@ from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature, Head
 from prolepsis.selection import Logits, Pattern
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.watching import watched
 
@@ -87,8 +87,8 @@ def protocols(subject: Subject) -> tuple[Protocol, ...]:
 
     Raises Untested when no pair has both.
     """
-    task, found, unit = task_of(subject), once(subject, sweeps), once(subject, strength_unit)
-    transcoder, features = transcoder_of(subject), once(subject, word_features)
+    task, found, unit = task_of(subject), subject.once(sweeps), subject.once(strength_unit)
+    transcoder, features = transcoder_of(subject), subject.once(word_features)
     pairs = tuple(pair for pair in first_turn(task) if pair.id in found)
     made = []
     for pair in watched(pairs, "pairs"):
@@ -121,8 +121,8 @@ def _third(pair: Pair, pairs: tuple[Pair, ...], found: Mapping[str, Sweep]) -> S
 
 def outcomes(subject: Subject) -> dict[str, Outcome]:
     """Pair id → what the published edits give at the last position."""
-    runs, results = once(subject, Runs), {}
-    for made in once(subject, protocols):
+    runs, results = subject.once(Runs), {}
+    for made in subject.once(protocols):
         clean = runs.clean(made.pair.recipient)
         last = len(clean.tokens) - 1
         out = clean.edit([made.row(last, commit=c, step=step) for c in (True, False) for step in STEPS])
@@ -145,7 +145,7 @@ def committed_word_falls(subject: Subject) -> Measurement:
     there). Only pairs whose commitment took hold can tell.
     """
     start = time.perf_counter()
-    found = once(subject, outcomes)
+    found = subject.once(outcomes)
     values = {pair: fall(outcome.committed) for pair, outcome in found.items()}
     without = {pair: fall(outcome.committed_without) for pair, outcome in found.items()}
     return _measurement(subject, "committed_word_falls", "nats", values, without, start=start)
@@ -154,7 +154,7 @@ def committed_word_falls(subject: Subject) -> Measurement:
 def correction_takes_over(subject: Subject) -> Measurement:
     """P(correct word) under twice the commitment's strength of correction; same arms."""
     start = time.perf_counter()
-    found = once(subject, outcomes)
+    found = subject.once(outcomes)
     values = {pair: outcome.correct[-1] for pair, outcome in found.items()}
     without = {pair: outcome.correct_without[-1] for pair, outcome in found.items()}
     return _measurement(subject, "correction_takes_over", "probability", values, without, start=start)
@@ -169,8 +169,8 @@ def _measurement(
     *,
     start: float,
 ) -> Measurement:
-    found, made = once(subject, outcomes), once(subject, protocols)
-    first, clean = made[0], once(subject, Runs).clean(made[0].pair.recipient)
+    found, made = subject.once(outcomes), subject.once(protocols)
+    first, clean = made[0], subject.once(Runs).clean(made[0].pair.recipient)
     last = len(clean.tokens) - 1
     correction = [Add(at, last, vector) for at, vector in first.correct.items()]
     given = first.row(last, commit=True, step=0.0)
@@ -209,7 +209,7 @@ def named_head(subject: Subject, half: int) -> Head:
     Like the paper's it is named before the correction, among the heads that the commitment can reach and the
     correction cannot: those up to the lowest layer that is corrected. Raises Untested when a half has no pair.
     """
-    runs, every = once(subject, Runs), once(subject, protocols)
+    runs, every = subject.once(Runs), subject.once(protocols)
     check_halves(subject, [made.pair for made in every])
     seen, lowest = [made for made in every if made.pair.half != half], min(made.first for made in every)
     heads = [Head(layer, index) for layer in range(lowest + 1) for index in range(subject.n_heads)]
@@ -231,7 +231,7 @@ def locked_attention(subject: Subject) -> Measurement:
     must be equal bit for bit.
     """
     start = time.perf_counter()
-    runs, made = once(subject, Runs), once(subject, protocols)
+    runs, made = subject.once(Runs), subject.once(protocols)
     heads = {half: named_head(subject, half) for half in (0, 1)}
     values: dict[str, float] = {}
     rows: dict[str, dict[str, object]] = {}

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import torch
 
-from prolepsis.controls import matched_random, once, reach_row, unembedding_direction
+from prolepsis.directions import matched_random, unembedding_direction
 from prolepsis.edits import Add, Row
 from prolepsis.experiments.correction import STEPS, Protocol, outcomes, protocols
 from prolepsis.experiments.rhyme_pairs import Runs, clusters_of
@@ -19,6 +19,7 @@ from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.selection import Pattern
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 
@@ -33,12 +34,12 @@ def total_shifts(subject: Subject) -> dict[str, Mapping[str, float]]:
     """
     return {
         made.pair.id: _shifts(subject, made, seed)
-        for seed, made in enumerate(watched(once(subject, protocols), "pairs"))
+        for seed, made in enumerate(watched(subject.once(protocols), "pairs"))
     }
 
 
 def _shifts(subject: Subject, made: Protocol, seed: int) -> dict[str, float]:
-    clean = once(subject, Runs).clean(made.pair.recipient)
+    clean = subject.once(Runs).clean(made.pair.recipient)
     last, largest = len(clean.tokens) - 1, STEPS[-1]
     towards = unembedding_direction(subject, subject.word_id(made.correct_word)).cpu()
     committed = made.row(last, commit=True, step=0.0)
@@ -63,8 +64,8 @@ def total_shift_rises(subject: Subject) -> Measurement:
     growth under the suppression alone), ``correction alone`` (what it moves by itself). Only pairs whose commitment
     took hold can tell.
     """
-    start, runs, made = time.perf_counter(), once(subject, Runs), once(subject, protocols)
-    found, held, largest = once(subject, total_shifts), once(subject, outcomes), f"step {STEPS[-1]:g}"
+    start, runs, made = time.perf_counter(), subject.once(Runs), subject.once(protocols)
+    found, held, largest = subject.once(total_shifts), subject.once(outcomes), f"step {STEPS[-1]:g}"
     arms = {
         "random correction": {
             pair: statistics.fmean(shift[f"random {draw}"] for draw in range(DRAWS)) - shift["step 0"]

@@ -13,7 +13,7 @@ from statistics import fmean
 import numpy as np
 import torch
 
-from prolepsis.controls import control_arms, once
+from prolepsis.controls import control_arms
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import task_of
@@ -70,7 +70,7 @@ def depth_gains(subject: Subject) -> Values:
 
 def rhymes_by_depth(subject: Subject) -> Values:
     """“depth/prompt id” → share of the rungs of that depth that rhyme."""
-    ladder = once(subject, rungs)
+    ladder = subject.once(rungs)
     return {
         f"{depth}/{prompt}": fmean(rung.rhymes[prompt] for rung in ladder if rung.depth == depth)
         for depth in {rung.depth for rung in ladder}
@@ -117,7 +117,7 @@ def receptive_field_error(subject: Subject) -> Measurement:
     prediction on the other subject's rungs of equal depth).
     """
     start = time.perf_counter()
-    ladder = once(subject, rungs)
+    ladder = subject.once(rungs)
     prompts = list(ladder[0].rhymes)
     arms: dict[str, Values] = {
         "full attention": {p: _balanced((rung.reached[p], not rung.rhymes[p]) for rung in ladder) for p in prompts}
@@ -136,7 +136,7 @@ Line = Sequence[Rung]
 
 def _lines(subject: Subject) -> list[Line]:
     """The lines that have several depths, widest ladder first; each shallow rungs first."""
-    ladder = once(subject, rungs)
+    ladder = subject.once(rungs)
     lines = [[rung for rung in ladder if rung.line == line] for line in dict.fromkeys(rung.line for rung in ladder)]
     several = [line for line in lines if len({rung.depth for rung in line}) > 1]
     if not several:
@@ -263,7 +263,7 @@ def _measurement(
     *,
     cluster: str | None = None,
 ) -> Measurement:
-    ladder = once(subject, rungs)
+    ladder = subject.once(rungs)
     groups = {prompt.id: prompt.group for prompt in ladder_prompts(task_of(subject))}
     return Measurement(
         experiment=experiment,

@@ -10,7 +10,6 @@ import statistics
 import time
 from collections.abc import Collection, Mapping
 
-from prolepsis.controls import once
 from prolepsis.domains import domains
 from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import task_of
@@ -56,13 +55,13 @@ def cooking_hits(subject: Subject) -> Measurement:
 
 def word_features(subject: Subject) -> Found:
     """Word, in lower case, → the features that belong to it in any spelling of the vocabulary."""
-    return features_of(once(subject, top_tokens), once(subject, clean_words))
+    return features_of(subject.once(top_tokens), subject.once(clean_words))
 
 
 def matched_words(subject: Subject, words: Collection[str]) -> dict[str, list[str]]:
     """For each of ``words`` the unlisted words next to it in the vocabulary's order, which is that of commonness."""
     listed = {word.lower() for lists in domains().values() for of in lists.values() for word in of} | set(words)
-    order = dict.fromkeys(text for _, text in sorted(once(subject, clean_words).items()))
+    order = dict.fromkeys(text for _, text in sorted(subject.once(clean_words).items()))
     rank = {word: place for place, word in enumerate(order)}
     free = [word for word in order if word not in listed]
     return {word: sorted(free, key=lambda other: abs(rank[other] - rank[word]))[:MATCHES] for word in words}
@@ -70,7 +69,7 @@ def matched_words(subject: Subject, words: Collection[str]) -> dict[str, list[st
 
 def _listed(subject: Subject, lists: Collection[Collection[str]]) -> list[str]:
     """The listed words that are tokens of the vocabulary; raises Untested where there is none."""
-    known = set(once(subject, clean_words).values())
+    known = set(subject.once(clean_words).values())
     words = dict.fromkeys(word.lower() for words in lists for word in words)
     found = [word for word in words if word in known]
     if not found:
@@ -80,7 +79,7 @@ def _listed(subject: Subject, lists: Collection[Collection[str]]) -> list[str]:
 
 def _excesses(subject: Subject, words: Collection[str]) -> dict[str, float]:
     """Word → ln of its features, and one, over those of the words that match it, and one."""
-    found, matches = once(subject, word_features), matched_words(subject, words)
+    found, matches = subject.once(word_features), matched_words(subject, words)
 
     def count(word: str) -> int:
         return len(found.get(word, ()))
@@ -97,8 +96,8 @@ def _excess(subject: Subject, name: str, domain: str) -> Measurement:
     values = _excesses(subject, _listed(subject, domains()[domain].values()))
     task = task_of(subject)
     rhymes = [word for words in zip(*task.groups.values(), strict=False) for word in words if word not in values]
-    excess = _excesses(subject, [word for word in rhymes if word in once(subject, clean_words).values()])
-    found = once(subject, word_features)
+    excess = _excesses(subject, [word for word in rhymes if word in subject.once(clean_words).values()])
+    found = subject.once(word_features)
     return Measurement(
         experiment=name,
         subject=subject.digest,
@@ -115,7 +114,7 @@ def _excess(subject: Subject, name: str, domain: str) -> Measurement:
 
 
 def _named(subject: Subject, name: str, categories: Collection[str], named: Collection[str]) -> Measurement:
-    start, found = time.perf_counter(), once(subject, word_features)
+    start, found = time.perf_counter(), subject.once(word_features)
     lists = [words for of in domains().values() for category, words in of.items() if category in categories]
     listed = _listed(subject, lists)
     matches = matched_words(subject, listed)

@@ -22,13 +22,14 @@ from itertools import islice, pairwise
 
 import torch
 
-from prolepsis.controls import once, random_row, reach_row
+from prolepsis.directions import random_row
 from prolepsis.edits import Add
 from prolepsis.experiments.commitment import SEARCHED, Prepared, arrivals, with_features, with_rows
 from prolepsis.experiments.rhyme_pairs import clusters_of
 from prolepsis.experiments.sites import find_sites
 from prolepsis.measurement import Measurement
 from prolepsis.selection import Logits
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 
@@ -126,7 +127,7 @@ class Place:
 def _places(subject: Subject, pairs: Sequence[Prepared]) -> dict[int, Place]:
     """Half tested → the arrival of the commitment and the lever's median equal dose there, both from the other half."""
     chosen = {}
-    for half, layer in once(subject, arrivals).items():
+    for half, layer in subject.once(arrivals).items():
         doses = []
         for prepared in islice((p for p in pairs if p.pair.half != half), SEARCHED):
             logits = prepared.without_word(prepared.doses(layer, COARSE))
@@ -165,12 +166,12 @@ def dose_ratio(subject: Subject) -> Measurement:
     the commitment); positive ``lever alone`` (P(corrected word) without the commitment, at the equal dose); shams
     ``zero dose`` and ``unread place`` (the lever in the last layer, beside the reading position).
     """
-    return _measured(subject, "dose_ratio", once(subject, with_features))
+    return _measured(subject, "dose_ratio", subject.once(with_features))
 
 
 def row_dose_ratio(subject: Subject) -> Measurement:
     """The same with the corrected word's own row for a lever."""
-    return _measured(subject, "row_dose_ratio", once(subject, with_rows))
+    return _measured(subject, "row_dose_ratio", subject.once(with_rows))
 
 
 def _measured(subject: Subject, name: str, prepared: tuple[Prepared, ...]) -> Measurement:
@@ -247,7 +248,7 @@ def _everywhere(
 
     These are the site and the reading position; means over a few pairs. They show where a commitment could be undone.
     """
-    sites, seen = once(subject, find_sites), dict[str, list[tuple[float, float]]]()
+    sites, seen = subject.once(find_sites), dict[str, list[tuple[float, float]]]()
     for prepared in pairs[:SHOWN]:
         place, site = places[prepared.pair.half], sites.of(prepared.pair)[1]
         write = 2 * (place.dose or 1.0) * prepared.unit(place.layer)

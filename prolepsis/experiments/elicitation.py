@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from prolepsis.controls import control_arms, once
+from prolepsis.controls import control_arms
 from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import Pair, rhyme_pairs, task_of
 from prolepsis.generation import generate
@@ -41,7 +41,7 @@ class Asked:
 def first_words(subject: Subject, asked: Mapping[str, Asked]) -> dict[str, str]:
     """Item → the first word of the greedy continuation, in lower case; empty where it holds no word."""
     tokens = {item: subject.encode(one.text) for item, one in asked.items()}
-    length = 1 if once(subject, listed_endings) else TOKENS_PER_WORD
+    length = 1 if subject.once(listed_endings) else TOKENS_PER_WORD
     by_length: dict[int, list[str]] = {}
     for item, prompt in tokens.items():
         by_length.setdefault(len(prompt), []).append(item)
@@ -67,7 +67,7 @@ def scored(subject: Subject, words: Sequence[tuple[str, str]]) -> list[Outcome]:
 
     Endings are those of the first pronunciation.
     """
-    endings = once(subject, listed_endings) or spoken_endings({word for pair in words for word in pair})
+    endings = subject.once(listed_endings) or spoken_endings({word for pair in words for word in pair})
 
     def outcome(word: str, other: str) -> Outcome:
         if word == other:
@@ -104,7 +104,7 @@ def plain(subject: Subject) -> dict[str, Outcome]:
 
 def true_rhymes(subject: Subject) -> Values:
     """Item → 1 where line 2 ends on another word that rhymes with line 1's."""
-    return _hits(once(subject, with_line_1), "rhyme")
+    return _hits(subject.once(with_line_1), "rhyme")
 
 
 def elicited_rhymes(subject: Subject) -> Measurement:
@@ -114,7 +114,7 @@ def elicited_rhymes(subject: Subject) -> Measurement:
     McNemar's exact test of line 1 against none.
     """
     start = time.perf_counter()
-    alone, other = once(subject, line_2_alone), another_line_1(subject)
+    alone, other = subject.once(line_2_alone), another_line_1(subject)
     return _measurement(
         subject,
         "elicited_rhymes",
@@ -124,14 +124,14 @@ def elicited_rhymes(subject: Subject) -> Measurement:
             "another line 1": _hits(other, "rhyme"),
             **control_arms(subject, true_rhymes, {"untrained twin": subject.twin}),
         },
-        detail={"repeats": _repeats(once(subject, with_line_1))},
+        detail={"repeats": _repeats(subject.once(with_line_1))},
         start=start,
     )
 
 
 def primed_rhymes(subject: Subject) -> Values:
     """Item → 1 where a primed prompt is answered by a rhyme as the paper counts: line 1's own word is one."""
-    return _hits(once(subject, primed), "rhyme", "repeat")
+    return _hits(subject.once(primed), "rhyme", "repeat")
 
 
 def priming(subject: Subject) -> Measurement:
@@ -149,7 +149,7 @@ def priming(subject: Subject) -> Measurement:
             "plain": _hits(without, "rhyme", "repeat"),
             **control_arms(subject, primed_rhymes, {"untrained twin": subject.twin}),
         },
-        detail={"repeats": _repeats(once(subject, primed)), "repeats, plain": _repeats(without)},
+        detail={"repeats": _repeats(subject.once(primed)), "repeats, plain": _repeats(without)},
         start=start,
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from prolepsis.controls import control_arms, mechanism_controls, once, reach_row
+from prolepsis.controls import control_arms, mechanism_controls
 from prolepsis.edits import ReplaceRow, Row
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns
 from prolepsis.experiments.facts_asked import accuracy, facts_of, pairs_asked, without_doubtful
@@ -22,6 +22,7 @@ from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.readings import Readings
 from prolepsis.selection import Logits
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.task import FactPrompt
 from prolepsis.watching import watched
@@ -69,7 +70,7 @@ def stages(subject: Subject) -> tuple[int, int]:
 
 def interchanges(subject: Subject) -> dict[str, Interchange]:
     """Pair id → what its rows carry; the donor's in every layer, its controls' after the first and third quarter."""
-    runs = once(subject, FactRuns)
+    runs = subject.once(FactRuns)
     return {pair.id: _interchange(runs, pair) for pair in watched(facts_of(subject), "pairs of facts")}
 
 
@@ -122,18 +123,18 @@ def preference(out: Readings, options: list[int]) -> torch.Tensor:
 def held_effects(subject: Subject) -> Values:
     """Pair id → change in preference for the donor's answer by its subject rows after the first quarter, in nats."""
     early, _ = stages(subject)
-    return {pair: found.donor.subject[early] for pair, found in once(subject, interchanges).items()}
+    return {pair: found.donor.subject[early] for pair, found in subject.once(interchanges).items()}
 
 
 def flips(subject: Subject) -> Values:
     """Pair id → 1 if those rows make the donor's answer the most likely token."""
     early, _ = stages(subject)
-    return {pair: float(found.donor.flipped[early]) for pair, found in once(subject, interchanges).items()}
+    return {pair: float(found.donor.flipped[early]) for pair, found in subject.once(interchanges).items()}
 
 
 def hand_overs(subject: Subject) -> Values:
     """Pair id → by how many nats subject first and last token later is ahead of the other."""
-    return {pair: found.donor.handed_over(*stages(subject)) for pair, found in once(subject, interchanges).items()}
+    return {pair: found.donor.handed_over(*stages(subject)) for pair, found in subject.once(interchanges).items()}
 
 
 def fact_held(subject: Subject) -> Measurement:
@@ -145,7 +146,7 @@ def fact_held(subject: Subject) -> Measurement:
     from the nearer of the two prompts' clean distributions). Pairs whose answer stands in the prompt are left aside.
     """
     start, (early, _) = time.perf_counter(), stages(subject)
-    found = once(subject, interchanges)
+    found = subject.once(interchanges)
     arms = {
         "same-answer donor": {pair: of.same_answer.subject[early] for pair, of in found.items() if of.same_answer},
         "mismatched donor": {pair: of.mismatched.subject[early] for pair, of in found.items() if of.mismatched},
@@ -161,7 +162,7 @@ def fact_flips(subject: Subject) -> Measurement:
     Arms: ``chance among options``, and those of :func:`fact_held`.
     """
     start, (early, _) = time.perf_counter(), stages(subject)
-    found = once(subject, interchanges)
+    found = subject.once(interchanges)
     arms = {
         "same-answer donor": {p: float(of.same_answer.flipped[early]) for p, of in found.items() if of.same_answer},
         "mismatched donor": {p: float(of.mismatched.flipped[early]) for p, of in found.items() if of.mismatched},
@@ -178,7 +179,7 @@ def fact_hand_off(subject: Subject) -> Measurement:
     The smaller of the two leads. Arms: those of :func:`fact_held`.
     """
     start, (early, late) = time.perf_counter(), stages(subject)
-    found = once(subject, interchanges)
+    found = subject.once(interchanges)
     arms = {
         "same-answer donor": {p: of.same_answer.handed_over(early, late) for p, of in found.items() if of.same_answer},
         "mismatched donor": {p: of.mismatched.handed_over(early, late) for p, of in found.items() if of.mismatched},
@@ -194,24 +195,24 @@ def fact_settled(subject: Subject) -> Measurement:
     Arms: ``first quarter`` (the same rows while the fact may still be read), sham ``own rows``.
     """
     start, (early, late) = time.perf_counter(), stages(subject)
-    found = once(subject, interchanges)
+    found = subject.once(interchanges)
     arms = {"first quarter": {pair: of.donor.subject[early] for pair, of in found.items()}, **_assay(subject)}
     values = {pair: of.donor.subject[late] for pair, of in found.items()}
     return _measurement(subject, "fact_settled", "nats", values, arms, layer=late, start=start)
 
 
 def _assay(subject: Subject) -> dict[str, Values]:
-    found = once(subject, interchanges)
+    found = subject.once(interchanges)
     return {
         "all positions": {pair: of.overlap for pair, of in found.items()},
         "off-target KL": {pair: of.off_target for pair, of in found.items()},
-        "own rows": once(subject, _own_rows),
+        "own rows": subject.once(_own_rows),
     }
 
 
 def _own_rows(subject: Subject) -> Values:
     """Sham, on one pair per wording: what the recipient's own rows change, in nats."""
-    runs, (early, _), moved = once(subject, FactRuns), stages(subject), {}
+    runs, (early, _), moved = subject.once(FactRuns), stages(subject), {}
     for pair in {(pair.recipient.relation.id, pair.recipient.template): pair for pair in facts_of(subject)}.values():
         recipient, options = runs.clean(pair.recipient), runs.option_ids(pair.donor)
         own: Row = [
@@ -244,17 +245,17 @@ def _measurement(
         arms=arms,
         detectable=tuple(pair.id for pair in pairs if not pair.answer_in_prompt),
         reach={"rows": _reach_rows(subject, layer)},
-        detail=once(subject, _detail),
+        detail=subject.once(_detail),
         seconds=time.perf_counter() - start,
     )
 
 
 def _detail(subject: Subject) -> dict[str, object]:
     """Mean curves and crossing layers, for pairs whose answers stand in their prompts and for the others."""
-    pairs, found = facts_of(subject), once(subject, interchanges)
+    pairs, found = facts_of(subject), subject.once(interchanges)
     copied = [found[pair.id].donor for pair in pairs if pair.answer_in_prompt]
     return {
-        "accuracy": once(subject, accuracy),
+        "accuracy": subject.once(accuracy),
         "all pairs": _means([of.donor for of in found.values()]),
         "answer in the fact": _means(copied),
         **without_doubtful(subject, lambda ids: _means([found[pair].donor for pair in ids])),
@@ -275,7 +276,7 @@ def _means(curves: list[Curves]) -> dict[str, dict[int, float]]:
 
 def _reach_rows(subject: Subject, layer: int) -> list[dict[str, object]]:
     """Whether the wiring lets the subject's rows after ``layer`` reach the last position's logits, per wording."""
-    runs, rows = once(subject, FactRuns), dict[str, dict[str, object]]()
+    runs, rows = subject.once(FactRuns), dict[str, dict[str, object]]()
     for pair in facts_of(subject):
         recipient = runs.clean(pair.recipient)
         last = len(recipient.tokens) - 1

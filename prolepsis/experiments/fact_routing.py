@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from prolepsis.controls import control_arms, once, random_row, reach_row
+from prolepsis.controls import control_arms
+from prolepsis.directions import random_row
 from prolepsis.edits import ReplaceStream
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns
 from prolepsis.experiments.facts_asked import facts_of, pairs_asked, without_doubtful
@@ -22,6 +23,7 @@ from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.selection import Pattern
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 
@@ -72,16 +74,16 @@ def n_listed(subject: Subject) -> int:
 
 def routings(subject: Subject) -> Routings:
     """Pair id → shifts when the fact's last token is the donor's."""
-    return {pair: measured for pair, (measured, _) in once(subject, _both).items()}
+    return {pair: measured for pair, (measured, _) in subject.once(_both).items()}
 
 
 def random_routings(subject: Subject) -> Routings:
     """The same with a random row of equal norm in the donor's place."""
-    return {pair: random for pair, (_, random) in once(subject, _both).items()}
+    return {pair: random for pair, (_, random) in subject.once(_both).items()}
 
 
 def _both(subject: Subject) -> dict[str, tuple[Routing, Routing]]:
-    runs = once(subject, FactRuns)
+    runs = subject.once(FactRuns)
     pairs = watched(facts_of(subject), "pairs of facts")
     return {pair.id: _routing(runs, pair, seed) for seed, pair in enumerate(pairs)}
 
@@ -138,7 +140,7 @@ def _appearance(subject: Subject, found: Routings, rank: int) -> Values:
 
 def _appearances_of_dominant(subject: Subject) -> dict[str, tuple[FactPair, int, Head]]:
     """Appearance id → the pair and the block in which the dominant head, of the other half, leads; and that head."""
-    found, layers = once(subject, routings), blocks(subject.n_layers)
+    found, layers = subject.once(routings), blocks(subject.n_layers)
     chosen = dominant(subject, found)
     return {
         f"{pair.id}, L{layers[block][0]}..{layers[block][-1]}": (pair, block, chosen[pair.half][0])
@@ -163,12 +165,12 @@ def _decline(subject: Subject, found: Routings) -> Values:
 
 def appearances(subject: Subject) -> Values:
     """Pair id → share of blocks in which the dominant head leads."""
-    return _appearance(subject, once(subject, routings), 0)
+    return _appearance(subject, subject.once(routings), 0)
 
 
 def declines(subject: Subject) -> Values:
     """Pair id → total shift in the first block less that in the last."""
-    return _decline(subject, once(subject, routings))
+    return _decline(subject, subject.once(routings))
 
 
 # ---------------------------------------------------------------- experiments
@@ -181,10 +183,10 @@ def fact_head_dominance(subject: Subject) -> Measurement:
     other half of the pairs. Nothing is detectable in a model so small that one head alone is listed: there the next
     head is absent wherever the first is present.
     """
-    start, found = time.perf_counter(), once(subject, routings)
+    start, found = time.perf_counter(), subject.once(routings)
     arms = {
         "next head": _appearance(subject, found, 1),
-        "random row": _appearance(subject, once(subject, random_routings), 0),
+        "random row": _appearance(subject, subject.once(random_routings), 0),
         **control_arms(subject, appearances, {"untrained twin": subject.twin}),
     }
     able = tuple(found) if n_listed(subject) > 1 else ()
@@ -200,8 +202,8 @@ def fact_head_direction(subject: Subject) -> Measurement:
     that a head that leaves any fact whose row is disturbed turns away as well. Nothing is detectable where
     :func:`fact_head_dominance` can detect nothing.
     """
-    start, values = time.perf_counter(), _aversion(subject, once(subject, routings))
-    arms = {"chance": dict.fromkeys(values, 0.5), "random row": _aversion(subject, once(subject, random_routings))}
+    start, values = time.perf_counter(), _aversion(subject, subject.once(routings))
+    arms = {"chance": dict.fromkeys(values, 0.5), "random row": _aversion(subject, subject.once(random_routings))}
     able = tuple(values) if n_listed(subject) > 1 else ()
     measured = _measurement(subject, "fact_head_direction", "proportion", values, arms, detectable=able, start=start)
     clusters = {appearance: (pair.cluster,) for appearance, (pair, *_) in _appearances_of_dominant(subject).items()}
@@ -214,11 +216,11 @@ def fact_routing_decline(subject: Subject) -> Measurement:
     Arms: ``equal shift per layer`` (what the number of layers above each block gives by itself), ``random row``,
     ``untrained twin``.
     """
-    start, found = time.perf_counter(), once(subject, routings)
+    start, found = time.perf_counter(), subject.once(routings)
     n_blocks = len(blocks(subject.n_layers))
     arms = {
         "equal shift per layer": {pair: of.evenly(n_blocks) for pair, of in found.items()},
-        "random row": _decline(subject, once(subject, random_routings)),
+        "random row": _decline(subject, subject.once(random_routings)),
         **control_arms(subject, declines, {"untrained twin": subject.twin}),
     }
     values = declines(subject)
@@ -238,7 +240,7 @@ def _measurement(
 ) -> Measurement:
     """``ends`` says that the claim compares the first block with the last."""
     pairs = facts_of(subject)
-    chosen = dominant(subject, once(subject, routings))
+    chosen = dominant(subject, subject.once(routings))
     halves = [[pair.id for pair in pairs if pair.half == half] for half in (0, 1)]
     return Measurement(
         experiment=name,
@@ -254,15 +256,15 @@ def _measurement(
         clusters={pair.id: (pair.cluster,) for pair in pairs},
         arms=arms,
         detectable=detectable,
-        reach={"rows": [row for row in once(subject, _reach_rows) if ends or row["claimed"]]},
-        detail={**once(subject, _detail), "dominant": {str(half): list(map(str, at)) for half, at in chosen.items()}},
+        reach={"rows": [row for row in subject.once(_reach_rows) if ends or row["claimed"]]},
+        detail={**subject.once(_detail), "dominant": {str(half): list(map(str, at)) for half, at in chosen.items()}},
         seconds=time.perf_counter() - start,
     )
 
 
 def _detail(subject: Subject) -> dict[str, object]:
     """By block: mean total shift, the layers that can shift, and the mean total per such layer; and of which pairs."""
-    found, every = once(subject, routings), range(len(blocks(subject.n_layers)))
+    found, every = subject.once(routings), range(len(blocks(subject.n_layers)))
 
     def totals(pairs: list[str]) -> list[float]:
         return [statistics.fmean(found[pair].total(block) for pair in pairs) for block in every]
@@ -285,7 +287,7 @@ def _detail(subject: Subject) -> dict[str, object]:
 
 def _reach_rows(subject: Subject) -> list[dict[str, object]]:
     """Whether patching the first, and the last, block can shift the attention of a head in the last layer."""
-    runs, rows, found = once(subject, FactRuns), dict[str, dict[str, object]](), blocks(subject.n_layers)
+    runs, rows, found = subject.once(FactRuns), dict[str, dict[str, object]](), blocks(subject.n_layers)
     for pair in facts_of(subject):
         clean, wording = runs.clean(pair.recipient), f"{pair.recipient.relation.id}-{pair.recipient.template}"
         position, query = runs.align(pair, pair.donor).fact[-1], len(clean.tokens) - 1

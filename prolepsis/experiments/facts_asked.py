@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
-from prolepsis.controls import once
 from prolepsis.errors import Untested, UserError
 from prolepsis.experiments.counterfactual_pairs import screened
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns, completes, fact_pairs
@@ -20,12 +19,12 @@ Pooled = TypeVar("Pooled")
 
 def facts_of(subject: Subject) -> tuple[FactPair, ...]:
     """The pairs of the data set the subject is asked, else of its own task; raises Untested where they are too few."""
-    return once(subject, own_facts if subject.pairs is None else _counterfactuals)
+    return subject.once(own_facts if subject.pairs is None else _counterfactuals)
 
 
 def own_facts(subject: Subject) -> tuple[FactPair, ...]:
     """The pairs of the subject's own task that it can be asked; raises Untested when it has none, or too few."""
-    relations, refused = once(subject, askable_facts)
+    relations, refused = subject.once(askable_facts)
     return _enough(
         subject,
         fact_pairs(replace(subject.task, facts=relations)) if subject.task is not None else (),
@@ -42,7 +41,7 @@ def askable_facts(subject: Subject) -> tuple[tuple[Relation, ...], tuple[str, ..
     Options begin with different tokens, which are the same by themselves and after each prompt.
     """
     relations = () if subject.task is None else subject.task.facts
-    found = [_askable(once(subject, FactRuns), relation) for relation in relations]
+    found = [_askable(subject.once(FactRuns), relation) for relation in relations]
     return (
         tuple(relation for relation, _ in found if relation.templates),
         tuple(dict.fromkeys(what for _, refused in found for what in refused)),
@@ -114,13 +113,13 @@ def _enough(subject: Subject, pairs: tuple[FactPair, ...], cure: str) -> tuple[F
 
 def accuracy(subject: Subject) -> float:
     """Share of the pairs' recipients whose most likely next token is the first one of their answer."""
-    runs, pairs = once(subject, FactRuns), facts_of(subject)
+    runs, pairs = subject.once(FactRuns), facts_of(subject)
     return sum(completes(runs, pair.recipient) for pair in pairs) / len(pairs)
 
 
 def lengths_differ(subject: Subject, pair: FactPair) -> bool:
     """Whether the two prompts have different numbers of tokens, so that positions do not correspond."""
-    runs = once(subject, FactRuns)
+    runs = subject.once(FactRuns)
     return len(runs.clean(pair.recipient).tokens) != len(runs.clean(pair.donor).tokens)
 
 

@@ -9,7 +9,7 @@ from statistics import fmean
 import torch
 from torch.nn.functional import normalize
 
-from prolepsis.controls import control_arms, once
+from prolepsis.controls import control_arms
 from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
 from prolepsis.hooks import Read
@@ -43,7 +43,7 @@ class Census:
 
 def censuses(subject: Subject) -> Mapping[str, Census]:
     """Prompt id → census; prompts without an active feature are absent."""
-    pairs, runs = rhyme_pairs(task_of(subject)), once(subject, Runs)
+    pairs, runs = rhyme_pairs(task_of(subject)), subject.once(Runs)
     active = _active(subject, pairs)
     tokens = sorted({runs.answer(prompt) for pair in pairs for prompt in (pair.recipient, pair.donor)})
     cosines = _cosines(subject, {feature for features in active for feature in features}, tokens)
@@ -56,12 +56,12 @@ def censuses(subject: Subject) -> Mapping[str, Census]:
 
 def end_shares(subject: Subject) -> Values:
     """Prompt id → share of the features pointing most at the answer that lies at the end of the network with fewer."""
-    return {name: _at_each_end(census.target, subject.n_layers) for name, census in once(subject, censuses).items()}
+    return {name: _at_each_end(census.target, subject.n_layers) for name, census in subject.once(censuses).items()}
 
 
 def last_layer_shares(subject: Subject) -> Values:
     """Prompt id → share of the features pointing most at the answer that lies in the last layer."""
-    return {name: _in_last_layer(census.target, subject.n_layers) for name, census in once(subject, censuses).items()}
+    return {name: _in_last_layer(census.target, subject.n_layers) for name, census in subject.once(censuses).items()}
 
 
 def end_share(subject: Subject) -> Measurement:
@@ -82,7 +82,7 @@ def _measurement(
     subject: Subject, experiment: str, share: Callable[[Shares, int], float], shares: Callable[[Subject], Values]
 ) -> Measurement:
     start = time.perf_counter()
-    found, layers = once(subject, censuses), subject.n_layers
+    found, layers = subject.once(censuses), subject.n_layers
     if not found:
         raise Untested(f"{subject.id}: no transcoder feature is active at the last position; give another transcoder")
     return Measurement(
@@ -123,7 +123,7 @@ def _in_last_layer(shares: Shares, n_layers: int) -> float:
 @torch.no_grad()
 def _active(subject: Subject, pairs: Sequence[Pair]) -> list[list[Feature]]:
     """Per pair the features active at its recipient's last position; every layer's encoder is read once."""
-    runs, layers = once(subject, Runs), tuple(range(subject.n_layers))
+    runs, layers = subject.once(Runs), tuple(range(subject.n_layers))
     mids = [runs.clean(pair.recipient).read(Read(logits=(), resid_mid=layers)).resid_mid for pair in pairs]
     found: list[list[Feature]] = [[] for _ in pairs]
     for layer in layers:

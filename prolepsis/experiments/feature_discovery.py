@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Mapping
 
-from prolepsis.controls import control_arms, once
+from prolepsis.controls import control_arms
 from prolepsis.domains import domain_hits
 from prolepsis.experiments.rhyme_pairs import task_of
 from prolepsis.experiments.vocabulary_scan import (
@@ -31,7 +31,7 @@ FREQUENT = 10
 
 def words_found(subject: Subject) -> Values:
     """Rhyme word of the task → 1 if some feature belongs to it, in any spelling of the vocabulary, else 0."""
-    return _found(subject, once(subject, top_tokens), MIN_COSINE)
+    return _found(subject, subject.once(top_tokens), MIN_COSINE)
 
 
 def dedicated_features(subject: Subject) -> Measurement:
@@ -42,9 +42,9 @@ def dedicated_features(subject: Subject) -> Measurement:
     features, and the hits of the paper's code and cooking lists among the top tokens.
     """
     start = time.perf_counter()
-    tops, groups = once(subject, top_tokens), _groups(subject)
+    tops, groups = subject.once(top_tokens), _groups(subject)
     cut = chance_cosine(subject.d_model, tops.token.numel())
-    names = once(subject, clean_words)
+    names = subject.once(clean_words)
     words = [names[token] for token in tops.token.flatten().tolist() if token in names]
     return Measurement(
         experiment="dedicated_features",
@@ -69,8 +69,8 @@ def dedicated_features(subject: Subject) -> Measurement:
 
 def grouped_words(subject: Subject) -> Values:
     """Word a feature belongs to → 1 if a feature belongs to another word of its rhyme ending too, else 0."""
-    lexicon = once(subject, lexicon_of)
-    return _grouped(_words_of(once(subject, top_tokens), lexicon), lexicon)
+    lexicon = subject.once(lexicon_of)
+    return _grouped(_words_of(subject.once(top_tokens), lexicon), lexicon)
 
 
 def rhyme_clusters(subject: Subject) -> Measurement:
@@ -80,8 +80,8 @@ def rhyme_clusters(subject: Subject) -> Measurement:
     ``untrained twin``. ``detail`` has the groups by first pronunciation, and their number when any one counts.
     """
     start = time.perf_counter()
-    lexicon = once(subject, lexicon_of)
-    found = _words_of(once(subject, top_tokens), lexicon)
+    lexicon = subject.once(lexicon_of)
+    found = _words_of(subject.once(top_tokens), lexicon)
     first = {word: lexicon.endings[word][:1] for word in found}
     groups = rhyme_groups(found, first)
     return Measurement(
@@ -139,6 +139,6 @@ def _groups(subject: Subject) -> dict[str, tuple[str]]:
 
 def _found(subject: Subject, tops: TopTokens, cut: float) -> dict[str, float]:
     words = _groups(subject)
-    spelled = {token: text for token, text in once(subject, clean_words).items() if text in words}
+    spelled = {token: text for token, text in subject.once(clean_words).items() if text in words}
     features = best_features(tops, {subject.word_id(word): word for word in words} | spelled, cut)
     return {word: float(word in features) for word in words}

@@ -4,7 +4,6 @@ from collections import defaultdict
 
 import torch
 
-from prolepsis.controls import once
 from prolepsis.experiments.rhyme_pairs import Pair, task_of
 from prolepsis.experiments.sites import Place, find_sites
 from prolepsis.hooks import Read
@@ -21,7 +20,7 @@ def mean_differences(subject: Subject) -> dict[str, Tensor]:
     The means are over the other words of either group, in the pair's template: with the rows of the tested words in
     them, the difference would hold a share of the very interchange it is compared with.
     """
-    sites, task = once(subject, find_sites), task_of(subject)
+    sites, task = subject.once(find_sites), task_of(subject)
     at: dict[tuple[Template, Place], list[Pair]] = defaultdict(list)
     for pair in sites.pairs:
         at[pair.recipient.template, sites.of(pair)].append(pair)

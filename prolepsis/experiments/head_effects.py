@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from prolepsis.controls import control_arms, mechanism_controls, once, random_row
+from prolepsis.controls import control_arms, mechanism_controls
+from prolepsis.directions import random_row
 from prolepsis.experiments.carriers import DRAWS, Carriers, find_carriers
 from prolepsis.experiments.mediation import Outputs, log_odds, moved_by_own_outputs
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of
@@ -30,7 +31,7 @@ def shares(subject: Subject) -> dict[str, Arms]:
 
     ``output``, ``pattern`` and ``values`` are undone under the edit; ``sufficiency`` is done in the clean run.
     """
-    found = once(subject, find_carriers)
+    found = subject.once(find_carriers)
     means = _mean_outputs(found)
     asked: dict[str, list[Asked]] = {what: [] for what in ("output", "pattern", "values", "sufficiency")}
     for seed, pair in enumerate(watched(found.pairs, "pairs")):
@@ -90,7 +91,7 @@ def _answered(found: Carriers, asked: Mapping[str, list[Asked]], *, edited: bool
 
 def leading_shares(subject: Subject) -> Arms:
     """As :func:`shares`, of the outputs of the five leading heads, undone under the edit."""
-    found = once(subject, find_carriers).leading()
+    found = subject.once(find_carriers).leading()
     asked = []
     for seed, pair in enumerate(watched(found.pairs, "pairs")):
         one = found.mediations[pair.id]
@@ -100,27 +101,27 @@ def leading_shares(subject: Subject) -> Arms:
 
 def leading_output_shares(subject: Subject) -> Values:
     """Pair id → share of the redirect that is lost with the clean outputs of the five leading heads."""
-    return once(subject, leading_shares)["carriers"]
+    return subject.once(leading_shares)["carriers"]
 
 
 def output_shares(subject: Subject) -> Values:
     """Pair id → share of the redirect that is lost with the carriers' clean outputs."""
-    return once(subject, shares)["output"]["carriers"]
+    return subject.once(shares)["output"]["carriers"]
 
 
 def sufficiency_shares(subject: Subject) -> Values:
     """Pair id → share of the redirect that the carriers' edited outputs make in the clean run."""
-    return once(subject, shares)["sufficiency"]["carriers"]
+    return subject.once(shares)["sufficiency"]["carriers"]
 
 
 def pattern_shares(subject: Subject) -> Values:
     """Pair id → share of the redirect that is lost with the carriers' clean patterns and edited values."""
-    return once(subject, shares)["pattern"]["carriers"]
+    return subject.once(shares)["pattern"]["carriers"]
 
 
 def values_shares(subject: Subject) -> Values:
     """Pair id → share of the redirect that is lost with the carriers' edited patterns and clean values."""
-    return once(subject, shares)["values"]["carriers"]
+    return subject.once(shares)["values"]["carriers"]
 
 
 def head_outputs(subject: Subject) -> Measurement:
@@ -131,7 +132,7 @@ def head_outputs(subject: Subject) -> Measurement:
     everything. ``detail`` has what each head loses and makes alone, and what is lost with outputs of zero, or of the
     mean over prompts.
     """
-    found, arms = once(subject, find_carriers), once(subject, shares)["output"]
+    found, arms = subject.once(find_carriers), subject.once(shares)["output"]
     detail = {
         "lost by each head": found.shares(found.lost),
         "made by each head": found.shares(found.made),
@@ -144,7 +145,7 @@ def head_outputs(subject: Subject) -> Measurement:
 
 def leading_head_outputs(subject: Subject) -> Measurement:
     """Share of the redirect lost with the clean outputs of the five leading heads of the other half; same arms."""
-    start, found, arms = time.perf_counter(), once(subject, find_carriers).leading(), once(subject, leading_shares)
+    start, found, arms = time.perf_counter(), subject.once(find_carriers).leading(), subject.once(leading_shares)
     kept = {arm: values for arm, values in arms.items() if arm != "carriers"}
     return _made(subject, "leading_head_outputs", found, leading_output_shares, arms=kept, detail={}, start=start)
 
@@ -158,7 +159,7 @@ def head_sufficiency(subject: Subject) -> Measurement:
 
 
 def _own_outputs(subject: Subject) -> Values:
-    found = once(subject, find_carriers)
+    found = subject.once(find_carriers)
     moved = moved_by_own_outputs([found.mediations[pair.id] for pair in found.pairs])
     return {pair.id: found.share(pair, nats) for pair, nats in zip(found.pairs, moved, strict=True)}
 
@@ -189,7 +190,7 @@ def _measurement(
     shams: Arms | None = None,
 ) -> Measurement:
     start = time.perf_counter()
-    found, measured = once(subject, find_carriers), once(subject, shares)
+    found, measured = subject.once(find_carriers), subject.once(shares)
     of_all = measured["sufficiency" if name == "head_sufficiency" else "output"]["all heads"]
     # Patterns or values of all heads need not carry anything; whole outputs must.
     arms = {arm: values for arm, values in measured[_WHAT[name]].items() if arm not in ("carriers", "zero", "mean")}
@@ -218,7 +219,7 @@ def _made(
         clusters=clusters_of(found.pairs),
         arms={**arms, **control_arms(subject, measure, mechanism_controls(subject))},
         detectable=found.detectable(),
-        reach={"rows": found.sites.reach_rows(once(subject, Runs))},
+        reach={"rows": found.sites.reach_rows(subject.once(Runs))},
         detail={"carriers": found.named(), **detail},
         seconds=time.perf_counter() - start,
     )

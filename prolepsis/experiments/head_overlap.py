@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prolepsis.controls import once, reach_row
 from prolepsis.edits import ReplaceRow
 from prolepsis.experiments.carriers import DETECTABLE, Carriers, alone, find_carriers
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns
@@ -27,6 +26,7 @@ from prolepsis.experiments.routing_claims import routed_rows
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.selection import Support, Z, supports
+from prolepsis.shams import reach_row
 from prolepsis.statistics import overlap_probability
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
@@ -61,7 +61,7 @@ class Facts:
 
 def exchanged_facts(subject: Subject) -> Facts:
     """Exchange the subject of every fact pair at all its tokens together, and take heads out and put them in."""
-    runs, pairs = once(subject, FactRuns), once(subject, own_facts)
+    runs, pairs = subject.once(FactRuns), subject.once(own_facts)
     mediations = []
     for pair in watched(pairs, "pairs"):
         clean, donor = runs.clean(pair.recipient), runs.clean(pair.donor)
@@ -125,8 +125,8 @@ def separate_heads(subject: Subject) -> Measurement:
 
 def _measurement(subject: Subject, name: str) -> Measurement:
     start = time.perf_counter()
-    rhymes, facts = once(subject, find_carriers), once(subject, exchanged_facts)
-    found = once(subject, _overlaps)
+    rhymes, facts = subject.once(find_carriers), subject.once(exchanged_facts)
+    found = subject.once(_overlaps)
     return Measurement(
         experiment=name,
         subject=subject.digest,
@@ -156,7 +156,7 @@ def _measurement(subject: Subject, name: str) -> Measurement:
 
 
 def _overlaps(subject: Subject) -> dict[str, _Overlap]:
-    rhymes, facts = once(subject, find_carriers), once(subject, exchanged_facts)
+    rhymes, facts = subject.once(find_carriers), subject.once(exchanged_facts)
     by_half = {half: _mean([_rhyme_shares(rhymes, p) for p in rhymes.pairs if p.half != half]) for half in (0, 1)}
     found = {}
     for seed, pair in enumerate(watched(rhymes.pairs, "pairs")):
@@ -221,7 +221,7 @@ def recurring_heads(subject: Subject) -> Measurement:
     long lists would have to be for it to mean something.
     """
     start = time.perf_counter()
-    routed, facts = once(subject, routing).routed, once(subject, routings)
+    routed, facts = subject.once(routing).routed, subject.once(routings)
     length = n_listed(subject)
     counts = Counter(head for one in routed for head in _top(one.changes["both"], length, one.still))
     recurring = [head for head, times in counts.items() if times >= RECURS * len(routed)]

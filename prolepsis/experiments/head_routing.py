@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from prolepsis.controls import matched_random, once, unembedding_direction
+from prolepsis.directions import matched_random, unembedding_direction
 from prolepsis.edits import Add, Row
 from prolepsis.engine import CleanRun
 from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads, still
@@ -115,7 +115,7 @@ class Routing:
 
 def routing(subject: Subject) -> Routing:
     """Write features at the site of one pair per rhyme group, and read where all heads look."""
-    sites, found = once(subject, find_sites), once(subject, sweeps)
+    sites, found = subject.once(find_sites), subject.once(sweeps)
     pairs = [pair for pair in sites.pairs[: len(sites.pairs) // 2] if pair.id in found]
     check_halves(subject, pairs)
     writes = {pair.id: _writes(subject, pair) for pair in pairs}
@@ -134,7 +134,7 @@ def routing(subject: Subject) -> Routing:
 
 def lost_by_head(subject: Subject) -> dict[str, dict[Head, float]]:
     """Pair id → head → nats of the paper's own redirect lost with that head's clean output at the last position."""
-    routed = once(subject, routing).routed
+    routed = subject.once(routing).routed
     odds = log_odds(
         [(one.main, [{head: one.main.clean_z[head]} for head in one.main.heads]) for one in routed], edited=True
     )
@@ -154,8 +154,8 @@ class _Features:
 
 
 def _writes(subject: Subject, pair: Pair) -> _Features:
-    task, features, unit = task_of(subject), once(subject, word_features), once(subject, strength_unit)
-    sweep, transcoder = once(subject, sweeps)[pair.id], transcoder_of(subject)
+    task, features, unit = task_of(subject), subject.once(word_features), subject.once(strength_unit)
+    sweep, transcoder = subject.once(sweeps)[pair.id], transcoder_of(subject)
     natural = [features[word] for word in task.groups[pair.recipient.group] if word in features]
     return _Features(sweep.word, transcoder.writes(natural, -unit), transcoder.writes([sweep.feature], unit))
 
@@ -174,7 +174,7 @@ def _at(position: int, writes: Writes, strength: float) -> Row:
 
 def _doses(subject: Subject, pairs: Sequence[Pair], writes: Mapping[str, _Features]) -> dict[int, float]:
     """Per half the weakest strength that redirects the other half's pairs, or the one that comes nearest to it."""
-    sites, runs = once(subject, find_sites), once(subject, Runs)
+    sites, runs = subject.once(find_sites), subject.once(Runs)
     effects: dict[int, list[list[float]]] = {0: [], 1: []}
     for pair in watched(pairs, "pairs"):
         both, site = _sum(writes[pair.id].suppress, writes[pair.id].inject), sites.of(pair)[1]
@@ -191,7 +191,7 @@ def _doses(subject: Subject, pairs: Sequence[Pair], writes: Mapping[str, _Featur
 
 
 def _routed(subject: Subject, pair: Pair, features: _Features, dose: float, seed: int) -> Routed:
-    clean, site = once(subject, Runs).clean(pair.recipient), once(subject, find_sites).of(pair)[1]
+    clean, site = subject.once(Runs).clean(pair.recipient), subject.once(find_sites).of(pair)[1]
     token = subject.word_id(features.word)
     towards = unembedding_direction(subject, token).cpu()
     both = _sum(features.suppress, features.inject)

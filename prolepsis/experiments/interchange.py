@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch.nn.functional import normalize
 
-from prolepsis.controls import control_arms, mechanism_controls, once, random_row, unembedding_direction
+from prolepsis.controls import control_arms, mechanism_controls
+from prolepsis.directions import random_row, unembedding_direction
 from prolepsis.edits import Add, ReplaceRow, Row
 from prolepsis.experiments.group_means import mean_differences
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of
@@ -27,13 +28,13 @@ Values = Mapping[str, float]
 
 def interchange_effects(subject: Subject) -> Values:
     """Pair id → interchange effect at its site, in nats."""
-    sites = once(subject, find_sites)
+    sites = subject.once(find_sites)
     return {pair.id: sites.measured(pair) for pair in sites.pairs}
 
 
 def hand_off_effects(subject: Subject) -> Values:
     """Pair id → how much more the site's row carries than the source word's row at the same layer, in nats."""
-    sites = once(subject, find_sites)
+    sites = subject.once(find_sites)
     return {pair.id: sites.measured(pair) - sites.at_source(pair) for pair in sites.pairs}
 
 
@@ -48,7 +49,7 @@ def interchange(subject: Subject) -> Measurement:
     distributions).
     """
     start = time.perf_counter()
-    sites, runs = once(subject, find_sites), once(subject, Runs)
+    sites, runs = subject.once(find_sites), subject.once(Runs)
     arms: dict[str, dict[str, float]] = {}
     for index, pair in enumerate(sites.pairs):
         for name, value in _arms(subject, runs, sites, pair, index).items():
@@ -67,7 +68,7 @@ def interchange(subject: Subject) -> Measurement:
         detail={
             "sites": sites.named(),
             "accuracy": runs.accuracy(sites.pairs),
-            "state map": once(subject, _state_map).plain(),
+            "state map": subject.once(_state_map).plain(),
         },
         seconds=time.perf_counter() - start,
     )
@@ -76,7 +77,7 @@ def interchange(subject: Subject) -> Measurement:
 def hand_off(subject: Subject) -> Measurement:
     """By how many nats the site's row carries more than the source word's, from the site's layer on."""
     start = time.perf_counter()
-    sites, runs = once(subject, find_sites), once(subject, Runs)
+    sites, runs = subject.once(find_sites), subject.once(Runs)
     others = {pair.id: sites.elsewhere(pair) - sites.at_source(pair) for pair in sites.pairs}
     return Measurement(
         experiment="hand_off",
@@ -92,14 +93,14 @@ def hand_off(subject: Subject) -> Measurement:
             "sites": sites.named(),
             "source row": {pair.id: sites.at_source(pair) for pair in sites.pairs},
             "site row": {pair.id: sites.measured(pair) for pair in sites.pairs},
-            "state map": once(subject, _state_map).plain(),
+            "state map": subject.once(_state_map).plain(),
         },
         seconds=time.perf_counter() - start,
     )
 
 
 def _state_map(subject: Subject) -> StateMap:
-    return state_map(once(subject, find_sites), once(subject, Runs))
+    return state_map(subject.once(find_sites), subject.once(Runs))
 
 
 def _arms(subject: Subject, runs: Runs, sites: Sites, pair: Pair, seed: int) -> dict[str, float]:
@@ -112,7 +113,7 @@ def _arms(subject: Subject, runs: Runs, sites: Sites, pair: Pair, seed: int) -> 
         return runs.clean(prompt).resid_post(layer)[site]
 
     swap = row_of(pair.donor) - row_of(pair.recipient)
-    between_groups = normalize(once(subject, mean_differences)[pair.id].to(swap), dim=0)
+    between_groups = normalize(subject.once(mean_differences)[pair.id].to(swap), dim=0)
     towards = unembedding_direction(subject, token).to(swap)
     rows: list[Row] = [
         [],

@@ -8,7 +8,7 @@ from statistics import fmean
 import torch
 
 from prolepsis.clustered import interval
-from prolepsis.controls import control_arms, once, reach_row
+from prolepsis.controls import control_arms
 from prolepsis.edits import Row, Skip
 from prolepsis.experiments.regeneration import longest_line
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
@@ -31,6 +31,7 @@ from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.rules import finite
 from prolepsis.selection import Logits
+from prolepsis.shams import reach_row
 from prolepsis.statistics import mcnemar
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
@@ -72,7 +73,7 @@ def chosen_blocks(subject: Subject) -> tuple[Mapping[int, Block], Mapping[int, B
     """
     most, least = {}, {}
     for half in (0, 1):
-        seen = [harm for harm in once(subject, harms).values() if harm.half != half]
+        seen = [harm for harm in subject.once(harms).values() if harm.half != half]
         rhyme, rest = (
             {b: fmean(getattr(h, of)[b] for h in seen) for b in blocks(subject.n_layers)} for of in ("rhyme", "rest")
         )
@@ -84,8 +85,8 @@ def chosen_blocks(subject: Subject) -> tuple[Mapping[int, Block], Mapping[int, B
 
 def block_losses(subject: Subject) -> Values:
     """Prompt id → loss of the answer's log-odds without the chosen block, in nats."""
-    most, _ = once(subject, chosen_blocks)
-    return {name: harm.rhyme[most[harm.half]] for name, harm in once(subject, harms).items()}
+    most, _ = subject.once(chosen_blocks)
+    return {name: harm.rhyme[most[harm.half]] for name, harm in subject.once(harms).items()}
 
 
 def block_loss(subject: Subject) -> Measurement:
@@ -95,7 +96,7 @@ def block_loss(subject: Subject) -> Measurement:
     likewise; ``untrained twin``, with its own choice; guard ``excess NLL``.
     """
     start = time.perf_counter()
-    found, (most, least) = once(subject, harms), once(subject, chosen_blocks)
+    found, (most, least) = subject.once(harms), subject.once(chosen_blocks)
     arms: dict[str, Values] = {"excess NLL": {name: harm.rest[most[harm.half]] for name, harm in found.items()}}
     if WHOLE not in least.values():
         arms["least needed block"] = {name: harm.rhyme[least[harm.half]] for name, harm in found.items()}
@@ -157,7 +158,7 @@ def last_block_gain(subject: Subject) -> Measurement:
 def _changed(subject: Subject, experiment: str, *skipped: Ends, gained: bool) -> Measurement:
     """How many couplets begin, or cease, to rhyme without a published block, or without each of several."""
     start = time.perf_counter()
-    found = once(subject, couplets)
+    found = subject.once(couplets)
 
     def changed(couplet: Couplet, without: Sequence[Block]) -> float:
         if couplet.published[WHOLE] is gained:
@@ -178,7 +179,7 @@ def rhymes_beyond_late_block(subject: Subject) -> Measurement:
     def rhyming(couplet: Couplet, without: Sequence[Block]) -> float:
         return fmean(couplet.published[block] for block in without)
 
-    whole = {name: float(couplet.published[WHOLE]) for name, couplet in once(subject, couplets).items()}
+    whole = {name: float(couplet.published[WHOLE]) for name, couplet in subject.once(couplets).items()}
     return _of_couplets(
         subject, "rhymes_beyond_late_block", [BEYOND_LATE], rhyming, arms={"all layers": whole}, start=start
     )
@@ -195,7 +196,7 @@ def _of_couplets(
     detectable: tuple[str, ...] | None = None,
 ) -> Measurement:
     """What is ``counted`` of each couplet without the blocks, and with as many layers left out elsewhere."""
-    found, harm = once(subject, couplets), once(subject, harms)
+    found, harm = subject.once(couplets), subject.once(harms)
     left_out = list(dict.fromkeys(scaled(ends, subject.n_layers) for ends in skipped))
     others = {
         name: counted(couplet, [couplet.elsewhere[ends] for ends in skipped])
@@ -229,7 +230,7 @@ def _groups(subject: Subject, half: int) -> list[str]:
 
 
 def _harm(subject: Subject, pair: Pair) -> Harm:
-    runs = once(subject, Runs)
+    runs = subject.once(Runs)
     every = tuple(dict.fromkeys((*blocks(subject.n_layers), *skipped_blocks(subject.n_layers))))
     clean, source = runs.clean(pair.recipient), runs.source(pair)
     rows: list[Row] = [[], *([Skip(block)] for block in every)]
@@ -259,7 +260,7 @@ def _measurement(
     detectable: tuple[str, ...] | None = None,
 ) -> Measurement:
     pairs = rhyme_pairs(task_of(subject))
-    first = once(subject, Runs).clean(pairs[0].recipient)
+    first = subject.once(Runs).clean(pairs[0].recipient)
     return Measurement(
         experiment=experiment,
         subject=subject.digest,

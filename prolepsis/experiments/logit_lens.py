@@ -13,7 +13,7 @@ from statistics import fmean
 
 import torch
 
-from prolepsis.controls import control_arms, once
+from prolepsis.controls import control_arms
 from prolepsis.engine import CleanRun
 from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
@@ -53,7 +53,7 @@ def lenses(subject: Subject) -> Mapping[str, Lens]:
 
 def persistences(subject: Subject) -> Values:
     """Prompt id → the least lead of the rhymes in any layer from mid-depth to the last, in nats."""
-    return {name: _persistence(lens.rhymes) for name, lens in once(subject, lenses).items()}
+    return {name: _persistence(lens.rhymes) for name, lens in subject.once(lenses).items()}
 
 
 def lens_persistence(subject: Subject) -> Measurement:
@@ -63,7 +63,7 @@ def lens_persistence(subject: Subject) -> Measurement:
     ``another line 1`` (the lead of the same words after the donor's line 1), ``mid-line position``, ``untrained twin``.
     """
     start = time.perf_counter()
-    found = once(subject, lenses)
+    found = subject.once(lenses)
     arms = {
         "another line 1": {name: _persistence(lens.another_line) for name, lens in found.items()},
         "mid-line position": {name: _persistence(lens.mid_line) for name, lens in found.items()},
@@ -83,7 +83,7 @@ def lens_dissipation(subject: Subject) -> Measurement:
     middle = fading_layers(subject.n_layers)
     if not middle:
         raise Untested(f"{subject.id}: it has one layer, so nothing can fade before the last")
-    found = once(subject, lenses)
+    found = subject.once(lenses)
     there = {name: fmean(lens.rhymes[layer] for layer in middle) for name, lens in found.items()}
     gone = {name: lens.rhymes[-1] for name, lens in found.items()}
     return _measurement(subject, "lens_dissipation", gone, {"middle layers": there}, middle[0], start=start)
@@ -92,7 +92,7 @@ def lens_dissipation(subject: Subject) -> Measurement:
 def _measurement(
     subject: Subject, experiment: str, values: Values, arms: Mapping[str, Values], from_layer: int, *, start: float
 ) -> Measurement:
-    found = once(subject, lenses)
+    found = subject.once(lenses)
     return Measurement(
         experiment=experiment,
         subject=subject.digest,
@@ -131,7 +131,7 @@ def lens(clean: CleanRun, positions: Sequence[int]) -> Tensor:
 
 
 def _lens(subject: Subject, pair: Pair) -> Lens:
-    runs = once(subject, Runs)
+    runs = subject.once(Runs)
     clean = runs.clean(pair.recipient)
     last = len(clean.tokens) - 1
     rhymes, others = rhyming_tokens(subject, pair.recipient), rhyming_tokens(subject, pair.donor)
@@ -153,14 +153,14 @@ def _per_word(logits: Tensor, words: Sequence[int]) -> Tensor:
 
 def rhyming_tokens(subject: Subject, prompt: Prompt) -> tuple[int, ...]:
     """Tokens of the words that rhyme with the prompt's, in the vocabulary or in the task's group; not its own."""
-    spoken = once(subject, lexicon_of).endings.get(prompt.word, ("",))[0]
-    words = {*task_of(subject).groups[prompt.group], *once(subject, words_by_ending).get(spoken, ())} - {prompt.word}
+    spoken = subject.once(lexicon_of).endings.get(prompt.word, ("",))[0]
+    words = {*task_of(subject).groups[prompt.group], *subject.once(words_by_ending).get(spoken, ())} - {prompt.word}
     return tuple(sorted({subject.word_id(word) for word in words if subject.is_one_token(word)}))
 
 
 def words_by_ending(subject: Subject) -> Mapping[str, Collection[str]]:
     """Rhyme ending of the first pronunciation → the words of the vocabulary that have it."""
     found: dict[str, set[str]] = {}
-    for word, endings in once(subject, lexicon_of).endings.items():
+    for word, endings in subject.once(lexicon_of).endings.items():
         found.setdefault(endings[0], set()).add(word)
     return found

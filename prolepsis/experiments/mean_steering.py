@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from prolepsis.controls import control_arms, once, random_row
+from prolepsis.controls import control_arms
+from prolepsis.directions import random_row
 from prolepsis.edits import Add, Row
 from prolepsis.experiments.dose_paths import Path, Paths, Use, mean_curve, reference_use
 from prolepsis.experiments.group_means import mean_differences
@@ -53,7 +54,7 @@ class MeanSteering:
 
 def steer_by_means(subject: Subject) -> MeanSteering:
     """Steer every pair by the difference of means, and by a random row of its norm, at every dose."""
-    sites, runs, means = once(subject, find_sites), once(subject, Runs), once(subject, mean_differences)
+    sites, runs, means = subject.once(find_sites), subject.once(Runs), subject.once(mean_differences)
     by_arm: dict[str, dict[str, Path]] = {"mean difference": {}, "random row": {}}
     for seed, pair in enumerate(watched(sites.pairs, "pairs")):
         vectors = [means[pair.id], random_row(means[pair.id], seed)]
@@ -89,7 +90,7 @@ def rhyme_odds(logits: Tensor, words: Sequence[int]) -> Tensor:
 
 def mean_gains(subject: Subject) -> Values:
     """Pair id → gain of the donor's rhyme by the difference of the two groups' means, in nats."""
-    return once(subject, steer_by_means).gains("mean difference")
+    return subject.once(steer_by_means).gains("mean difference")
 
 
 def mean_steering(subject: Subject) -> Measurement:
@@ -98,7 +99,7 @@ def mean_steering(subject: Subject) -> Measurement:
     Arms: ``random row`` of equal norm at the same dose, ``untrained twin``; sham ``zero dose``; guard ``off-target KL``
     (outside the two rhyme groups, from the nearer of the prompt's and the donor's clean distributions).
     """
-    start, found, sites = time.perf_counter(), once(subject, steer_by_means), once(subject, find_sites)
+    start, found, sites = time.perf_counter(), subject.once(steer_by_means), subject.once(find_sites)
     return Measurement(
         experiment="mean_steering",
         subject=subject.digest,
@@ -110,10 +111,10 @@ def mean_steering(subject: Subject) -> Measurement:
         arms={
             "random row": found.gains("random row"),
             "off-target KL": found.costs("mean difference"),
-            "zero dose": once(subject, zero_dose),
+            "zero dose": subject.once(zero_dose),
             **control_arms(subject, mean_gains, {"untrained twin": subject.twin}),
         },
-        reach={"rows": sites.reach_rows(once(subject, Runs))},
+        reach={"rows": sites.reach_rows(subject.once(Runs))},
         detail={
             "sites": sites.named(),
             "dose": {f"half {half}": (0.0, *DOSES)[use.largest] for half, use in found.uses.items()},

@@ -16,7 +16,6 @@ import torch
 from transformers import DynamicCache
 
 from prolepsis.batching import in_batches, row_bytes
-from prolepsis.controls import once
 from prolepsis.edits import ReplaceHeadOutput, Row
 from prolepsis.engine import CleanRun
 from prolepsis.hooks import Pass, Read, applied, copies
@@ -48,7 +47,7 @@ def reached_heads(clean: CleanRun, edit: Row) -> tuple[Head, ...]:
     """The heads whose output at the last position the wiring lets ``edit`` change, layer by layer."""
     subject, last = clean.subject, len(clean.tokens) - 1
     seen = [subject.wiring.visible(layer, clean.tokens, 0).tobytes() for layer in range(subject.n_layers)]
-    known, key = once(subject, _Reached).layers, (supports(edit), *seen)
+    known, key = subject.once(_Reached).layers, (supports(edit), *seen)
     if key not in known:
         # Heads of one layer see the same, so that one of them answers for all.
         outputs = [Z(Head(layer, 0), last) for layer in range(subject.n_layers)]

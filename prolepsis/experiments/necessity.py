@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from prolepsis.controls import control_arms, mechanism_controls, once
+from prolepsis.controls import control_arms, mechanism_controls
 from prolepsis.edits import ReplaceRow
 from prolepsis.errors import UserError
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
@@ -22,7 +22,7 @@ Values = Mapping[str, float]
 
 def necessity_effects(subject: Subject) -> Values:
     """Pair id → loss of the recipient answer's log-odds at the pair's site, in nats."""
-    losses, sites = once(subject, _losses), once(subject, find_sites)
+    losses, sites = subject.once(_losses), subject.once(find_sites)
     return {pair.id: losses[pair.id][sites.of(pair)[1]] for pair in sites.pairs}
 
 
@@ -33,8 +33,8 @@ def necessity(subject: Subject) -> Measurement:
     behaviour``; sham ``own row`` (the row replaced by itself).
     """
     start = time.perf_counter()
-    sites, runs = once(subject, find_sites), once(subject, Runs)
-    losses = once(subject, _losses)
+    sites, runs = subject.once(find_sites), subject.once(Runs)
+    losses = subject.once(_losses)
     others, shams = {}, {}
     for pair in watched(sites.pairs, "pairs"):
         layer, site = sites.of(pair)
@@ -60,7 +60,7 @@ def necessity(subject: Subject) -> Measurement:
 
 def _losses(subject: Subject) -> dict[str, dict[int, float]]:
     """Pair id → eligible position → loss at the site's layer, in nats."""
-    sites, runs = once(subject, find_sites), once(subject, Runs)
+    sites, runs = subject.once(find_sites), subject.once(Runs)
     losses = {}
     for pair in watched(sites.pairs, "pairs"):
         layer, _ = sites.of(pair)
@@ -75,7 +75,7 @@ def _losses(subject: Subject) -> dict[str, dict[int, float]]:
 
 def _mean_of_others(subject: Subject, pair: Pair, layer: int) -> torch.Tensor:
     """Mean resid_post [T, d] of the pair's template over one word of every other group."""
-    rows = once(subject, rows_of_groups)[pair.recipient.template.id][layer]  # [groups, T, d]
+    rows = subject.once(rows_of_groups)[pair.recipient.template.id][layer]  # [groups, T, d]
     others = [i for i, group in enumerate(task_of(subject).groups) if group != pair.recipient.group]
     return rows[others].mean(0)
 

@@ -17,7 +17,7 @@ from functools import cached_property
 import torch
 from torch.nn.functional import normalize
 
-from prolepsis.controls import once, unembedding_direction
+from prolepsis.directions import unembedding_direction
 from prolepsis.edits import Add, ReplaceRow, Row
 from prolepsis.experiments.feature_activity import Activity, weights_of
 from prolepsis.experiments.position_sweep import strength_unit, word_features
@@ -127,7 +127,7 @@ class Scores:
 @torch.no_grad()
 def score_features(subject: Subject) -> Scores:
     """Rate all features against the items' targets."""
-    activity, transcoder = once(subject, Activity), transcoder_of(subject)
+    activity, transcoder = subject.once(Activity), transcoder_of(subject)
     words = list(dict.fromkeys(item.target.answer for item in items_of(subject)))
     ids = [subject.word_id(word) for word in words]
     alone = tuple(subject.encode(""))
@@ -157,9 +157,9 @@ def best_features(scores: Tensor) -> list[Feature]:
 
 def steer_last(subject: Subject) -> dict[str, dict[str, Outcome]]:
     """Method or arm → item id → outcome."""
-    items, runs = items_of(subject), once(subject, Runs)
+    items, runs = items_of(subject), subject.once(Runs)
     prompts = [runs.clean(item.pair.recipient).tokens for item in items]
-    once(subject, Activity).read((tokens, len(tokens) - 1) for tokens in prompts)
+    subject.once(Activity).read((tokens, len(tokens) - 1) for tokens in prompts)
     steered = [_steered(subject, item, seed) for seed, item in enumerate(items)]
     alike: dict[tuple[int, bool], list[int]] = {}
     for index, tokens in enumerate(prompts):
@@ -183,7 +183,7 @@ class _Steered:
 
 
 def _steered(subject: Subject, item: Item, seed: int) -> _Steered:
-    runs, top = once(subject, Runs), subject.n_layers - 1
+    runs, top = subject.once(Runs), subject.n_layers - 1
     last = len(runs.clean(item.pair.recipient).tokens) - 1
     edits: list[Row] = [[], [ReplaceRow(top, last, runs.clean(item.target).resid_post(top)[last])]]
     rows_of = {"no edit": [0], "last row": [1]}
@@ -197,7 +197,7 @@ def _steered(subject: Subject, item: Item, seed: int) -> _Steered:
 
 def _outcomes(subject: Subject, batch: Sequence[_Steered], *, drawn: bool) -> list[dict[str, Outcome]]:
     """What every method and arm does to items whose prompts are equally long, in one batch."""
-    runs, task = once(subject, Runs), task_of(subject)
+    runs, task = subject.once(Runs), task_of(subject)
     ends = subject.ends_of_lines(task.line_end)
     limit = int(subject.config.max_position_embeddings)
     prompts = [runs.clean(one.item.pair.recipient).tokens for one in batch for _ in one.edits]
@@ -223,7 +223,7 @@ def _outcome(
     subject: Subject, one: _Steered, out: Readings, said: Sequence[Sequence[int | None]]
 ) -> dict[str, Outcome]:
     """One item's outcomes; ``out`` and ``said``, the last words of the lines that were drawn, have a row per edit."""
-    runs, item = once(subject, Runs), one.item
+    runs, item = subject.once(Runs), one.item
     token = runs.answer(item.target)
     p, tops = out.probabilities().double(), out.last_logits.argmax(-1).tolist()
     odds, natural = (out.log_odds(of).tolist() for of in (token, tops[0]))
@@ -243,8 +243,8 @@ def _outcome(
 
 def _writes(subject: Subject, item: Item, seed: int) -> dict[str, Writes]:
     """Method or arm → layer → the vector [d] of strength 1."""
-    runs, activity, scores = once(subject, Runs), once(subject, Activity), once(subject, score_features)
-    unit, words, answer = once(subject, strength_unit), once(subject, word_features), item.target.answer
+    runs, activity, scores = subject.once(Runs), subject.once(Activity), subject.once(score_features)
+    unit, words, answer = subject.once(strength_unit), subject.once(word_features), item.target.answer
     clean, donor = runs.clean(item.pair.recipient), runs.clean(item.target)
     last, middle = len(clean.tokens) - 1, max(0, subject.n_layers - 2)
     active = activity.at(clean, last)  # [L, F]

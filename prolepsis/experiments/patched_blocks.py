@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import torch
 
-from prolepsis.controls import once, random_row
+from prolepsis.directions import random_row
 from prolepsis.edits import ReplaceStream
 from prolepsis.engine import CleanRun
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns
@@ -82,7 +82,7 @@ def sources(runs: FactRuns, pair: FactPair) -> dict[int, int]:
 
 def patches(subject: Subject) -> dict[str, Patches]:
     """Pair id → its patches, at every position but BOS and in every block."""
-    runs = once(subject, FactRuns)
+    runs = subject.once(FactRuns)
     return {
         pair.id: _patches(runs, pair, seed) for seed, pair in enumerate(watched(facts_of(subject), "pairs of facts"))
     }

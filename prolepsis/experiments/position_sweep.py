@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
-from prolepsis.controls import control_arms, matched_random, once, reach_row, unembedding_direction
+from prolepsis.controls import control_arms
+from prolepsis.directions import matched_random, unembedding_direction
 from prolepsis.edits import Add, Row
 from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
@@ -22,6 +23,7 @@ from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
 from prolepsis.readings import Readings
 from prolepsis.selection import Logits
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.swept_pairs import mean_by_position
 from prolepsis.task import Task
@@ -122,11 +124,11 @@ def strength_unit(subject: Subject) -> float:
 
     Raises Untested when no word feature was found, as for a twin whose transcoder is another's, or none is ever active.
     """
-    task, features = task_of(subject), once(subject, word_features)
+    task, features = task_of(subject), subject.once(word_features)
     pairs = injectable(task, features)
     if not pairs:
         raise Untested(f"{subject.id}: no word feature was found in its transcoder; name some in its task file")
-    return task.feature_activation or typical_activation(subject, once(subject, Runs), pairs, list(features.values()))
+    return task.feature_activation or typical_activation(subject, subject.once(Runs), pairs, list(features.values()))
 
 
 def injectable(task: Task, features: Mapping[str, Feature]) -> tuple[Pair, ...]:
@@ -136,8 +138,8 @@ def injectable(task: Task, features: Mapping[str, Feature]) -> tuple[Pair, ...]:
 
 def sweeps(subject: Subject) -> dict[str, Sweep]:
     """Pair id → sweep, for the pairs whose other group has a word feature to inject."""
-    transcoder, task, runs = transcoder_of(subject), task_of(subject), once(subject, Runs)
-    features, unit, found = once(subject, word_features), once(subject, strength_unit), {}
+    transcoder, task, runs = transcoder_of(subject), task_of(subject), subject.once(Runs)
+    features, unit, found = subject.once(word_features), subject.once(strength_unit), {}
     pairs = injectable(task, features)
     for seed, pair in enumerate(watched(pairs, "pairs")):
         natural = [features[word] for word in task.groups[pair.recipient.group] if word in features]
@@ -193,12 +195,12 @@ def _sweep(runs: Runs, pair: Pair, redirect: Redirect, seed: int) -> Sweep:
 
 def localisation(subject: Subject) -> dict[str, float]:
     """Pair id → 1 if the pair localises."""
-    return {pair: localises(sweep.measured) for pair, sweep in once(subject, sweeps).items()}
+    return {pair: localises(sweep.measured) for pair, sweep in subject.once(sweeps).items()}
 
 
 def gains(subject: Subject) -> dict[str, float]:
     """Pair id → gain at the last position, in nats."""
-    return {pair: gain(sweep.measured) for pair, sweep in once(subject, sweeps).items()}
+    return {pair: gain(sweep.measured) for pair, sweep in subject.once(sweeps).items()}
 
 
 def localisation_rate(subject: Subject) -> Measurement:
@@ -223,7 +225,7 @@ def redirect_gain(subject: Subject) -> Measurement:
 
 def _measurement(subject: Subject, name: str, unit: str, counts: Callable[[Sweep], bool]) -> Measurement:
     start = time.perf_counter()
-    found = once(subject, sweeps)
+    found = subject.once(sweeps)
     pairs = {pair.id: pair for pair in rhyme_pairs(task_of(subject)) if pair.id in found}
     statistic, of_subject = (localises, localisation) if unit == "proportion" else (gain, gains)
     arms: dict[str, Mapping[str, float]] = {
@@ -247,7 +249,7 @@ def _measurement(subject: Subject, name: str, unit: str, counts: Callable[[Sweep
         clusters={pair: (pairs[pair].recipient.id, str(sweep.feature)) for pair, sweep in found.items()},
         arms=arms,
         detectable=tuple(pair for pair, sweep in found.items() if counts(sweep)),
-        reach={"rows": once(subject, _reach_rows)},
+        reach={"rows": subject.once(_reach_rows)},
         detail={
             "sweeps": {pair: {"word": s.word, "clean": s.clean, "log-odds": s.measured} for pair, s in found.items()},
             "best redirect": max(sweep.best() for sweep in found.values()),
@@ -271,7 +273,7 @@ def by_position(found: Sequence[Sweep]) -> dict[str, object]:
 
 def _reach_rows(subject: Subject) -> list[dict[str, object]]:
     """Per pair, whether its write reaches the last logits from the last position, and from the one before it."""
-    found, runs = once(subject, sweeps), once(subject, Runs)
+    found, runs = subject.once(sweeps), subject.once(Runs)
     answers: dict[tuple[str, int, int], dict[str, object]] = {}
     rows = []
     for pair in rhyme_pairs(task_of(subject)):

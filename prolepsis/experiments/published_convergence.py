@@ -13,7 +13,7 @@ from functools import cached_property
 
 import torch
 
-from prolepsis.controls import once, random_row, reach_row
+from prolepsis.directions import random_row
 from prolepsis.edits import Add, Row
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.errors import Untested
@@ -32,6 +32,7 @@ from prolepsis.experiments.published_prompt import noise, published_of, single
 from prolepsis.measurement import Measurement
 from prolepsis.published import Convergence
 from prolepsis.selection import Logits, ResidPost
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 
 Tensor = torch.Tensor
@@ -96,7 +97,7 @@ def quickly_absorbing_layers(subject: Subject) -> Measurement:
 
 
 def _share(subject: Subject, name: str, within: int | None) -> Measurement:
-    start, found = time.perf_counter(), once(subject, contrasted)
+    start, found = time.perf_counter(), subject.once(contrasted)
     returns, rounding = found.returns, torch.finfo(subject.dtype).eps
     cosines = returns.cosines["contrast"]
     highest = [max(seen[1:][:within]) for seen in cosines.values()]
@@ -126,7 +127,7 @@ def published_critical_strength(subject: Subject) -> Measurement:
 
     Where no layer absorbs the contrast itself it lies between 0 and 1.
     """
-    start, found = time.perf_counter(), once(subject, contrasted)
+    start, found = time.perf_counter(), subject.once(contrasted)
     layer = max((at for at, seen in found.returns.cosines["contrast"].items() if absorbed(seen)), default=None)
     absorbing = [] if layer is None else _absorbed_by_strength(found, layer)
     steps = [0.0, *STRENGTHS, STRENGTHS[-1] + STRENGTHS[0]]
@@ -164,7 +165,7 @@ def published_redirect_towards(subject: Subject) -> Measurement:
 
 
 def _redirect(subject: Subject, name: str, sign: float) -> Measurement:
-    start, found = time.perf_counter(), once(subject, contrasted)
+    start, found = time.perf_counter(), subject.once(contrasted)
     asked = found.asked
     if found.text != asked.contrasts[0]:
         raise Untested(

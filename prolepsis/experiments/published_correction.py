@@ -13,7 +13,6 @@ from typing import Literal
 
 import torch
 
-from prolepsis.controls import once, reach_row
 from prolepsis.edits import Row
 from prolepsis.errors import Untested
 from prolepsis.experiments.correction import later_writes
@@ -24,6 +23,7 @@ from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.published import Correction
 from prolepsis.selection import Logits, Pattern
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.swept_pairs import moved_by
 
@@ -75,7 +75,7 @@ def correction_test(subject: Subject) -> CorrectionTest:
         raise Untested(f"{subject.id}: the paper ran no correction test on it; ask gemma-2-2b-426k")
     if correction.head.layer >= subject.n_layers or correction.head.index >= subject.n_heads:
         raise Untested(f"{subject.id}: it has no head {correction.head}; the paper's preset is for another model")
-    return corrected(subject, once(subject, sweep_prompt).placed, correction)
+    return corrected(subject, subject.once(sweep_prompt).placed, correction)
 
 
 def corrected(subject: Subject, place: Placed, correction: Correction) -> CorrectionTest:
@@ -118,9 +118,9 @@ def published_commitment(subject: Subject) -> Measurement:
 
     Arms: ``matched random`` and ``unembedding``, such writes in the commitment's place.
     """
-    sweep = once(subject, sweep_prompt)
+    sweep = subject.once(sweep_prompt)
     arms = {arm: sweep.probabilities[arm][-1] for arm in NULLS}
-    value = once(subject, correction_test).committed[0].committed
+    value = subject.once(correction_test).committed[0].committed
     return _measurement(
         subject, "published_commitment", "probability", value, arms, tolerance=moved_by(value, noise(subject))
     )
@@ -142,7 +142,7 @@ def published_correct_word(subject: Subject) -> Measurement:
 
 def published_locked_head(subject: Subject) -> Measurement:
     """The same of Δattention of the named head; the wiring says whether the correction could move it."""
-    found = once(subject, correction_test)
+    found = subject.once(correction_test)
     head, last = found.correction.head, found.placed.last
     row = reach_row(
         found.placed.clean, at(last, found.writes), Pattern(head, last, last),
@@ -157,7 +157,7 @@ def published_correction_shift(subject: Subject) -> Measurement:
 
 
 def _off_print(subject: Subject, name: str, field: Field, rows: list[dict[str, object]] | None = None) -> Measurement:
-    found = once(subject, correction_test)
+    found = subject.once(correction_test)
     printed = {one.step: getattr(one, field) for one in found.correction.printed}
     if not printed:
         raise Untested(f"{subject.id}: the paper does not print what came of its correction; ask gemma-2-2b-426k")
@@ -196,7 +196,7 @@ def _measurement(
     tolerance: float,
     rows: list[dict[str, object]] | None = None,
 ) -> Measurement:
-    start, found = time.perf_counter(), once(subject, correction_test)
+    start, found = time.perf_counter(), subject.once(correction_test)
     correction, place = found.correction, found.placed
     return single(
         subject,
@@ -210,7 +210,7 @@ def _measurement(
             "strengths": [correction.strength * step / (correction.steps - 1) for step in range(correction.steps)],
         },
         arms=arms,
-        rows=rows or once(subject, _reach_rows),
+        rows=rows or subject.once(_reach_rows),
         detail={
             "with the commitment": [vars(each) for each in found.committed],
             "without the commitment": [vars(each) for each in found.uncommitted],
@@ -222,7 +222,7 @@ def _measurement(
 
 def _reach_rows(subject: Subject) -> list[dict[str, object]]:
     """Whether the correction reaches the last logits, and the attention of each layer, given the commitment."""
-    found = once(subject, correction_test)
+    found = subject.once(correction_test)
     clean, last = found.placed.clean, found.placed.last
     varied, given = at(last, found.writes), at(last, found.placed.both)
     rows = [reach_row(clean, varied, Logits(last), given=given, name="correction → logits")]

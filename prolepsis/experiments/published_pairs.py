@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from prolepsis.controls import once, reach_row
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested, UserError
 from prolepsis.experiments.published_prompt import NULLS, Placed, at, noise, published_of, single
@@ -21,6 +20,7 @@ from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
 from prolepsis.published import RhymePrompt
 from prolepsis.selection import Logits
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.swept_pairs import FIGURES, STRONG, SweptPair, localised, mean_by_position, strong_groups
 from prolepsis.watching import watched
@@ -46,7 +46,7 @@ def groups_of(subject: Subject) -> Groups:
 
 def groups_at(subject: Subject, cut: float) -> Groups:
     """The same, of features whose cosine with the word is at least ``cut``."""
-    lexicon, tops = once(subject, lexicon_of), once(subject, top_tokens)
+    lexicon, tops = subject.once(lexicon_of), subject.once(top_tokens)
     features = {
         word: feature for word, feature in best_features(tops, lexicon.words, cut).items() if word in lexicon.endings
     }
@@ -73,7 +73,7 @@ def published_pairs(subject: Subject) -> tuple[PublishedPair, ...]:
     protocol, transcoder = published_of(subject).pairs, transcoder_of(subject)
     if protocol is None:
         raise Untested(f"{subject.id}: the paper ran no pair sweep on it; ask one of the paper's presets")
-    groups, found = once(subject, groups_of), []
+    groups, found = subject.once(groups_of), []
     for prompt in watched(protocol.prompts, "prompts"):
         clean, natural = clean_run(subject, subject.encode(f"{prompt.prompt} ")), _ending(subject, prompt.rhyme)
         own = [groups.features[word] for word in groups.words.get(natural, ())]
@@ -95,7 +95,7 @@ def injected(subject: Subject, group: str) -> str | None:
 
     None where none is one.
     """
-    groups = once(subject, groups_of)
+    groups = subject.once(groups_of)
     return groups.earliest(word for word in groups.words[group] if subject.is_one_token(word))
 
 
@@ -111,8 +111,8 @@ def _ending(subject: Subject, rhyme: str) -> str:
 
 def pair_sweeps(subject: Subject) -> dict[str, tuple[SweptPair, ...]]:
     """Arm → the sweep of every published pair."""
-    features, found = once(subject, groups_of).features, dict[str, list[SweptPair]]()
-    for seed, pair in enumerate(watched(once(subject, published_pairs), "pairs")):
+    features, found = subject.once(groups_of).features, dict[str, list[SweptPair]]()
+    for seed, pair in enumerate(watched(subject.once(published_pairs), "pairs")):
         probabilities, _ = swept(pair.place.clean, pair.place.token, pair.place.arms(pair.place.both, seed))
         for arm, values in probabilities.items():
             feature = str(features[pair.word])
@@ -149,7 +149,7 @@ def published_strong_localisation(subject: Subject) -> Measurement:
 
     Arms: the same pairs, strong or not, with these writes.
     """
-    found = once(subject, pair_sweeps)
+    found = subject.once(pair_sweeps)
     strong = {pair.id for pair in found["measured"] if pair.best >= STRONG}
     arms = {arm: localised([pair for pair in found[arm] if pair.id in strong]) for arm in NULLS if strong}
     return _figure(subject, "published_strong_localisation", arms)
@@ -202,7 +202,7 @@ def published_layer_gradient(subject: Subject) -> Measurement:
 
 def clean_word_features(subject: Subject) -> Measurement:
     """How many words have a feature: its top token is the word, with a cosine of at least 0.3 (appendix B.1)."""
-    start, found = time.perf_counter(), best_features(once(subject, top_tokens), once(subject, clean_words))
+    start, found = time.perf_counter(), best_features(subject.once(top_tokens), subject.once(clean_words))
     return single(
         subject,
         "clean_word_features",
@@ -216,23 +216,21 @@ def clean_word_features(subject: Subject) -> Measurement:
 
 def found_rhyme_words(subject: Subject) -> Measurement:
     """How many words the rhyme groups of the scan hold (appendix B.2)."""
-    return _grouped(subject, "found_rhyme_words", sum(map(len, once(subject, groups_of).words.values())))
+    return _grouped(subject, "found_rhyme_words", sum(map(len, subject.once(groups_of).words.values())))
 
 
 def found_rhyme_groups(subject: Subject) -> Measurement:
     """How many rhyme groups the words of the scan fall into (appendix B.2)."""
-    return _grouped(subject, "found_rhyme_groups", len(once(subject, groups_of).words))
+    return _grouped(subject, "found_rhyme_groups", len(subject.once(groups_of).words))
 
 
 def _grouped(subject: Subject, name: str, count: int) -> Measurement:
-    return single(
-        subject, name, "count", float(count), parameters={}, detail={"groups": once(subject, groups_of).words}
-    )
+    return single(subject, name, "count", float(count), parameters={}, detail={"groups": subject.once(groups_of).words})
 
 
 def _figure(subject: Subject, name: str, arms: Mapping[str, float] | None = None) -> Measurement:
     """One figure of all sweeps; its arms are the same figure of the control writes, unless others are given."""
-    start, found, figure = time.perf_counter(), once(subject, pair_sweeps), FIGURES[name]
+    start, found, figure = time.perf_counter(), subject.once(pair_sweeps), FIGURES[name]
     pairs = found["measured"]
     return single(
         subject,
@@ -241,7 +239,7 @@ def _figure(subject: Subject, name: str, arms: Mapping[str, float] | None = None
         figure.value(pairs),
         parameters={"pairs": [pair.id for pair in pairs], "features": [pair.feature for pair in pairs]},
         arms={arm: figure.value(found[arm]) for arm in NULLS} if arms is None else arms,
-        rows=once(subject, _reach_rows),
+        rows=subject.once(_reach_rows),
         detail={
             "P of each pair": {pair.id: pair.probabilities for pair in pairs},
             "by position": mean_by_position(
@@ -249,9 +247,9 @@ def _figure(subject: Subject, name: str, arms: Mapping[str, float] | None = None
             ),
             "pairs that localise": [pair.id for pair in pairs if pair.localises],
             "strong groups": sorted(strong_groups(pairs)),
-            "groups": once(subject, groups_of).words,
+            "groups": subject.once(groups_of).words,
             "groups without a word of one token": [
-                group for group in once(subject, groups_of).words if injected(subject, group) is None
+                group for group in subject.once(groups_of).words if injected(subject, group) is None
             ],
         },
         tolerance=figure.spread(pairs, noise(subject)),
@@ -265,7 +263,7 @@ def _reach_rows(subject: Subject) -> list[dict[str, object]]:
     From the last position, and from the one before it.
     """
     rows: dict[str, dict[str, object]] = {}
-    for pair in once(subject, published_pairs):
+    for pair in subject.once(published_pairs):
         place = pair.place
         for position in (place.last, place.last - 1):
             readout = Logits(place.last)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from prolepsis.controls import matched_random, unembedding_direction
+from prolepsis.directions import matched_random, unembedding_direction
 from prolepsis.edits import Add, Row
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.errors import Untested

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from prolepsis.controls import once, reach_row
 from prolepsis.errors import Untested
 from prolepsis.experiments.published_prompt import NULLS, Placed, at, noise, parameters_of, placed, published_of, single
 from prolepsis.hooks import Read
@@ -17,6 +16,7 @@ from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.published import Steering
 from prolepsis.selection import Pattern
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 
 Changes = Mapping[Head, float]
@@ -190,7 +190,7 @@ def published_total_shift(subject: Subject) -> Measurement:
 
 def _listed(subject: Subject, at_least: int, prompt: int = 0) -> tuple[Head, ...]:
     """The heads the paper lists for one of its routing prompts, counted from 0."""
-    routed = once(subject, routed_prompts)
+    routed = subject.once(routed_prompts)
     if prompt >= len(routed):
         raise Untested(f"{subject.id}: the paper prints {len(routed)} routing prompts; ask llama-3.2-1b-524k")
     heads = routed[prompt].steering.heads
@@ -226,7 +226,7 @@ def _recurring(subject: Subject, name: str, place: int) -> Measurement:
 
 
 def _figure(subject: Subject, name: str, unit: str, figure: Figure) -> Measurement:
-    start, routed = time.perf_counter(), once(subject, routed_prompts)
+    start, routed = time.perf_counter(), subject.once(routed_prompts)
     return single(
         subject,
         name,
@@ -234,7 +234,7 @@ def _figure(subject: Subject, name: str, unit: str, figure: Figure) -> Measureme
         figure(routed, "both"),
         parameters={"prompts": [parameters_of(one.placed, one.steering) for one in routed]},
         arms={arm: figure(routed, arm) for arm in NULLS},
-        rows=once(subject, _reach_rows),
+        rows=subject.once(_reach_rows),
         detail={"prompts": [_detail(one) for one in routed]},
         tolerance=noise(subject) if unit == "attention" else 0.0,
         seconds=time.perf_counter() - start,
@@ -261,7 +261,7 @@ def _detail(one: RoutedPrompt) -> dict[str, object]:
 def _reach_rows(subject: Subject) -> list[dict[str, object]]:
     """Per prompt and layer, whether the edit reaches its heads' attention to the site; if not, a head is read twice."""
     rows = []
-    for number, one in enumerate(once(subject, routed_prompts), 1):
+    for number, one in enumerate(subject.once(routed_prompts), 1):
         for layer in range(subject.n_layers):
             readout = Pattern(Head(layer, 0), one.placed.last, one.placed.site)
             edit = at(one.placed.site, one.placed.both)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 
-from prolepsis.controls import once, reach_row
 from prolepsis.edits import Row
 from prolepsis.engine import CleanRun
 from prolepsis.errors import Untested
@@ -33,6 +32,7 @@ from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.published import Steering
 from prolepsis.selection import Logits
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.swept_pairs import farthest_elsewhere, moved_by
 
@@ -94,14 +94,14 @@ def published_spike(subject: Subject) -> Measurement:
     Arms: ``matched random`` (same norm in every layer, same projection on the word's unembedding), ``unembedding`` (the
     word's own direction, same norm).
     """
-    start, found = time.perf_counter(), once(subject, sweep_prompt)
+    start, found = time.perf_counter(), subject.once(sweep_prompt)
     arms = {arm: found.probabilities[arm][-1] for arm in NULLS}
     return _measurement(subject, "published_spike", found.probabilities["measured"][-1], arms, start)
 
 
 def published_baseline(subject: Subject) -> Measurement:
     """P(inject word) with the edit at that other position where it is farthest from what is printed; same arms."""
-    start, found = time.perf_counter(), once(subject, sweep_prompt)
+    start, found = time.perf_counter(), subject.once(sweep_prompt)
     arms = {arm: farthest_elsewhere(found.probabilities[arm]) for arm in NULLS}
     return _measurement(subject, "published_baseline", farthest_elsewhere(found.probabilities["measured"]), arms, start)
 
@@ -138,7 +138,7 @@ def published_vocabulary(subject: Subject) -> Measurement:
 
 
 def _measurement(subject: Subject, name: str, value: float, arms: Mapping[str, float], start: float) -> Measurement:
-    found, steering = once(subject, sweep_prompt), published_of(subject).sweep
+    found, steering = subject.once(sweep_prompt), published_of(subject).sweep
     return single(
         subject,
         name,
@@ -146,7 +146,7 @@ def _measurement(subject: Subject, name: str, value: float, arms: Mapping[str, f
         value,
         parameters=parameters_of(found.placed, steering),
         arms=arms,
-        rows=once(subject, _reach_rows),
+        rows=subject.once(_reach_rows),
         detail={
             "P without an edit": found.clean,
             "median P at other positions": statistics.median(found.probabilities["measured"][:-1]),
@@ -161,7 +161,7 @@ def _measurement(subject: Subject, name: str, value: float, arms: Mapping[str, f
 
 def _reach_rows(subject: Subject) -> list[dict[str, object]]:
     """Per position, whether the edit there reaches the last logits, and whether its injection does given the rest."""
-    place = once(subject, sweep_prompt).placed
+    place = subject.once(sweep_prompt).placed
     rows = []
     for position in range(len(place.clean.tokens)):
         claimed, readout = position == place.last, Logits(place.last)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from prolepsis.controls import control_arms, mechanism_controls, once, random_row
+from prolepsis.controls import control_arms, mechanism_controls
+from prolepsis.directions import random_row
 from prolepsis.edits import Add, ReplaceRow, Row
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
@@ -38,7 +39,7 @@ class _Lines:
 
 def regeneration_hits(subject: Subject) -> Values:
     """Pair id → 1 if the line regenerated with the donor's row ends on the donor's answer, else 0."""
-    lines = once(subject, _regenerate)
+    lines = subject.once(_regenerate)
     return {pair: float(line.hits["site"]) for pair, line in lines.items()}
 
 
@@ -54,7 +55,7 @@ def regeneration(subject: Subject) -> Measurement:
     it is one of the two).
     """
     start = time.perf_counter()
-    sites, lines = once(subject, find_sites), once(subject, _regenerate)
+    sites, lines = subject.once(find_sites), subject.once(_regenerate)
 
     def hits(arm: str) -> dict[str, float]:
         return {pair: float(line.hits[arm]) for pair, line in lines.items()}
@@ -78,7 +79,7 @@ def regeneration(subject: Subject) -> Measurement:
             "own row": _own_rows(subject),
             "excess NLL": {i: x.excess_nll for i, x in lines.items()},
         },
-        reach={"rows": sites.reach_rows(once(subject, Runs))},
+        reach={"rows": sites.reach_rows(subject.once(Runs))},
         detail={"lines": {i: {arm: text(line) for arm, line in x.arms.items()} for i, x in lines.items()}},
         seconds=time.perf_counter() - start,
     )
@@ -90,7 +91,7 @@ def longest_line(task: Task) -> int:
 
 
 def _regenerate(subject: Subject) -> dict[str, _Lines]:
-    sites = once(subject, find_sites)
+    sites = subject.once(find_sites)
     stems = {pair.id: _stem(subject, sites, pair, seed) for seed, pair in enumerate(sites.pairs)}
     by_length: dict[int, list[str]] = {}
     for pair_id, stem in stems.items():
@@ -131,7 +132,7 @@ class _Stem:
 
 
 def _stem(subject: Subject, sites: Sites, pair: Pair, seed: int) -> _Stem:
-    runs, (layer, site) = once(subject, Runs), sites.of(pair)
+    runs, (layer, site) = subject.once(Runs), sites.of(pair)
     recipient, donor, mate = (runs.clean(p) for p in (pair.recipient, pair.donor, pair.mate))
     # The line is written from the stem on, or from right after the site where that lies further on.
     length = max(len(subject.encode(pair.recipient.stem)), site + 1)
@@ -153,7 +154,7 @@ def _own_rows(subject: Subject) -> Values:
 
     Rows of batches of other shapes round otherwise, so it is read and put back in runs of the one prompt.
     """
-    sites, changed = once(subject, find_sites), {}
+    sites, changed = subject.once(find_sites), {}
     for pair in {pair.recipient.template.id: pair for pair in sites.pairs}.values():
         (layer, site), prompt = sites.of(pair), _stem(subject, sites, pair, seed=0).prompt("clean")
         own = ReplaceRow(layer, site, clean_run(subject, prompt).resid_post(layer)[site])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import normalize
 
-from prolepsis.controls import control_arms, once
+from prolepsis.controls import control_arms
 from prolepsis.errors import UserError
 from prolepsis.experiments.rhyme_pairs import task_of
 from prolepsis.experiments.vocabulary_scan import MIN_COSINE, chance_cosine, features_of, top_tokens
@@ -62,7 +62,7 @@ def responses(subject: Subject) -> dict[str, list[Response]]:
 
 def mate_responses(subject: Subject) -> Values:
     """Word → mean response of its features to their held-out rhyme-mates; 0 where none of them responds to anything."""
-    found = once(subject, responses)
+    found = subject.once(responses)
     return {
         word: statistics.fmean(one.mean(one.mates) for one in found[word]) if word in found else 0.0
         for word in task_of(subject).answers
@@ -78,7 +78,7 @@ def rhyme_responses(subject: Subject) -> Measurement:
     and transcoder.
     """
     start = time.perf_counter()
-    found, task = once(subject, responses), task_of(subject)
+    found, task = subject.once(responses), task_of(subject)
     group = {word: name for name, words in task.groups.items() for word in words}
     others = {word: [other for other in task.answers if group[other] != group[word]] for word in found}
     arms: dict[str, dict[str, float]] = {"matched words": {}, "random words": {}, "shuffled decoders": {}}
@@ -134,7 +134,7 @@ def _features(subject: Subject) -> dict[str, list[Feature]]:
     if task.features is not None:
         return {word: [feature] for word, feature in task.features.items()}
     cut = max(MIN_COSINE, chance_cosine(subject.d_model, subject.n_vocab))
-    found = features_of(once(subject, top_tokens), {subject.word_id(word): word for word in task.answers}, cut)
+    found = features_of(subject.once(top_tokens), {subject.word_id(word): word for word in task.answers}, cut)
     return {word: list(features) for word, features in found.items()}
 
 

@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
-from prolepsis.controls import control_arms, once, reach_row
+from prolepsis.controls import control_arms
 from prolepsis.experiments.head_routing import (
     DETECTABLE,
     LISTED,
@@ -21,6 +21,7 @@ from prolepsis.experiments.prompt_bootstrap import bootstrap_over_prompts
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.selection import Pattern, Support, supports
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 
 Values = Mapping[str, float]
@@ -39,7 +40,7 @@ def top_head_change(subject: Subject) -> Measurement:
     Arms: ``matched random`` (with a top head of its own), ``untrained twin``. ``detail`` has the injected word's
     log-odds under the very same edit, all heads' mean Δattention, the sweep of strengths, and a bootstrap over prompts.
     """
-    found = once(subject, routing)
+    found = subject.once(routing)
     bootstrap = {"bootstrap over prompts": bootstrap_over_prompts([one.changes["both"] for one in found.routed])}
     arms = {
         "matched random": {one.pair.id: statistics.fmean(found.top(one, arm) for arm in RANDOM) for one in found.routed}
@@ -51,7 +52,7 @@ def top_head_change(subject: Subject) -> Measurement:
 
 def top_changes(subject: Subject) -> Values:
     """Pair id → |Δattention| of the top head."""
-    found = once(subject, routing)
+    found = subject.once(routing)
     return {one.pair.id: found.top(one) for one in found.routed}
 
 
@@ -61,7 +62,7 @@ def top_head_share(subject: Subject) -> Measurement:
     Only pairs that the edit redirects count. Arms: ``strongest other head`` (the same for the one, of all others that
     the edit reaches, of which most is lost on the other half), ``untrained twin``.
     """
-    found = once(subject, routing)
+    found = subject.once(routing)
     others = {half: _strongest_other(subject, half) for half in (0, 1)}
     return routed_measurement(
         subject,
@@ -78,13 +79,13 @@ def top_head_share(subject: Subject) -> Measurement:
 
 def top_shares(subject: Subject) -> Values:
     """Pair id → share of the redirect (of 1 nat where there is less) lost with the top head's clean output."""
-    found = once(subject, routing)
+    found = subject.once(routing)
     return {one.pair.id: _share(subject, one, found.top_head(one)) for one in found.routed}
 
 
 def _share(subject: Subject, one: Routed, head: Head | None) -> float:
     """Share of a pair's redirect lost with the clean output of ``head``; 0 where the edit does not reach it."""
-    lost = once(subject, lost_by_head)[one.pair.id]
+    lost = subject.once(lost_by_head)[one.pair.id]
     return (lost.get(head, 0.0) if head else 0.0) / max(one.redirect, DETECTABLE)
 
 
@@ -93,7 +94,7 @@ def _strongest_other(subject: Subject, half: int) -> Head | None:
 
     The mean of all others would be near 0 in a model of many heads, however many of them lose as much as the top one.
     """
-    found, lost = once(subject, routing), once(subject, lost_by_head)
+    found, lost = subject.once(routing), subject.once(lost_by_head)
     others = [one for one in found.routed if one.pair.half != half]
     redirected = [one for one in others if one.redirect > DETECTABLE] or others
     heads = {head for one in others for head in lost[one.pair.id]} - {found.tops[half, "both"]}
@@ -110,7 +111,7 @@ def late_heads(subject: Subject) -> Measurement:
     Arms: ``reached heads`` (of all heads that the edit reaches, the share that lies there), ``matched random`` (the top
     heads of that edit), ``untrained twin``.
     """
-    found = once(subject, routing)
+    found = subject.once(routing)
     arms = {
         "reached heads": {
             one.pair.id: late_share(subject, dict.fromkeys(one.main.heads, 1.0), everything=True)
@@ -128,7 +129,7 @@ def late_heads(subject: Subject) -> Measurement:
 
 def late_shares(subject: Subject) -> Values:
     """Pair id → share of its top heads that lie late."""
-    return {one.pair.id: late_share(subject, one.changes["both"]) for one in once(subject, routing).routed}
+    return {one.pair.id: late_share(subject, one.changes["both"]) for one in subject.once(routing).routed}
 
 
 def amplification(subject: Subject) -> Measurement:
@@ -139,7 +140,7 @@ def amplification(subject: Subject) -> Measurement:
     matched random write in the suppression's place), ``reached layers`` (the ratio of how many layers the two edits
     reach at all), ``untrained twin``.
     """
-    found = once(subject, routing)
+    found = subject.once(routing)
     arms = {
         "suppress only": {one.pair.id: _log_ratio(one, "suppress") for one in found.routed},
         "random suppress": {one.pair.id: _log_ratio(one, "random suppress") for one in found.routed},
@@ -153,7 +154,7 @@ def amplification(subject: Subject) -> Measurement:
 
 def amplifications(subject: Subject) -> Values:
     """Pair id → log of the total |Δattention| of suppress + inject over inject alone, where each can be read."""
-    return {one.pair.id: _log_ratio(one, "both") for one in once(subject, routing).combined()}
+    return {one.pair.id: _log_ratio(one, "both") for one in subject.once(routing).combined()}
 
 
 def saturation(subject: Subject) -> Measurement:
@@ -161,7 +162,7 @@ def saturation(subject: Subject) -> Measurement:
 
     Arms: ``proportional`` (0.75), ``matched random`` (with a top head of its own), ``untrained twin``.
     """
-    found = once(subject, routing)
+    found = subject.once(routing)
     arms = {
         "proportional": {one.pair.id: PROPORTIONAL for one in found.routed},
         "matched random": {
@@ -180,7 +181,7 @@ def saturation(subject: Subject) -> Measurement:
 
 def saturations(subject: Subject) -> Values:
     """Pair id → |Δattention| of the top head at 1.5 times the main strength over that at twice, at most 1."""
-    found = once(subject, routing)
+    found = subject.once(routing)
     return {one.pair.id: _level(found, one, "both") for one in found.routed}
 
 
@@ -223,7 +224,7 @@ def _late_rows(subject: Subject, found: Routing) -> list[dict[str, object]]:
 def routed_rows(subject: Subject) -> list[dict[str, object]]:
     """Per template and edit, whether it reaches the last layer's attention to the site: then it reaches some."""
     rows: dict[Asked, dict[str, object]] = {}
-    for one in once(subject, routing).routed:
+    for one in subject.once(routing).routed:
         key, readout = _asked(one, subject.n_layers - 1)
         if key not in rows:
             rows[key] = reach_row(one.main.clean, one.main.edit, readout)
@@ -280,7 +281,7 @@ def routed_measurement(
     ``reach`` says per template and edit whether it moves any attention, unless given.
     """
     start = time.perf_counter()
-    found, values = once(subject, routing), measure(subject)
+    found, values = subject.once(routing), measure(subject)
     halves = [sorted({one.pair.recipient.group for one in found.routed if one.pair.half == half}) for half in (0, 1)]
     return Measurement(
         experiment=name,

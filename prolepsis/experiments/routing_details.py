@@ -7,7 +7,6 @@ import math
 import statistics
 from collections.abc import Callable, Mapping
 
-from prolepsis.controls import once
 from prolepsis.experiments.head_routing import DETECTABLE, RANDOM, Routed, Routing, routing
 from prolepsis.experiments.routing_claims import routed_measurement
 from prolepsis.measurement import Measurement
@@ -52,7 +51,7 @@ def head_amplification(subject: Subject) -> Measurement:
     suppression and injection can each be read at all. Arms: ``suppress only`` (suppression by itself over the
     injection), ``random suppress`` (a matched random write in the suppression's place), ``untrained twin``.
     """
-    found = once(subject, routing)
+    found = subject.once(routing)
     arms = {
         arm: {one.pair.id: _head_ratio(found, one, of) for one in found.routed}
         for arm, of in (("suppress only", "suppress"), ("random suppress", "random suppress"))
@@ -65,7 +64,7 @@ def head_amplification(subject: Subject) -> Measurement:
 
 def head_amplifications(subject: Subject) -> Values:
     """Pair id → log of the top head's |Δattention| under both over inject alone, where each can be read."""
-    found = once(subject, routing)
+    found = subject.once(routing)
     return {one.pair.id: _head_ratio(found, one, "both") for one in found.combined()}
 
 
@@ -75,7 +74,7 @@ def suppression_gain(subject: Subject) -> Measurement:
     Only pairs whose suppression and injection can each be read at all count. Arms: ``suppress only`` (suppression in
     the place of both), ``random suppress``, ``untrained twin``.
     """
-    found = once(subject, routing)
+    found = subject.once(routing)
     arms = {
         arm: {one.pair.id: one.total(of) - one.total("inject") for one in found.routed}
         for arm, of in (("suppress only", "suppress"), ("random suppress", "random suppress"))
@@ -96,7 +95,7 @@ def suppression_gain(subject: Subject) -> Measurement:
 
 def suppression_gains(subject: Subject) -> Values:
     """Pair id → total |Δattention| of suppress + inject less that of inject alone, where each can be read."""
-    return {one.pair.id: one.total("both") - one.total("inject") for one in once(subject, routing).combined()}
+    return {one.pair.id: one.total("both") - one.total("inject") for one in subject.once(routing).combined()}
 
 
 def superadditivity(subject: Subject) -> Measurement:
@@ -106,7 +105,7 @@ def superadditivity(subject: Subject) -> Measurement:
     at all count. Arms: ``random suppress`` (the same of a matched random write in the suppression's place), ``untrained
     twin``.
     """
-    found = once(subject, routing)
+    found = subject.once(routing)
     arms = {
         "random suppress": {
             one.pair.id: _beyond(one, "random suppress", "random suppress alone") for one in found.routed
@@ -117,7 +116,7 @@ def superadditivity(subject: Subject) -> Measurement:
 
 def superadditivities(subject: Subject) -> Values:
     """Pair id → total |Δattention| of both less those of suppression and of injection, where each can be read."""
-    return {one.pair.id: _beyond(one, "both", "suppress") for one in once(subject, routing).combined()}
+    return {one.pair.id: _beyond(one, "both", "suppress") for one in subject.once(routing).combined()}
 
 
 def soft_response(subject: Subject) -> Measurement:
@@ -126,7 +125,7 @@ def soft_response(subject: Subject) -> Measurement:
     1 in proportion or beyond it, 0 where a basin holds small edits. Only pairs whose top head moves at the main
     strength count. Arms: ``hard basin`` (0), ``matched random`` (with a top head of its own), ``untrained twin``.
     """
-    found = once(subject, routing)
+    found = subject.once(routing)
     arms = {
         "hard basin": dict.fromkeys((one.pair.id for one in found.routed), 0.0),
         "matched random": {
@@ -139,12 +138,12 @@ def soft_response(subject: Subject) -> Measurement:
 
 def soft_responses(subject: Subject) -> Values:
     """Pair id → share of the proportional response at a third of the main strength."""
-    found = once(subject, routing)
+    found = subject.once(routing)
     return {one.pair.id: _softness(found, one, "both") for one in found.routed}
 
 
 def _of_ranks(subject: Subject, name: str, measure: Callable[[Subject], Values], places: range) -> Measurement:
-    found = once(subject, routing)
+    found = subject.once(routing)
     arms = {
         "matched random": {
             one.pair.id: statistics.fmean(_change(found, one, arm, places) for arm in RANDOM) for one in found.routed
@@ -155,7 +154,7 @@ def _of_ranks(subject: Subject, name: str, measure: Callable[[Subject], Values],
 
 
 def _changes(subject: Subject, places: range) -> Values:
-    found = once(subject, routing)
+    found = subject.once(routing)
     return {one.pair.id: _change(found, one, "both", places) for one in found.routed}
 
 

@@ -8,10 +8,10 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from prolepsis.controls import once, reach_row
 from prolepsis.edits import ReplaceRow, Row
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
 from prolepsis.selection import Logits
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 
@@ -79,7 +79,7 @@ class Sites:
 
 def find_sites(subject: Subject) -> Sites:
     """Interchange every pair at every eligible place, and choose each half's sites by the other half's mean effect."""
-    runs, pairs = once(subject, Runs), rhyme_pairs(task_of(subject))
+    runs, pairs = subject.once(Runs), rhyme_pairs(task_of(subject))
     # A row of the last layer is read by its own position alone, so it can be no site unless it is the only layer.
     layers = range(max(1, subject.n_layers - 1))
     source = {pair.id: runs.source(pair) for pair in pairs}

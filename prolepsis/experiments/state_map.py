@@ -14,6 +14,7 @@ from prolepsis.experiments.rhyme_pairs import Pair, Runs
 from prolepsis.hooks import Read
 from prolepsis.reach import reach
 from prolepsis.selection import Logits, RowReplaced
+from prolepsis.subject import Subject
 
 if TYPE_CHECKING:
     from prolepsis.experiments.sites import Sites
@@ -101,13 +102,20 @@ def _mean(effects: Mapping[str, Mapping[int, float]], layer: int) -> float:
     return statistics.fmean(of_pair[layer] for of_pair in effects.values())
 
 
+class _Readable(dict[tuple[str, int, int], bool]):
+    """What is known of the rows of a subject's templates, by layer and offset."""
+
+    def __init__(self, _: Subject) -> None:
+        super().__init__()
+
+
 def _readable(sites: "Sites", runs: Runs, pair: Pair, layer: int, offset: int) -> bool:
     """Whether the wiring lets that row change the last position's logits; asked once per template."""
-    tokens, key = runs.clean(pair.recipient).tokens, f"readable {pair.recipient.template.id} {layer} {offset}"
-    if key not in runs.subject.memo:
-        place = RowReplaced(layer, sites.source[pair.id] + offset)
-        runs.subject.memo[key] = reach(runs.subject.wiring, [place], Logits(len(tokens) - 1), tokens=tokens).answer
-    return bool(runs.subject.memo[key])
+    known, key = runs.subject.once(_Readable), (pair.recipient.template.id, layer, offset)
+    if key not in known:
+        place, tokens = RowReplaced(layer, sites.source[pair.id] + offset), runs.clean(pair.recipient).tokens
+        known[key] = reach(runs.subject.wiring, [place], Logits(len(tokens) - 1), tokens=tokens).answer
+    return known[key]
 
 
 def _label(sites: "Sites", runs: Runs, pairs: list[Pair], offset: int) -> str:

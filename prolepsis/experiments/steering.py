@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from prolepsis.controls import control_arms, matched_random, once, random_row, unembedding_direction
+from prolepsis.controls import control_arms
+from prolepsis.directions import matched_random, random_row, unembedding_direction
 from prolepsis.edits import Add, Row
 from prolepsis.experiments.dose_paths import Path, Paths, Use, best_use, budgets, gains, mean_curve, reference_use
 from prolepsis.experiments.feature_activity import Activity, weights_of
@@ -70,7 +71,7 @@ class Steering:
 
 def steer(subject: Subject) -> Steering:
     """Steer every pair by every method, variant and dose, and choose on either half what the other is tested with."""
-    sites, runs = once(subject, find_sites), once(subject, Runs)
+    sites, runs = subject.once(find_sites), subject.once(Runs)
     pairs = sites.pairs
     paths: dict[str, dict[str, dict[str, Path]]] = {}
     for pair, writes in zip(watched(pairs, "pairs"), _writes(subject, sites, pairs), strict=True):
@@ -122,9 +123,9 @@ def lumped_kl(clean: Tensor, edited: Tensor, on_target: Sequence[int]) -> Tensor
 
 def _writes(subject: Subject, sites: Sites, pairs: Sequence[Pair]) -> list[dict[tuple[str, str], Writes]]:
     """Per pair: (method, variant) → layer → the vector [d] of dose 1."""
-    runs, task, activity = once(subject, Runs), task_of(subject), once(subject, Activity)
-    words, unit = once(subject, word_features), once(subject, strength_unit)
-    means = once(subject, mean_differences)
+    runs, task, activity = subject.once(Runs), task_of(subject), subject.once(Activity)
+    words, unit = subject.once(word_features), subject.once(strength_unit)
+    means = subject.once(mean_differences)
     activity.read((runs.clean(p).tokens, sites.of(pair)[1]) for pair in pairs for p in (pair.donor, pair.recipient))
     found = []
     for seed, pair in enumerate(watched(pairs, "pairs")):
@@ -163,12 +164,12 @@ def _word_weights(task: Task, words: Mapping[str, Feature], pair: Pair, strength
 
 def transcoder_gains(subject: Subject) -> Values:
     """Pair id → gain of the transcoder's method within the budget, in nats."""
-    return once(subject, steer).gains("transcoder")
+    return subject.once(steer).gains("transcoder")
 
 
 def residual_gains(subject: Subject) -> Values:
     """Pair id → gain of the residual difference within the same budget, in nats."""
-    return once(subject, steer).gains("residual difference")
+    return subject.once(steer).gains("residual difference")
 
 
 def transcoder_steering(subject: Subject) -> Measurement:
@@ -191,7 +192,7 @@ def residual_steering(subject: Subject) -> Measurement:
 
 def _measurement(subject: Subject, name: str, of_subject: Callable[[Subject], Values]) -> Measurement:
     start = time.perf_counter()
-    values, found, sites = of_subject(subject), once(subject, steer), once(subject, find_sites)
+    values, found, sites = of_subject(subject), subject.once(steer), subject.once(find_sites)
     at_any_cost = {
         pair.id: found.paths["residual difference"][f"L{sites.of(pair)[0]}"][pair.id].gains[1 + DOSES.index(1.0)]
         for pair in found.pairs
@@ -211,10 +212,10 @@ def _measurement(subject: Subject, name: str, of_subject: Callable[[Subject], Va
         arms={
             **{arm: found.gains(arm) for arm in METHODS},
             "interchange at any cost": at_any_cost,
-            "zero dose": once(subject, zero_dose),
+            "zero dose": subject.once(zero_dose),
             **control_arms(subject, of_subject, {"untrained twin": subject.twin}),
         },
-        reach={"rows": sites.reach_rows(once(subject, Runs))},
+        reach={"rows": sites.reach_rows(subject.once(Runs))},
         detail={
             "uses": {
                 f"half {half}": {arm: asdict(use) for arm, use in uses.items()} for half, uses in found.uses.items()
@@ -227,7 +228,7 @@ def _measurement(subject: Subject, name: str, of_subject: Callable[[Subject], Va
 
 def zero_dose(subject: Subject) -> Values:
     """A zero vector added at the site, against a clean batch of the same shape; one pair per template."""
-    sites, runs = once(subject, find_sites), once(subject, Runs)
+    sites, runs = subject.once(find_sites), subject.once(Runs)
     moved = {}
     for pair in {pair.recipient.template.id: pair for pair in sites.pairs}.values():
         (layer, site), token = sites.of(pair), runs.answer(pair.donor)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from prolepsis.controls import once, reach_row, unembedding_direction
+from prolepsis.directions import unembedding_direction
 from prolepsis.edits import Add
 from prolepsis.experiments.observability import (
     MAX_NEW_TOKENS,
@@ -28,6 +28,7 @@ from prolepsis.experiments.observability import (
 from prolepsis.experiments.rhyme_pairs import Runs
 from prolepsis.measurement import Measurement
 from prolepsis.selection import Logits
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 
 Values = dict[str, float]
@@ -43,7 +44,7 @@ def six_methods(subject: Subject) -> Measurement:
     calls for the target, at the last layer: hits where the metric can hit at all. ``detail`` has every method's and
     arm's hits by strength, greedy beside sampled.
     """
-    start, found = time.perf_counter(), once(subject, steer_last)
+    start, found = time.perf_counter(), subject.once(steer_last)
 
     def hits(*names: str) -> Values:
         return {item: float(any(any(found[name][item].hits) for name in names)) for item in found["ablation"]}
@@ -60,7 +61,7 @@ def ablation(subject: Subject) -> Measurement:
     The natural top is the likeliest next token without an edit, be it the answer or not. Arm: ``other features``, as
     many that are not active, with the same weights.
     """
-    start, found = time.perf_counter(), once(subject, steer_last)
+    start, found = time.perf_counter(), subject.once(steer_last)
     strength = STRENGTHS.index(ABLATION_STRENGTH)
     losses = {
         name: {item: outcome.losses[strength] for item, outcome in found[name].items()}
@@ -104,7 +105,7 @@ def contrastive_probe_at_most(subject: Subject) -> Measurement:
 
 def _drawn(subject: Subject, name: str, *methods: str, of: Callable[[tuple[float, ...]], float] = max) -> Measurement:
     """Per sampled item what ``of`` makes of the shares by strength, for the best of ``methods`` and for the arms."""
-    start, found, ids = time.perf_counter(), once(subject, steer_last), sampled_ids(subject)
+    start, found, ids = time.perf_counter(), subject.once(steer_last), sampled_ids(subject)
     arms: dict[str, Values] = {"methods": {i: max(of(found[method][i].sampled) for method in methods) for i in ids}}
     arms |= {arm: {i: of(found[arm][i].sampled) for i in ids} for arm in ("suppress + inject", "last row")}
     drawn = {
@@ -122,7 +123,7 @@ def _measured(
     subject: Subject, name: str, unit: str, arms: Mapping[str, Values], protocol: Mapping[str, object]
 ) -> Measurement:
     """The measurement whose values are the first of ``arms``."""
-    found, items, runs = once(subject, steer_last), items_of(subject), once(subject, Runs)
+    found, items, runs = subject.once(steer_last), items_of(subject), subject.once(Runs)
     (_, values), *others = arms.items()
     clean = runs.clean(items[0].pair.recipient)
     last = len(clean.tokens) - 1

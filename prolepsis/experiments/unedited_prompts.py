@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from prolepsis.controls import control_arms, once
+from prolepsis.controls import control_arms
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, rhyme_pairs, task_of
 from prolepsis.hooks import Read
 from prolepsis.lexicon import clean_words
@@ -96,7 +96,7 @@ def _divergence(subject: Subject, first: Prompt, second: Prompt) -> float:
 
 def _logits(subject: Subject, prompt: Prompt) -> Tensor:
     """Logits [V] after an unedited prompt."""
-    return once(subject, Runs).clean(prompt).read(Read()).last_logits[0].double()
+    return subject.once(Runs).clean(prompt).read(Read()).last_logits[0].double()
 
 
 def _gap(logits: Tensor, words: Sequence[int]) -> float:
@@ -106,7 +106,7 @@ def _gap(logits: Tensor, words: Sequence[int]) -> float:
 def _other_words(subject: Subject) -> list[int]:
     """As many words that are in no rhyme group as there are rhyme words, each as common as one of them; or all."""
     rhymes = sorted({subject.word_id(word) for words in task_of(subject).groups.values() for word in words})
-    left, chosen = [token for token in once(subject, clean_words) if token not in rhymes], []
+    left, chosen = [token for token in subject.once(clean_words) if token not in rhymes], []
     for token in rhymes:
         if left:
             chosen.append(min(left, key=lambda other: abs(other - token)))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from scipy import special
 
-from prolepsis.controls import once
 from prolepsis.experiments.nearest_tokens import Vocabulary
 from prolepsis.names import Feature
 from prolepsis.subject import Subject, transcoder_of
@@ -104,7 +103,7 @@ def vocabulary_scan(subject: Subject, words: Mapping[str, int]) -> dict[str, Fea
     A feature belongs to its top token when their cosine is at least 0.3; a word keeps its feature of largest cosine.
     ``words`` maps the words that count → token id.
     """
-    return best_features(once(subject, top_tokens), {token: word for word, token in words.items()})
+    return best_features(subject.once(top_tokens), {token: word for word, token in words.items()})
 
 
 def chance_cosine(d: int, comparisons: int, alpha: float = 0.05) -> float:

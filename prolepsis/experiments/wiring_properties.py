@@ -13,7 +13,6 @@ from functools import cache
 
 import torch
 
-from prolepsis.controls import reach_row
 from prolepsis.edits import Add, Row
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.experiments.patched_blocks import blocks, patch_rows
@@ -24,6 +23,7 @@ from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.organisms.random_transformers import N_VOCAB, random_transformers
 from prolepsis.selection import Logits, Pattern, Readout
+from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 
 Tensor = torch.Tensor
