@@ -180,21 +180,9 @@ class Subject:
         return self.layer(layer).get_submodule(getattr(self.family, part))
 
     def unembed(self, resid: Tensor) -> Tensor:
-        """Logits [..., V] of residual rows [..., d]: final norm, unembedding, final softcap where the model has one.
-
-        On a CPU every row is a product of its own: matrix-vector and matrix-matrix products sum in different orders,
-        and a row's logits must not depend on which rows stand beside it. Blocks of the vocabulary that stay in the
-        processor's cache make up for the time.
-        """
+        """Logits [..., V] of residual rows [..., d]: final norm, unembedding, final softcap where the model has one."""
         normed = self.model.get_submodule(self.family.final_norm)(resid)
-        weight = self.unembedding
-        if self.device.type == "cpu":
-            rows = normed.reshape(-1, 1, self.d_model)
-            size = max(1, UNEMBEDDING_BLOCK // (self.d_model * weight.element_size()))
-            blocks = [torch.cat([linear(row, block) for row in rows]) for block in torch.split(weight, size)]
-            logits = torch.cat(blocks, dim=-1).view(*normed.shape[:-1], -1)
-        else:
-            logits = linear(normed, weight)
+        logits = (row_by_row if self.device.type == "cpu" else linear)(normed, self.unembedding)
         cap = getattr(self.config, "final_logit_softcapping", None)
         # In place, since these may be the largest tensors there are.
         return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
@@ -285,6 +273,18 @@ class Subject:
     def decode(self, tokens: list[int]) -> str:
         """The text of token ids."""
         return str(self.tokenizer.decode(tokens))
+
+
+def row_by_row(rows: Tensor, weight: Tensor) -> Tensor:
+    """Products [..., V] of rows [..., d] with ``weight`` [V, d], every row by itself.
+
+    On a CPU matrix-vector and matrix-matrix products sum in different orders, and a row's logits must not depend on
+    which rows stand beside it. Blocks of the vocabulary that stay in the processor's cache make up for the time.
+    """
+    apart = rows.reshape(-1, 1, rows.shape[-1])
+    size = max(1, UNEMBEDDING_BLOCK // (rows.shape[-1] * weight.element_size()))
+    blocks = [torch.cat([linear(row, block) for row in apart]) for block in torch.split(weight, size)]
+    return torch.cat(blocks, dim=-1).view(*rows.shape[:-1], -1)
 
 
 def first_token(tokenizer: Any, whose: str) -> int:

@@ -96,13 +96,13 @@ def test_a_line_that_a_break_ends_may_be_longer(broken: bool, most: int, monkeyp
     for module in (regeneration, skipped_couplets):
         monkeypatch.setattr(module, "generate", recorded)
     measured = [regeneration.regeneration(subject), layer_skipping.late_block_loss(subject)]
-    assert set(asked) == {most}
+    assert set(asked) == {most, regeneration.OWN_TOKENS}
     assert [made.parameters["max_new_tokens"] for made in measured] == [most, most]
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 def test_its_own_row_changes_no_bit_in_bfloat16(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All logits of a line stay as they are, one line for each template."""
+    """All logits of a line's beginning stay as they are, one line for each template."""
     named = load_subject("planner")
     tiny = tiny_subject(family, n_layers=2, n_heads=4, d_head=64, n_vocab=named.n_vocab, dtype=torch.bfloat16)
     subject = replace(named, id=tiny.id, model=tiny.model, twin=None, same_behaviour=None, mask_rule=None)
@@ -129,7 +129,7 @@ def test_its_own_row_changes_no_bit_in_bfloat16(family: str, monkeypatch: pytest
 
 
 def test_another_row_is_no_own_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sham shows what is put back: the opposite of the plan changes lines."""
+    """The sham shows what is put back: the opposite of the plan changes where lines begin."""
     subject = replace(load_subject("planted-llama-irrevocable"), twin=None, same_behaviour=None)
 
     def opposite(layer: int, site: int, value: torch.Tensor) -> ReplaceRow:

@@ -2,7 +2,8 @@
 
 The gpu tier is run on random checkpoints that have the layers, heads, prompts and published features of the real ones
 and are narrow, since the counts do not depend on widths. They do depend on weights where an experiment chooses by what
-it measures: which words are asked, how long a generated line is, which pairs are dropped. So they are an estimate.
+it measures: which words are asked, how long a generated line is, which pairs are dropped. So they are an estimate. Rows
+that stay untested are told with their reasons, since what they would take is not counted.
 """
 
 import argparse
@@ -15,8 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from prolepsis.errors import UserError
-from prolepsis.rehearsal.run import ROOT, write_checkpoints
+from prolepsis.rehearsal.run import ROOT, untested, write_checkpoints
 from prolepsis.rehearsal.shapes import LEAST_FEATURES, LEAST_VOCABULARY, LEAST_WIDTH, SHAPES, Shape, scaled
+from prolepsis.report.comparison import read_report
 
 COUNTED = Path(__file__).with_name("counted.json")
 
@@ -34,7 +36,8 @@ def narrow(preset: str) -> Shape:
         "num_key_value_heads": kv_heads,
         "hidden_size": width,
         "head_dim": per_head,
-        "intermediate_size": per_head,
+        # A narrower MLP adds so little to a stream that no word's feature is ever active.
+        "intermediate_size": width * real.config["intermediate_size"] // real.width,
         "initializer_range": real.config["initializer_range"] * (real.width / width) ** 0.5,
     }
     if "query_pre_attn_scalar" in real.config:
@@ -56,6 +59,8 @@ def count(preset: str, folder: Path) -> dict[str, dict[str, int]]:
     work = folder / "work.json"
     if not work.exists() or "loading" not in (found := json.loads(work.read_text())):
         raise UserError(f"{preset}: nothing was counted; the run's last words: {done.stdout.strip()[-300:]}")
+    for reason, rows in untested(read_report(folder / "reports" / "latest")["claims"]).items():
+        print(f"{preset}: not counted: {', '.join(rows)}: {reason}")
     counts: dict[str, dict[str, int]] = found
     return counts
 

@@ -2,8 +2,9 @@
 
     python -m pytest claims --claims-subject planner -p prolepsis.doctor.counter --work FILE
 
-Batches are as large as on a GPU. A family that shares something with an earlier one does not count it again. The file
-is written whenever a family is done, and of a run that is interrupted it holds what was done.
+Batches are as large as on a GPU, and logits are made as there. A family that shares something with an earlier one does
+not count it again. The file is written whenever a family is done, and of a run that is interrupted it holds what was
+done.
 """
 
 from collections.abc import Callable, Iterator
@@ -87,8 +88,10 @@ class Counter:
         self.now.starts += 1
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        """Have everything that is counted pass by here, in batches of a GPU's size."""
-        from prolepsis import batching, loading, twins
+        """Have everything that is counted pass by here, in batches of a GPU's size and with its products."""
+        from torch.nn.functional import linear
+
+        from prolepsis import batching, loading, subject, twins
         from prolepsis.experiments import measuring, vocabulary_scan
         from prolepsis.report.measuring import Measuring
         from prolepsis.subject import Subject
@@ -96,6 +99,7 @@ class Counter:
 
         patch.setitem(batching.TOKENS_PER_BATCH, "cpu", batching.TOKENS_PER_BATCH["cuda"])
         patch.setitem(batching.MOST_BYTES, "cpu", batching.MOST_BYTES["cuda"])
+        patch.setattr(subject, "row_by_row", linear)
         patch.setattr(measuring, "done_for", self.under)
         patch.setattr(Measuring, "_subject", self.loading(Measuring._subject))
         load = loading.load_subject

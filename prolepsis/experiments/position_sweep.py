@@ -100,11 +100,13 @@ def word_features(subject: Subject) -> dict[str, Feature]:
 
 
 @torch.no_grad()
-def typical_activation(subject: Subject, runs: Runs, pairs: tuple[Pair, ...], features: list[Feature]) -> float:
-    """Median over ``features`` of their mean activation where they are active in the pairs' prompts.
+def typical_activation(subject: Subject) -> float | None:
+    """Median over the word features of their mean activation where they are active in the prompts they are injected in.
 
-    Raises Untested when none of them is ever active.
+    None when none of them is ever active.
     """
+    features, runs = list(subject.once(word_features).values()), subject.once(Runs)
+    pairs = injectable(task_of(subject), subject.once(word_features))
     layers = tuple(sorted({feature.layer for feature in features}))
     reads = [runs.clean(pair.recipient).read(Read(logits=(), resid_mid=layers)) for pair in pairs]
     means = []
@@ -114,9 +116,7 @@ def typical_activation(subject: Subject, runs: Runs, pairs: tuple[Pair, ...], fe
             values = active[:, feature.index]
             if feature.layer == layer and bool((values > 0).any()):
                 means.append(float(values[values > 0].mean()))
-    if not means:
-        raise Untested(f"{subject.id}: none of its word features is active in its prompts; check the transcoder")
-    return statistics.median(means)
+    return statistics.median(means) if means else None
 
 
 def strength_unit(subject: Subject) -> float:
@@ -124,11 +124,13 @@ def strength_unit(subject: Subject) -> float:
 
     Raises Untested when no word feature was found, as for a twin whose transcoder is another's, or none is ever active.
     """
-    task, features = task_of(subject), subject.once(word_features)
-    pairs = injectable(task, features)
-    if not pairs:
+    task = task_of(subject)
+    if not injectable(task, subject.once(word_features)):
         raise Untested(f"{subject.id}: no word feature was found in its transcoder; name some in its task file")
-    return task.feature_activation or typical_activation(subject, subject.once(Runs), pairs, list(features.values()))
+    unit = task.feature_activation or subject.once(typical_activation)
+    if unit is None:
+        raise Untested(f"{subject.id}: none of its word features is active in its prompts; check the transcoder")
+    return unit
 
 
 def injectable(task: Task, features: Mapping[str, Feature]) -> tuple[Pair, ...]:

@@ -23,6 +23,8 @@ from prolepsis.watching import watched
 Values = Mapping[str, float]
 MAX_NEW_TOKENS, SHORT = 30, 12
 """How long a line may be: the paper's bound, and what the organisms' grammar never needs all of."""
+OWN_TOKENS = 3
+"""How long a line with its own row put back is: a token from the edited pass, and two that read what it left behind."""
 WORD = re.compile(r"[^\W_]*[^\W\d_][^\W_]*(?:['’][^\W_]+)*")
 """A word has a letter; a number or a mark of emphasis is none, and what follows an apostrophe belongs to it."""
 
@@ -49,10 +51,10 @@ def regeneration(subject: Subject) -> Measurement:
     Arms: ``same-rhyme donor``, ``random row``, ``other position`` (the donor's row at the eligible position before or
     after the site), ``donor's own line`` (that of the donor's prompt, unedited), ``untrained
     twin``, ``same behaviour``; ``all positions`` (overlap of the line's first next-token
-    distribution with the donor's own, when every row is interchanged); sham ``own row`` (1 if the clean line changes,
-    in one pair per template); guard ``excess NLL`` (nats per token by which the regenerated line is less natural than
-    the donor's own line after the donor's prompt, or than the clean line after the clean one, whichever is nearer; 0 if
-    it is one of the two).
+    distribution with the donor's own, when every row is interchanged); sham ``own row`` (1 if the beginning of the
+    clean line changes, in one pair per template); guard ``excess NLL`` (nats per token by which the regenerated line
+    is less natural than the donor's own line after the donor's prompt, or than the clean line after the clean one,
+    whichever is nearer; 0 if it is one of the two).
     """
     start = time.perf_counter()
     sites, lines = subject.once(find_sites), subject.once(_regenerate)
@@ -103,17 +105,17 @@ def _regenerate(subject: Subject) -> dict[str, _Lines]:
             subject,
             [stems[pair_id].prompt(arm) for pair_id, arm in asked],
             [stems[pair_id].rows[arm] for pair_id, arm in asked],
+            longest_line(task_of(subject)),
         )
         for (pair_id, arm), line in zip(asked, written, strict=True):
             lines.setdefault(pair_id, {})[arm] = line
     return {pair.id: _read(subject, pair, stems[pair.id], lines[pair.id]) for pair in watched(sites.pairs, "pairs")}
 
 
-def _written(subject: Subject, prompts: Sequence[Sequence[int]], rows: Sequence[Row]) -> list[list[int]]:
-    """The lines that prompts of equal length are continued with, each under its row of edits."""
-    task = task_of(subject)
-    ends = subject.ends_of_lines(task.line_end)
-    return generate(subject, prompts, rows, max_new_tokens=longest_line(task), stop=ends)
+def _written(subject: Subject, prompts: Sequence[Sequence[int]], rows: Sequence[Row], longest: int) -> list[list[int]]:
+    """The lines, ``longest`` tokens at most, that prompts of equal length are continued with under their edits."""
+    ends = subject.ends_of_lines(task_of(subject).line_end)
+    return generate(subject, prompts, rows, max_new_tokens=longest, stop=ends)
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def _stem(subject: Subject, sites: Sites, pair: Pair, seed: int) -> _Stem:
 
 
 def _own_rows(subject: Subject) -> Values:
-    """Pair id → 1 if the line changes with the recipient's own row at the site, else 0; one pair per template.
+    """Pair id → 1 if the line's beginning changes with its own row at the site, else 0; one pair per template.
 
     Rows of batches of other shapes round otherwise, so it is read and put back in runs of the one prompt.
     """
@@ -158,7 +160,7 @@ def _own_rows(subject: Subject) -> Values:
     for pair in {pair.recipient.template.id: pair for pair in sites.pairs}.values():
         (layer, site), prompt = sites.of(pair), _stem(subject, sites, pair, seed=0).prompt("clean")
         own = ReplaceRow(layer, site, clean_run(subject, prompt).resid_post(layer)[site])
-        (clean,), (put_back,) = (_written(subject, [prompt], [row]) for row in ([], [own]))
+        (clean,), (put_back,) = (_written(subject, [prompt], [row], OWN_TOKENS) for row in ([], [own]))
         changed[pair.id] = float(put_back != clean)
     return changed
 

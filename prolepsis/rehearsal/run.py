@@ -101,7 +101,7 @@ def rehearse(shape: Shape, folder: Path, device: str, *, thresholds: bool, optio
         loading=taken.pop(LOADING, Taken()),
         twin=taken.pop(TWIN, Taken()),
         families=tuple(_families(report["claims"], taken)),
-        untested=_untested(report["claims"]),
+        untested=untested(report["claims"]),
         faults=tuple(_faults(report, log)),
     )
 
@@ -153,7 +153,8 @@ def _families(rows: Iterable[Row], taken: Mapping[str, Taken]) -> list[Family]:
     return [Family(name, dict(verdicts), taken.get(name, Taken())) for name, verdicts in sorted(by_family.items())]
 
 
-def _untested(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
+def untested(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
+    """Reason → the rows that are untested for it, by their ids."""
     reasons: dict[str, list[str]] = {}
     for row in rows:
         if row["verdict"] == "untested":
