@@ -22,8 +22,8 @@ import numpy.typing as npt
 from scipy import special, stats
 
 from prolepsis import ledger
-from prolepsis.clustered import interval
 from prolepsis.judge import judge
+from prolepsis.judging.clustered import interval
 from prolepsis.ledger import Claim, Control
 from prolepsis.measurement import Design, Measurement
 

@@ -16,10 +16,10 @@ from prolepsis.commands.bars import bars
 from prolepsis.errors import UserError
 from prolepsis.experiments import measuring
 from prolepsis.judge import judge_family
-from prolepsis.loading import kept_subject
 from prolepsis.organisms import LADDERS, SUITES, TRAINED
 from prolepsis.organisms.recipes import recipe
 from prolepsis.organisms.train import UNTRAINED, run
+from prolepsis.subjects.loading import kept_subject
 from prolepsis.truth import TRUTH, Asked, Comparison, compare, read_truth
 
 ORGANISMS = (*TRAINED, *LADDERS)

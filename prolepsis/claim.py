@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypedDict
 
-from prolepsis.edited_runs import EditedRun
+from prolepsis.reachability.edited_runs import EditedRun
 
 Variant = Literal["published", "asked"]
 Kind = Literal["effect", "absence", "exclusivity", "universal", "equality", "ordering", "arithmetic"]

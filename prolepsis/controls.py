@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 
 from prolepsis.errors import Untested
-from prolepsis.loading import kept_subject
 from prolepsis.measurement import Measurement
 from prolepsis.subject import Subject
-from prolepsis.twins import IN_PLACE, twin_of, untrained_in_place
+from prolepsis.subjects.loading import kept_subject
+from prolepsis.subjects.twins import IN_PLACE, twin_of, untrained_in_place
 from prolepsis.unfinished import Unfinished, name_of, named
 
 Values = Mapping[str, float]

@@ -15,15 +15,23 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from prolepsis.batching import TOKENS_PER_BATCH, halving, row_bytes
-from prolepsis.device_copies import on_device
 from prolepsis.edits import Blocking, Row
 from prolepsis.errors import Untested, UserError
-from prolepsis.hooks import Clean, Pass, Read, applied, edit_output, rows_of
 from prolepsis.names import Head
-from prolepsis.plan import Plan, plan_rows
-from prolepsis.prefix import CACHES, KeysAndValues, call_from, first_positions, grouped, keys_and_values, worth_sparing
-from prolepsis.readings import INSIDE, Readings, joined
+from prolepsis.running.batching import TOKENS_PER_BATCH, halving, row_bytes
+from prolepsis.running.device_copies import on_device
+from prolepsis.running.hooks import Clean, Pass, Read, applied, edit_output, rows_of
+from prolepsis.running.plan import Plan, plan_rows
+from prolepsis.running.prefix import (
+    CACHES,
+    KeysAndValues,
+    call_from,
+    first_positions,
+    grouped,
+    keys_and_values,
+    worth_sparing,
+)
+from prolepsis.running.readings import INSIDE, Readings, joined
 from prolepsis.subject import OWN_TASK, Subject
 from prolepsis.watching import watched
 

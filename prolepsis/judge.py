@@ -28,14 +28,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from prolepsis import statistics
-from prolepsis.clustered import FORWARD_NOISE, Estimate
 from prolepsis.errors import HarnessFault, Untested
-from prolepsis.evidence import Evidence, Rows, overall_reach
+from prolepsis.judging.clustered import FORWARD_NOISE, Estimate
+from prolepsis.judging.evidence import Evidence, Rows, overall_reach
+from prolepsis.judging.multiplicity import decision_p
+from prolepsis.judging.rules import Decision, Word, decide, finite, gap
+from prolepsis.judging.validity import WORKS_AT, by_validity, damage, robust
 from prolepsis.ledger import Claim, Control
 from prolepsis.measurement import Measurement
-from prolepsis.multiplicity import decision_p
-from prolepsis.rules import Decision, Word, decide, finite, gap
-from prolepsis.validity import WORKS_AT, by_validity, damage, robust
 
 Agreement = Literal["yes", "no", "cannot tell"]
 ClaimKey = tuple[str, str]

@@ -39,8 +39,8 @@ disputes      o list of {question, answer}: rows that answer one question differ
 suite         o the bundled subjects it is asked of (prolepsis.organisms.SUITES); "couplets" unless given
 tiers           any of arithmetic, property, organism, archive, gpu; arithmetic claims have that one alone
 run           o for arithmetic: list of {label, wiring, tokens, varied, given, responds, still}, each an edited run of
-                the paper and what it says of it (prolepsis.edited_runs.EditedRun); label, given and one of responds
-                and still may be left out
+                the paper and what it says of it (prolepsis.reachability.edited_runs.EditedRun); label, given and one of
+                responds and still may be left out
 ==============  ======================================================================================================
 """
 

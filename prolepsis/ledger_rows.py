@@ -6,9 +6,9 @@ from typing import Any, get_args
 
 from prolepsis import expressions
 from prolepsis.claim import Claim, Control, Dtype, Kind, Population, Published, Role, Side, Tier, Variant, lists_of
-from prolepsis.edited_runs import EditedRun
 from prolepsis.errors import UserError
 from prolepsis.organisms import SUITES
+from prolepsis.reachability.edited_runs import EditedRun
 from prolepsis.toml_tables import Fault, Table
 
 DEFAULT_DELTA = {"nats": 1.0, "proportion": 0.20}

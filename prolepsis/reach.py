@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from prolepsis.errors import UserError
 from prolepsis.names import Head
-from prolepsis.selection import (
+from prolepsis.reachability.selection import (
     Added,
     Blocked,
     Frozen,
@@ -31,8 +31,8 @@ from prolepsis.selection import (
     Token,
     Z,
 )
-from prolepsis.symbolic import Program, Run, Value, unedited
-from prolepsis.wiring import Wiring, wiring_from_config
+from prolepsis.reachability.symbolic import Program, Run, Value, unedited
+from prolepsis.reachability.wiring import Wiring, wiring_from_config
 
 __all__ = ["Reach", "Wiring", "reach", "wiring_from_config"]
 

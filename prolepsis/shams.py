@@ -4,10 +4,10 @@ import torch
 
 from prolepsis.edits import Row
 from prolepsis.engine import CleanRun
-from prolepsis.generation import generate
-from prolepsis.hooks import Read
 from prolepsis.reach import reach
-from prolepsis.selection import Logits, Pattern, Readout, ResidMid, ResidPost, Token, Z, supports
+from prolepsis.reachability.selection import Logits, Pattern, Readout, ResidMid, ResidPost, Token, Z, supports
+from prolepsis.running.generation import generate
+from prolepsis.running.hooks import Read
 
 Tensor = torch.Tensor
 

@@ -1,7 +1,7 @@
 """Exact intervals and tests for counts, sign flips, multiplicity and sensitivity; pure functions (imports no torch).
 
-Intervals for clustered values are in :mod:`prolepsis.clustered`. Here ``alpha`` is the error rate that is promised:
-for ``sided=1`` it is that of each bound alone, for ``sided=2`` it is shared by both.
+Intervals for clustered values are in :mod:`prolepsis.judging.clustered`. Here ``alpha`` is the error rate that is
+promised: for ``sided=1`` it is that of each bound alone, for ``sided=2`` it is shared by both.
 """
 
 import math

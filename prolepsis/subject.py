@@ -12,17 +12,17 @@ from typing import Any, TypeVar
 import torch
 from torch.nn.functional import linear
 
-from prolepsis.counterfactual import Counterfactuals
 from prolepsis.errors import Untested, UserError
-from prolepsis.experts import evaluate_densely
-from prolepsis.families import Family, family_of
-from prolepsis.masks import MaskRule
-from prolepsis.model_size import ModelSize
-from prolepsis.published import Published
-from prolepsis.task import Task
+from prolepsis.reachability.masks import MaskRule
+from prolepsis.reachability.wiring import Wiring, wiring_from_config
+from prolepsis.subjects.counterfactual import Counterfactuals
+from prolepsis.subjects.experts import evaluate_densely
+from prolepsis.subjects.families import Family, family_of
+from prolepsis.subjects.model_size import ModelSize
+from prolepsis.subjects.published import Published
+from prolepsis.subjects.task import Task
 from prolepsis.transcoder import Transcoder
 from prolepsis.watching import watched
-from prolepsis.wiring import Wiring, wiring_from_config
 
 Tensor = torch.Tensor
 Result = TypeVar("Result")

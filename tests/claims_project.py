@@ -67,7 +67,7 @@ import pytest
 
 from prolepsis.errors import HarnessFault, Untested, UserError
 from prolepsis.measurement import Measurement
-from prolepsis.published import PRESETS
+from prolepsis.subjects.published import PRESETS
 
 pytest_plugins = ["prolepsis.report.plugin", "fixtures.session"]
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prolepsis.engine import clean_run
-from prolepsis.loading import load_subject
+from prolepsis.subjects.loading import load_subject
 from tests.kept_on_a_device import kept
 from tests.second_device import NAME
 

@@ -14,8 +14,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from prolepsis.names import Feature
-from prolepsis.published import Published
 from prolepsis.subject import Subject
+from prolepsis.subjects.published import Published
 from prolepsis.transcoder import Transcoder, write_transcoder
 from tests.tiny import tiny_subject
 

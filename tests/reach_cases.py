@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from prolepsis.names import Head
 from prolepsis.reach import Wiring
-from prolepsis.selection import (
+from prolepsis.reachability.selection import (
     Added,
     Blocked,
     Frozen,

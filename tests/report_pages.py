@@ -12,7 +12,7 @@ from prolepsis.measurement import Measurement
 from prolepsis.report.figures import KINDS, draw_figures
 from prolepsis.report.html import html
 from prolepsis.report.rows import claim_row, plain
-from prolepsis.source import PAPER, SubjectSource
+from prolepsis.subjects.source import PAPER, SubjectSource
 from tests.figure_samples import sample
 from tests.judging import ALL, good, make_claim, make_measurement, spread
 

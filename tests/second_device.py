@@ -12,8 +12,8 @@ from torch import library as operators
 from torch.overrides import TorchFunctionMode
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
-from prolepsis import batching
 from prolepsis.experiments import nearest_tokens
+from prolepsis.running import batching
 
 NAME = "second"
 COPIES = frozenset({"aten::copy_", "aten::_to_copy"})

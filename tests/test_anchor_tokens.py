@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from prolepsis.engine import clean_run
 from prolepsis.experiments.anchor_tokens import Anchors, anchor_excess, anchor_loss, find_anchors, hide
 from prolepsis.experiments.rhyme_pairs import Runs
-from prolepsis.hooks import Read
-from prolepsis.loading import load_subject
-from prolepsis.masks import BoolArray, IntArray
 from prolepsis.names import Head
 from prolepsis.organisms.planted import NEWLINE, WORDS
+from prolepsis.reachability.masks import BoolArray, IntArray
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
+from prolepsis.subjects.loading import load_subject
 from tests.tiny import FAMILIES, tiny_subject, tiny_tokens
 
 torch.set_num_threads(1)

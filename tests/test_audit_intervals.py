@@ -19,8 +19,8 @@ from prolepsis import audit, ledger
 from prolepsis.audit.comparisons import equal_rates_p, smallest_p
 from prolepsis.audit.intervals import coverage as coverage_of
 from prolepsis.audit.intervals import intervals
-from prolepsis.clustered import interval
 from prolepsis.errors import UserError
+from prolepsis.judging.clustered import interval
 from prolepsis.ledger import Claim, Published
 from prolepsis.statistics import clopper_pearson, wald, wilson
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from prolepsis.edits import Add, Edit, ReplaceHeadOutput, ReplaceRow, ReplaceStream, Row
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.errors import Untested
-from prolepsis.hooks import Read, stacked
 from prolepsis.names import Head
-from prolepsis.plan import Plan
+from prolepsis.running.hooks import Read, stacked
+from prolepsis.running.plan import Plan
 from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
 
 

@@ -9,14 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prolepsis import batching, notes
-from prolepsis.batching import AtOnce, in_batches, row_bytes
+from prolepsis import notes
 from prolepsis.edits import Add, Row
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested
 from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads
-from prolepsis.generation import generate, sample
-from prolepsis.prompt_batch import resid_mid_of
+from prolepsis.running import batching
+from prolepsis.running.batching import AtOnce, in_batches, row_bytes
+from prolepsis.running.generation import generate, sample
+from prolepsis.running.prompt_batch import resid_mid_of
 from prolepsis.subject import Subject
 from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
 

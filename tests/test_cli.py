@@ -15,7 +15,7 @@ import pytest
 from prolepsis import cli
 from prolepsis.commands import reach
 from prolepsis.commands.command import OK, USER_ERROR
-from prolepsis.masks import CoupletBarrier
+from prolepsis.reachability.masks import CoupletBarrier
 
 SCRIPT = Path(sys.executable).with_name("prolepsis")
 ASKED = ["reach", "--wiring", "gemma-2-2b", "--tokens", "32", "--vary", "L23..25@31", "--read", "L21:H5 31->31"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prolepsis import statistics
-from prolepsis.clustered import Interval, count_clusters, estimate, interval, paired_interval
+from prolepsis.judging.clustered import Interval, count_clusters, estimate, interval, paired_interval
 from tests.clustering import DESIGNS, draw, layout, levels, plain, seeds
 
 

@@ -9,8 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from prolepsis import statistics
-from prolepsis.clustered import estimate, interval, paired_estimate, paired_interval
-from prolepsis.laws import Discordant
+from prolepsis.judging.clustered import estimate, interval, paired_estimate, paired_interval
+from prolepsis.judging.laws import Discordant
 from tests.clustering import DESIGNS, layout, levels, plain, seeds
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from prolepsis.clustered import interval
+from prolepsis.judging.clustered import interval
 from tests.clustering import DESIGNS, layout
 
 REPEATS = 1000

@@ -220,7 +220,7 @@ def test_why_the_transcoder_of_a_preset_is_missing_is_said(tmp_path: Path, capsy
 
 def test_a_transcoder_of_ones_own_is_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--transcoder gives a subject without one the features of that folder."""
-    from prolepsis.loading import ORGANISMS
+    from prolepsis.subjects.loading import ORGANISMS
 
     bare, written = _without_transcoder(tmp_path), tmp_path / "found.json"
     scan = ["scan", "--json", str(written), "--subject"]
@@ -233,7 +233,7 @@ def test_a_transcoder_of_ones_own_is_used(tmp_path: Path, capsys: pytest.Capture
 
 def _without_transcoder(folder: Path) -> Path:
     """A bundled organism's folder but for its transcoder."""
-    from prolepsis.loading import ORGANISMS
+    from prolepsis.subjects.loading import ORGANISMS
 
     bare = folder / "bare"
     bare.mkdir()

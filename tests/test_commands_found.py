@@ -15,10 +15,10 @@ from prolepsis.engine import clean_run
 from prolepsis.experiments.published_correction import correction_test
 from prolepsis.experiments.published_routing import routed_prompts
 from prolepsis.experiments.published_sweep import sweep_prompt
-from prolepsis.loading import kept_subject
 from prolepsis.report.subjects import open_subject, read_presets
 from prolepsis.subject import Subject
-from prolepsis.task import Task
+from prolepsis.subjects.loading import kept_subject
+from prolepsis.subjects.task import Task
 from tests.published_subjects import PRESET, PROMPT, plain_run, probability_of, published_subject, rows_of
 
 IRREVOCABLE = "planted-llama-irrevocable"

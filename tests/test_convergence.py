@@ -24,8 +24,8 @@ from prolepsis.experiments.convergence import (
 )
 from prolepsis.experiments.rhyme_pairs import Runs
 from prolepsis.judge import judge_family
-from prolepsis.loading import load_subject
 from prolepsis.subject import Subject
+from prolepsis.subjects.loading import load_subject
 
 
 @cache

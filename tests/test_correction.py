@@ -25,10 +25,10 @@ from prolepsis.experiments.dose_response import dose_ratio
 from prolepsis.experiments.position_sweep import sweeps
 from prolepsis.experiments.rhyme_pairs import first_turn, task_of
 from prolepsis.judge import judge
-from prolepsis.loading import load_subject
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
 from prolepsis.subject import Subject
+from prolepsis.subjects.loading import load_subject
 from prolepsis.transcoder import Transcoder, write_transcoder
 from tests.tiny import tiny_subject
 

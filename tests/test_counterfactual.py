@@ -16,19 +16,19 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from prolepsis import ledger
-from prolepsis.counterfactual import FIELDS, Counterfactuals, FactRow, distinct, find, read_rows
 from prolepsis.engine import clean_run
 from prolepsis.errors import HarnessFault, Untested, UserError
 from prolepsis.experiments import counterfactual_pairs, families, measuring
 from prolepsis.experiments.counterfactual_pairs import _pairs, _told_apart, screened
 from prolepsis.experiments.fact_pairs import FactRuns, fact_pairs
 from prolepsis.experiments.facts_asked import facts_of
-from prolepsis.hooks import Read
 from prolepsis.judge import judge_family
-from prolepsis.loading import load_subject
 from prolepsis.report.subjects import open_subject, read_presets
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
-from prolepsis.twins import IN_PLACE, untrained_in_place
+from prolepsis.subjects.counterfactual import FIELDS, Counterfactuals, FactRow, distinct, find, read_rows
+from prolepsis.subjects.loading import load_subject
+from prolepsis.subjects.twins import IN_PLACE, untrained_in_place
 
 torch.set_num_threads(1)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from prolepsis.lexicon import NO_DICTIONARY
 from prolepsis.report.packages import SPARED, unmet
+from prolepsis.subjects.lexicon import NO_DICTIONARY
 from tests.claims_project import ClaimsProject
 
 ROOT = Path(__file__).parent.parent
@@ -25,7 +25,7 @@ import prolepsis
 for module in pkgutil.walk_packages(prolepsis.__path__, "prolepsis."):
     importlib.import_module(module.name)
 from prolepsis.experiments.interchange import interchange
-from prolepsis.loading import load_subject
+from prolepsis.subjects.loading import load_subject
 interchange(load_subject("window-1"))
 """
 
@@ -40,7 +40,7 @@ NO_RHYMES = """
 import sys
 sys.modules["pronouncing"] = None
 from prolepsis.errors import Untested
-from prolepsis.lexicon import spoken_endings
+from prolepsis.subjects.lexicon import spoken_endings
 try:
     spoken_endings(["cat"])
 except Untested as missing:

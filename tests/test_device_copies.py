@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from prolepsis.device_copies import HELD, on_device
+from prolepsis.running.device_copies import HELD, on_device
 from prolepsis.subject import Subject
 
 

@@ -12,18 +12,19 @@ from typing import get_args
 import pytest
 import yaml
 
-from prolepsis import ledger, organisms, validity
+from prolepsis import ledger, organisms
 from prolepsis.cli import COMMANDS
 from prolepsis.doctor import expect
 from prolepsis.doctor.work import Rates, total
 from prolepsis.errors import UserError
+from prolepsis.judging import validity
 from prolepsis.ledger import Kind, Role
-from prolepsis.published import Convergence, Correction, PairSweep, Published, RhymePrompt, Steering
 from prolepsis.report.options import add_options
 from prolepsis.report.pins import Key, read_pins
 from prolepsis.report.subjects import known_subjects, read_presets
 from prolepsis.report.table import COLOURS
-from prolepsis.task import Task
+from prolepsis.subjects.published import Convergence, Correction, PairSweep, Published, RhymePrompt, Steering
+from prolepsis.subjects.task import Task
 from tests.pages import PAGES, ROOT, Page, Run
 from tests.terminal import ORGANISMS, Terminal, free_port
 from tests.told_commands import ARRANGED, FAILING, FINE, INSTEAD

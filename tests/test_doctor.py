@@ -22,8 +22,8 @@ from prolepsis.doctor.diagnosis import diagnose
 from prolepsis.doctor.expect import Sizes, peak_bytes
 from prolepsis.doctor.machine import Machine, host_memory, look_at
 from prolepsis.doctor.work import Rates
-from prolepsis.loading import load_subject
-from prolepsis.source import SubjectSource
+from prolepsis.subjects.loading import load_subject
+from prolepsis.subjects.source import SubjectSource
 from tests.machines import CPU, GIB, GPU
 from tests.tiny import tiny_subject
 
@@ -69,7 +69,7 @@ def test_this_machine_is_measured() -> None:
 def gpu(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Let torch say that it has a GPU of 16 GiB; gives its free bytes, which can be changed."""
     free = [15 * GIB]
-    monkeypatch.setattr("prolepsis.loading.check_device", lambda *_: None)
+    monkeypatch.setattr("prolepsis.subjects.loading.check_device", lambda *_: None)
     said = {"mem_get_info": lambda _: (*free, 16 * GIB), "get_device_name": lambda _: "a GPU"}
     for name, answer in (said | {"is_bf16_supported": lambda: True}).items():
         monkeypatch.setattr(torch.cuda, name, answer)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from prolepsis.checkpoint import INDEX
 from prolepsis.doctor.folders import fault_of_task, faults
-from prolepsis.loading import ORGANISMS
+from prolepsis.subjects.checkpoint import INDEX
+from prolepsis.subjects.loading import ORGANISMS
 
 PLANNER = ORGANISMS / "planner"
 

@@ -11,7 +11,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from prolepsis import cli
-from prolepsis.batching import MOST_BYTES
 from prolepsis.doctor import expect
 from prolepsis.doctor.counter import Counter
 from prolepsis.doctor.expect import Sizes, peak_bytes, works_of
@@ -21,9 +20,10 @@ from prolepsis.edits import Add
 from prolepsis.engine import clean_run
 from prolepsis.experiments import nearest_tokens
 from prolepsis.experiments.vocabulary_scan import top_tokens
-from prolepsis.generation import generate
-from prolepsis.model_size import ModelSize
-from prolepsis.twins import untrained_in_place
+from prolepsis.running.batching import MOST_BYTES
+from prolepsis.running.generation import generate
+from prolepsis.subjects.model_size import ModelSize
+from prolepsis.subjects.twins import untrained_in_place
 from tests.live_bytes import LiveBytes
 from tests.machines import GIB, GPU
 from tests.published_subjects import FEATURES, published_subject

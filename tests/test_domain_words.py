@@ -17,9 +17,9 @@ from prolepsis.experiments.domain_words import (
     type_name_hits,
 )
 from prolepsis.judge import judge
-from prolepsis.loading import load_subject
 from prolepsis.subject import Subject
-from prolepsis.task import Task, Template
+from prolepsis.subjects.loading import load_subject
+from prolepsis.subjects.task import Task, Template
 from prolepsis.transcoder import Transcoder, write_transcoder
 from tests.tiny import tiny_subject
 

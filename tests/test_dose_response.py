@@ -15,10 +15,10 @@ from prolepsis.experiments import families
 from prolepsis.experiments.commitment import Prepared, arrivals, hidden_run, with_features
 from prolepsis.experiments.dose_response import Curve, Response, dose_ratio, row_dose_ratio
 from prolepsis.judge import judge
-from prolepsis.loading import load_subject
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.subject import Subject
+from prolepsis.subjects.loading import load_subject
 from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
 
 

@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prolepsis import audit, ledger
-from prolepsis.edited_runs import EditedRun
 from prolepsis.errors import UserError
 from prolepsis.judge import judge
 from prolepsis.ledger import Claim
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.reach import reach
-from prolepsis.selection import Added, Logits, Pattern, parse_edits
-from prolepsis.wiring import open_wiring
+from prolepsis.reachability.edited_runs import EditedRun
+from prolepsis.reachability.selection import Added, Logits, Pattern, parse_edits
+from prolepsis.reachability.wiring import open_wiring
 
 few = settings(max_examples=10, deadline=None)
 layers = st.integers(0, 25)

@@ -22,11 +22,11 @@ from prolepsis.experiments.elicitation import (
 from prolepsis.experiments.rhyme_pairs import Pair, rhyme_pairs, task_of
 from prolepsis.judge import judge_family
 from prolepsis.ledger import rows
-from prolepsis.loading import load_subject
 from prolepsis.report.subjects import ENGLISH
 from prolepsis.subject import Subject
-from prolepsis.task import Prompt, Template
-from prolepsis.task_file import read_task
+from prolepsis.subjects.loading import load_subject
+from prolepsis.subjects.task import Prompt, Template
+from prolepsis.subjects.task_file import read_task
 
 
 @cache

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested, UserError
-from prolepsis.loading import load_subject
+from prolepsis.subjects.loading import load_subject
 from tests.tiny import N_VOCAB, tiny_subject
 from tests.word_tokenizers import word_tokenizer
 

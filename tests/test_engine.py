@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prolepsis import readings
 from prolepsis.edits import (
     Add,
     BlockEdge,
@@ -21,9 +20,10 @@ from prolepsis.edits import (
 )
 from prolepsis.engine import clean_run
 from prolepsis.errors import UserError
-from prolepsis.hooks import Read
-from prolepsis.masks import CoupletBarrier
 from prolepsis.names import Head
+from prolepsis.reachability.masks import CoupletBarrier
+from prolepsis.running import readings
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
 from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from prolepsis.clustered import estimate, paired_estimate
-from prolepsis.evidence import Evidence, overall_reach, reach_answer, reach_by_item
+from prolepsis.judging.clustered import estimate, paired_estimate
+from prolepsis.judging.evidence import Evidence, overall_reach, reach_answer, reach_by_item
 from tests.clustering import DESIGNS, layout
 from tests.judging import ALL, NULL, POSITIVE, RIVAL, make_claim, make_measurement, spread
 

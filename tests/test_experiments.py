@@ -23,10 +23,10 @@ from prolepsis.experiments.rhyme_pairs import SHIFTS, Runs, rhyme_pairs, task_of
 from prolepsis.experiments.sites import find_sites
 from prolepsis.experiments.vocabulary_scan import vocabulary_scan
 from prolepsis.judge import judge_family
-from prolepsis.loading import load_subject
 from prolepsis.names import Feature
 from prolepsis.organisms.grammar import task as grammar_task
 from prolepsis.subject import Subject
+from prolepsis.subjects.loading import load_subject
 from prolepsis.transcoder import Transcoder, write_transcoder
 from tests.tiny import tiny_subject
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import linear
 
 from prolepsis.errors import UserError
-from prolepsis.experts import evaluate_densely
+from prolepsis.subjects.experts import evaluate_densely
 from tests.tiny import tiny_subject
 
 seeds = st.integers(0, 2**16)

@@ -15,15 +15,15 @@ from prolepsis.experiments.facts_asked import facts_of
 from prolepsis.experiments.patched_blocks import (
     sources,
 )
-from prolepsis.hooks import Read
 from prolepsis.judge import judge_family
-from prolepsis.loading import load_subject
-from prolepsis.masks import CoupletBarrier
 from prolepsis.names import Head
 from prolepsis.organisms.grammar import FIRST_NAMES
 from prolepsis.organisms.grammar import task as grammar_task
+from prolepsis.reachability.masks import CoupletBarrier
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
-from prolepsis.task import Relation, Task
+from prolepsis.subjects.loading import load_subject
+from prolepsis.subjects.task import Relation, Task
 from tests.tiny import tiny_subject
 
 torch.set_num_threads(1)

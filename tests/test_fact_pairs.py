@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from prolepsis.errors import Untested, UserError
 from prolepsis.experiments.fact_pairs import FactRuns, align, fact_pairs, slot
 from prolepsis.experiments.facts_asked import facts_of
-from prolepsis.loading import load_subject
 from prolepsis.organisms.grammar import task as grammar_task
 from prolepsis.subject import Subject
-from prolepsis.task import Relation, Task
+from prolepsis.subjects.loading import load_subject
+from prolepsis.subjects.task import Relation, Task
 
 torch.set_num_threads(1)
 

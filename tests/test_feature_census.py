@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from prolepsis.errors import Untested
 from prolepsis.experiments import feature_census
 from prolepsis.experiments.rhyme_pairs import Runs, rhyme_pairs, task_of
-from prolepsis.hooks import Read
-from prolepsis.loading import load_subject
 from prolepsis.names import Feature
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
+from prolepsis.subjects.loading import load_subject
 from tests.live_bytes import LiveBytes
 
 

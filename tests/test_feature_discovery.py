@@ -24,15 +24,15 @@ from prolepsis.experiments.vocabulary_scan import (
     chance_cosine,
     features_of,
 )
-from prolepsis.hooks import Read
 from prolepsis.judge import judge, judge_family
 from prolepsis.ledger import rows
-from prolepsis.lexicon import Lexicon, lexicon_of, rhyme_ending, rhyme_groups, spoken_endings
-from prolepsis.loading import load_subject
-from prolepsis.masks import CoupletBarrier
 from prolepsis.names import Feature
-from prolepsis.prompt_batch import resid_mid_of
+from prolepsis.reachability.masks import CoupletBarrier
+from prolepsis.running.hooks import Read
+from prolepsis.running.prompt_batch import resid_mid_of
 from prolepsis.subject import Subject
+from prolepsis.subjects.lexicon import Lexicon, lexicon_of, rhyme_ending, rhyme_groups, spoken_endings
+from prolepsis.subjects.loading import load_subject
 from tests.tiny import FAMILIES, tiny_subject, tiny_tokens
 
 

@@ -14,10 +14,10 @@ from prolepsis.experiments.attention_ranking import attention_ranking
 from prolepsis.experiments.layer_skipping import block_loss, late_block_loss
 from prolepsis.experiments.position_sweep import Sweep, by_position, localisation_rate, probability
 from prolepsis.experiments.routing_claims import top_head_change
-from prolepsis.loading import load_subject
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
 from prolepsis.report.figures import draw_figures
+from prolepsis.subjects.loading import load_subject
 
 torch.set_num_threads(1)
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from prolepsis.edits import Add, FreezePattern, ReplaceRow, ReplaceStream, Skip
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested, UserError
-from prolepsis.generation import generate, sample
-from prolepsis.hooks import Read
-from prolepsis.masks import CoupletBarrier
 from prolepsis.names import Head
+from prolepsis.reachability.masks import CoupletBarrier
+from prolepsis.running.generation import generate, sample
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
 from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from prolepsis.organisms import grammar
 from prolepsis.organisms.tokenizer import word_tokenizer
-from prolepsis.task_file import read_task
+from prolepsis.subjects.task_file import read_task
 
 seeds = st.integers(0, 2**32 - 1)
 couplets = st.builds(lambda seed: grammar.couplet(np.random.default_rng(seed)), seeds)

@@ -8,8 +8,8 @@ import torch
 from prolepsis.experiments.group_means import mean_differences
 from prolepsis.experiments.rhyme_pairs import Runs
 from prolepsis.experiments.sites import find_sites
-from prolepsis.loading import load_subject
 from prolepsis.subject import Subject
+from prolepsis.subjects.loading import load_subject
 
 
 @cache

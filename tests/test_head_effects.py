@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prolepsis import ledger
-from prolepsis.batching import AtOnce
 from prolepsis.edits import Add, ReplaceHeadOutput, Row
 from prolepsis.engine import clean_run
 from prolepsis.experiments import measuring
@@ -33,12 +32,13 @@ from prolepsis.experiments.mediation import (
 from prolepsis.experiments.rhyme_pairs import rhyme_pairs, task_of
 from prolepsis.experiments.routing_claims import LAST_PART, amplification, late_heads, top_head_share
 from prolepsis.judge import judge
-from prolepsis.loading import load_subject
 from prolepsis.names import Head
 from prolepsis.reach import reach
-from prolepsis.selection import Pattern, Z, parse_edits, supports
+from prolepsis.reachability.selection import Pattern, Z, parse_edits, supports
+from prolepsis.reachability.wiring import open_wiring
+from prolepsis.running.batching import AtOnce
 from prolepsis.subject import Subject
-from prolepsis.wiring import open_wiring
+from prolepsis.subjects.loading import load_subject
 from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
 
 torch.set_num_threads(1)

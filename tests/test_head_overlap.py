@@ -23,10 +23,10 @@ from prolepsis.experiments.mediation import (
     STILL,
 )
 from prolepsis.judge import judge
-from prolepsis.loading import load_subject
 from prolepsis.names import Head
 from prolepsis.statistics import overlap_probability
 from prolepsis.subject import Subject
+from prolepsis.subjects.loading import load_subject
 
 DECOY = Head(3, 3)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from prolepsis.counterfactual import find
 from prolepsis.doctor.diagnosis import diagnose
 from prolepsis.errors import Untested, UserError
 from prolepsis.hub import RemoteFile, gather, plan
 from prolepsis.hub.data_sets import fetch_pairs, planned_pairs
+from prolepsis.subjects.counterfactual import find
 from tests.hub_server import Hub
 from tests.test_counterfactual import ROWS, write_jsonl
 from tests.test_doctor import CLAIMS, CPU

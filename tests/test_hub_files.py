@@ -22,7 +22,7 @@ from prolepsis.hub.last_rows import fetch_last, kept_bytes, kept_last
 from prolepsis.hub.ranges import header
 from prolepsis.hub.repository import listed
 from prolepsis.names import Feature
-from prolepsis.source import SubjectSource
+from prolepsis.subjects.source import SubjectSource
 from prolepsis.transcoder import Transcoder
 from tests.hub_server import TOKEN, Hub, etag
 from tests.test_hub_plan import PUBLISHED, SOURCE
@@ -309,7 +309,7 @@ def test_a_disk_that_fills_up_is_one_line(hub: Hub, tmp_path: Path) -> None:
 DOWNLOAD = """
 import sys
 from prolepsis.hub import gather
-from prolepsis.source import SubjectSource
+from prolepsis.subjects.source import SubjectSource
 gather(SubjectSource("mine", "gpu", "o/model", None), [], print)
 """
 

@@ -17,9 +17,9 @@ from prolepsis.hub import Plan, gather, plan
 from prolepsis.hub.files import HubFiles
 from prolepsis.hub.needs import READ_BY, ROWS_OF_ACTIVE, needs
 from prolepsis.hub.remote import in_words
-from prolepsis.published import Published
 from prolepsis.report.subjects import ENGLISH
-from prolepsis.source import SubjectSource
+from prolepsis.subjects.published import Published
+from prolepsis.subjects.source import SubjectSource
 from prolepsis.transcoder import Transcoder
 from tests.hub_server import TOKEN, Hub, forget_sessions
 from tests.test_doctor import CLAIMS, CPU

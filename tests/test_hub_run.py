@@ -20,13 +20,13 @@ from prolepsis.hub import gather
 from prolepsis.hub.needs import NOTHING, SCAN, Needs, needs
 from prolepsis.hub.room import SPARE
 from prolepsis.layouts.files import Folder
-from prolepsis.loading import ORGANISMS, load_subject
 from prolepsis.names import Feature
-from prolepsis.published import PRESETS
 from prolepsis.report.options import _may_fetch
 from prolepsis.report.subjects import open_subject, read_presets
-from prolepsis.source import SubjectSource
 from prolepsis.subject import Subject, transcoder_of
+from prolepsis.subjects.loading import ORGANISMS, load_subject
+from prolepsis.subjects.published import PRESETS
+from prolepsis.subjects.source import SubjectSource
 from prolepsis.transcoder import Transcoder
 from tests.claims_project import ClaimsProject, output_of
 from tests.hub_server import Hub, Repo

@@ -23,7 +23,7 @@ from benchmarks.judge_error_rates import (
     skewed_misses,
     verdicts,
 )
-from prolepsis.clustered import count_clusters
+from prolepsis.judging.clustered import count_clusters
 from prolepsis.statistics import clopper_pearson
 
 SAMPLES = 300

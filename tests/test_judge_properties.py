@@ -6,11 +6,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from prolepsis.evidence import Evidence
 from prolepsis.judge import judge
+from prolepsis.judging.evidence import Evidence
+from prolepsis.judging.multiplicity import decision_p
+from prolepsis.judging.rules import decide
 from prolepsis.measurement import Measurement
-from prolepsis.multiplicity import decision_p
-from prolepsis.rules import decide
 from tests.judging import cases, nulls_of, plain, shifted
 
 

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 
 from prolepsis.judge import judge
-from prolepsis.rules import number
+from prolepsis.judging.rules import number
 from tests.judging import (
     NULL,
     POSITIVE,

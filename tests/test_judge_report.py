@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from prolepsis.clustered import interval
 from prolepsis.errors import Untested
 from prolepsis.judge import Verdict, judge, untested
+from prolepsis.judging.clustered import interval
 from prolepsis.ledger import Control
 from tests.judging import (
     ALL,

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from prolepsis.clustered import estimate, interval
 from prolepsis.judge import judge
+from prolepsis.judging.clustered import estimate, interval
 from tests.judging import ALL, GUARD, NULL, POSITIVE, RIVAL, SHAM, good, make_claim, make_measurement, spread
 
 VALIDITY = [

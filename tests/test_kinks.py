@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prolepsis.kinks import FLOOR, kink_gain
+from prolepsis.judging.kinks import FLOOR, kink_gain
 from prolepsis.statistics import FloatArray
 
 DOSES = tuple(0.5 * step for step in range(13))

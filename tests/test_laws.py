@@ -9,8 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prolepsis import statistics
-from prolepsis.clustered import estimate
-from prolepsis.laws import Blind, Count, Discordant, Ends, NeverDiffered, Point, SignFlip, Student, Widest, Within
+from prolepsis.judging.clustered import estimate
+from prolepsis.judging.laws import (
+    Blind,
+    Count,
+    Discordant,
+    Ends,
+    NeverDiffered,
+    Point,
+    SignFlip,
+    Student,
+    Widest,
+    Within,
+)
 from tests.clustering import DESIGNS, draw, layout, levels, plain, seeds
 
 LAWS = [

@@ -27,12 +27,12 @@ from prolepsis.experiments.skipped_couplets import (
     scaled,
 )
 from prolepsis.judge import judge
-from prolepsis.lexicon import listed_endings
-from prolepsis.loading import load_subject
 from prolepsis.report.subjects import ENGLISH
 from prolepsis.subject import Subject
-from prolepsis.task import Prompt
-from prolepsis.task_file import read_task
+from prolepsis.subjects.lexicon import listed_endings
+from prolepsis.subjects.loading import load_subject
+from prolepsis.subjects.task import Prompt
+from prolepsis.subjects.task_file import read_task
 
 
 @cache

@@ -19,14 +19,14 @@ from transformers import AutoModelForCausalLM, GptOssForCausalLM, LlamaForCausal
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested, UserError
 from prolepsis.experiments import interchange, measuring
-from prolepsis.hooks import Read
 from prolepsis.ledger import load
-from prolepsis.loading import check_device, load_folder, load_subject
-from prolepsis.masks import CoupletBarrier
 from prolepsis.measurement import Measurement
 from prolepsis.organisms import BUNDLED, TRAINED
 from prolepsis.organisms.planted import planted
+from prolepsis.reachability.masks import CoupletBarrier
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
+from prolepsis.subjects.loading import check_device, load_folder, load_subject
 from prolepsis.watching import shown_by
 from tests.seen import Seen
 from tests.tiny import FAMILIES, tiny_subject

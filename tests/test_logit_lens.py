@@ -14,11 +14,11 @@ from prolepsis.edits import Skip
 from prolepsis.engine import clean_run
 from prolepsis.experiments import logit_lens
 from prolepsis.experiments.rhyme_pairs import Runs, rhyme_pairs, task_of
-from prolepsis.hooks import Read
 from prolepsis.judge import judge
-from prolepsis.lexicon import Lexicon, lexicon_of
-from prolepsis.loading import load_subject
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
+from prolepsis.subjects.lexicon import Lexicon, lexicon_of
+from prolepsis.subjects.loading import load_subject
 from tests.tiny import FAMILIES, tiny_subject, tiny_tokens
 
 

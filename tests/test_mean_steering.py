@@ -10,8 +10,8 @@ from prolepsis import ledger
 from prolepsis.experiments.mean_steering import mean_steering, rhyme_odds, steer_by_means
 from prolepsis.experiments.rhyme_pairs import Runs
 from prolepsis.judge import judge
-from prolepsis.loading import load_subject
 from prolepsis.subject import Subject
+from prolepsis.subjects.loading import load_subject
 
 
 @cache

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from prolepsis import twins
-from prolepsis.checkpoint import Checkpoint
 from prolepsis.controls import control_arms
 from prolepsis.engine import clean_run
 from prolepsis.errors import HarnessFault, Untested
@@ -19,7 +17,9 @@ from prolepsis.experiments.measuring import TWIN, Known, measure_families
 from prolepsis.measurement import Measurement
 from prolepsis.report.store import BEGUN, Store
 from prolepsis.subject import Subject
-from prolepsis.twins import IN_PLACE, untrained_in_place
+from prolepsis.subjects import twins
+from prolepsis.subjects.checkpoint import Checkpoint
+from prolepsis.subjects.twins import IN_PLACE, untrained_in_place
 from prolepsis.unfinished import Unfinished, name_of, named
 from tests.tiny import tiny_subject, tiny_tokens
 

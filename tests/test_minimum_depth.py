@@ -15,10 +15,10 @@ from prolepsis.errors import Untested
 from prolepsis.experiments import depth_ladder, measuring
 from prolepsis.experiments.depth_ladder import Rung, depth_gain, ladder_prompts, reaches, receptive_field_error
 from prolepsis.experiments.rhyme_pairs import task_of
-from prolepsis.hooks import Read
 from prolepsis.judge import judge_family
-from prolepsis.loading import load_subject
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
+from prolepsis.subjects.loading import load_subject
 from tests.tiny import tiny_subject, tiny_tokens
 
 

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from prolepsis.batching import TOKENS_PER_BATCH, row_bytes
 from prolepsis.edits import Add
 from prolepsis.engine import clean_run
 from prolepsis.errors import UserError
-from prolepsis.generation import generate
-from prolepsis.hooks import Read
-from prolepsis.model_size import ModelSize
+from prolepsis.running.batching import TOKENS_PER_BATCH, row_bytes
+from prolepsis.running.generation import generate
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
+from prolepsis.subjects.model_size import ModelSize
 from tests.live_bytes import LiveBytes
 from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
 

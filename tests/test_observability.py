@@ -26,14 +26,14 @@ from prolepsis.experiments.observability import (
 )
 from prolepsis.experiments.rhyme_pairs import Runs
 from prolepsis.experiments.steering_methods import contrastive_probe, decoder_similarity, six_methods
-from prolepsis.hooks import Read
 from prolepsis.judge import judge
-from prolepsis.loading import load_subject
 from prolepsis.names import Feature
 from prolepsis.rehearsal.shapes import SHAPES, Shape, scaled
 from prolepsis.rehearsal.tokenizer import TASK, write_tokenizer
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
-from prolepsis.task_file import read_task
+from prolepsis.subjects.loading import load_subject
+from prolepsis.subjects.task_file import read_task
 from prolepsis.transcoder import Transcoder, write_transcoder
 from tests.tiny import tiny_subject
 

@@ -9,8 +9,8 @@ from prolepsis.errors import Untested
 from prolepsis.experiments import families, measuring
 from prolepsis.judge import judge
 from prolepsis.report.subjects import open_subject
-from prolepsis.source import SubjectSource
 from prolepsis.subject import Subject
+from prolepsis.subjects.source import SubjectSource
 
 ROWS = {claim.id: claim for claim in ledger.rows() if claim.source}
 

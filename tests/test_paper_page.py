@@ -13,7 +13,7 @@ from prolepsis.judge import judge
 from prolepsis.report.merging import merge
 from prolepsis.report.paper_page import SECTIONS, TITLE, paper_page, section_of, section_of_report
 from prolepsis.report.rows import claim_row, plain
-from prolepsis.source import PAPER
+from prolepsis.subjects.source import PAPER
 from tests.claims_project import ClaimsProject
 from tests.test_plugin_paper import MODULE, ROW
 

@@ -26,10 +26,10 @@ from prolepsis.experiments.patched_blocks import (
     separation,
     sources,
 )
-from prolepsis.hooks import Read
-from prolepsis.loading import load_subject
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
-from prolepsis.task import FactPrompt, Relation
+from prolepsis.subjects.loading import load_subject
+from prolepsis.subjects.task import FactPrompt, Relation
 from tests.tiny import tiny_subject, tiny_tokens
 
 torch.set_num_threads(1)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from prolepsis.edits import Add, Edit, ReplaceHeadOutput, ReplaceRow
 from prolepsis.engine import CleanRun, clean_run
-from prolepsis.generation import generate
-from prolepsis.hooks import Read
 from prolepsis.names import Head
 from prolepsis.organisms.planted import CIRCUITS, NEWLINE, PARTNER, VOCABULARY, WORDS
-from prolepsis.readings import Readings
+from prolepsis.running.generation import generate
+from prolepsis.running.hooks import Read
+from prolepsis.running.readings import Readings
 from prolepsis.subject import Subject
 from tests.planted_subjects import every_family, subject_of
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from prolepsis.edits import Add, BlockEdge
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.errors import UserError
-from prolepsis.hooks import Read
-from prolepsis.loading import load_subject
 from prolepsis.names import Head
 from prolepsis.organisms.planted import PARTNER, WORDS
 from prolepsis.organisms.planted_absorber import BASIN, BITS, GAIN, OUTPUT, code, planted_absorber
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
+from prolepsis.subjects.loading import load_subject
 
 
 @cache

@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from prolepsis.edits import Add
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.errors import UserError
-from prolepsis.hooks import Read
-from prolepsis.loading import load_subject
 from prolepsis.organisms.planted import FILLERS, NEWLINE
 from prolepsis.organisms.planted_xor import (
     ANSWERS,
@@ -24,8 +22,10 @@ from prolepsis.organisms.planted_xor import (
     planted_xor,
     tone,
 )
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
-from prolepsis.task import Prompt
+from prolepsis.subjects.loading import load_subject
+from prolepsis.subjects.task import Prompt
 
 words = st.sampled_from(range(len(WORDS)))
 

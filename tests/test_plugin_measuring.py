@@ -12,8 +12,8 @@ from prolepsis import ledger
 from prolepsis.errors import HarnessFault, Untested
 from prolepsis.ledger import Claim
 from prolepsis.report.measuring import Measuring, Together
-from prolepsis.source import SubjectSource
-from prolepsis.twins import IN_PLACE
+from prolepsis.subjects.source import SubjectSource
+from prolepsis.subjects.twins import IN_PLACE
 from tests.claims_project import ROW
 
 PLANNER, IMPROVISER = (SubjectSource(id=name, tier="organism") for name in ("planner", "improviser"))

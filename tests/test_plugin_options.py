@@ -3,14 +3,12 @@ from pathlib import Path
 import pytest
 
 # A run inside this process forgets the modules it was the first to import, and torch cannot be imported again.
-import prolepsis.loading
-import prolepsis.organisms.planted  # noqa: F401
 from prolepsis import ledger
 from prolepsis.errors import Untested, UserError
-from prolepsis.published import PRESETS
 from prolepsis.report import devices
 from prolepsis.report.state import RUN
 from prolepsis.report.subjects import open_subject, read_presets
+from prolepsis.subjects.published import PRESETS
 from tests.claims_project import ClaimsProject, output_of, pin
 
 WORKERS = pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["alone", "n2"])

@@ -6,7 +6,7 @@ import pytest
 
 from prolepsis import ledger
 from prolepsis.report.measuring import Measuring
-from prolepsis.source import PAPER
+from prolepsis.subjects.source import PAPER
 from tests.claims_project import ClaimsProject, output_of
 
 ROW = """

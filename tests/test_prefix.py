@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from prolepsis.edits import Add, BlockEdge, HideKeys, ReplaceHeadOutput, ReplaceRow, ReplaceStream, Row, Skip
 from prolepsis.engine import clean_run
 from prolepsis.experiments.commitment import hidden_run
-from prolepsis.hooks import Read
 from prolepsis.names import Head
-from prolepsis.prefix import TOKENS_OF_A_CALL, first_positions, grouped, worth_sparing
-from prolepsis.readings import INSIDE
+from prolepsis.running.hooks import Read
+from prolepsis.running.prefix import TOKENS_OF_A_CALL, first_positions, grouped, worth_sparing
+from prolepsis.running.readings import INSIDE
 from prolepsis.subject import Subject
 from tests.tiny import FAMILIES, rows_like, tiny_subject, tiny_tokens
 
@@ -131,7 +131,7 @@ def test_a_sweep_is_run_in_groups_and_comes_back_in_order(family: str, monkeypat
     vectors = rows_like(subject, 2, 4 * TOKENS)
     rows: list[Row] = [[Add(1, 5 * n % TOKENS, vector)] for n, vector in enumerate(vectors)]
     read = Read(logits=(-1,), resid_post=(subject.n_layers - 1,), patterns=((Head(1, 0), TOKENS - 1),))
-    monkeypatch.setattr("prolepsis.prefix.TOKENS_OF_A_CALL", 8)
+    monkeypatch.setattr("prolepsis.running.prefix.TOKENS_OF_A_CALL", 8)
     assert len(grouped(sorted(first_positions(rows, read, TOKENS)), range(len(rows)))) > 2
     out, unedited = clean.edit(rows, read), clean.unedited(rows, read)
     for number, row in enumerate(rows):

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prolepsis.engine import clean_run
-from prolepsis.prompt_batch import last_states
+from prolepsis.running.prompt_batch import last_states
 from tests.tiny import FAMILIES, tiny_subject, tiny_tokens
 
 

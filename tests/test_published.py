@@ -13,12 +13,12 @@ from prolepsis.errors import Untested, UserError
 from prolepsis.experiments import families
 from prolepsis.experiments.facts_asked import own_facts
 from prolepsis.experiments.rhyme_pairs import task_of
-from prolepsis.loading import load_subject
 from prolepsis.names import Feature, Head
-from prolepsis.published import Published
 from prolepsis.report.subjects import ENGLISH, PRESETS, known_subjects, open_subject, read_presets
-from prolepsis.source import SubjectSource
 from prolepsis.subject import transcoder_of
+from prolepsis.subjects.loading import load_subject
+from prolepsis.subjects.published import Published
+from prolepsis.subjects.source import SubjectSource
 from tests.published_subjects import PLAIN, PRESET, PROMPT, plain_run, probability_of, published_subject, rows_of
 
 

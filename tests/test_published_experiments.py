@@ -17,13 +17,13 @@ from prolepsis.experiments.published_prompt import NULLS, noise
 from prolepsis.experiments.published_routing import routed_prompts
 from prolepsis.experiments.published_sweep import sweep_prompt
 from prolepsis.judge import judge
-from prolepsis.lexicon import spoken_endings
-from prolepsis.loading import kept_subject
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature, Head
 from prolepsis.report.figures import draw_figures
 from prolepsis.subject import Subject
-from prolepsis.swept_pairs import SweptPair, median_spread
+from prolepsis.subjects.lexicon import spoken_endings
+from prolepsis.subjects.loading import kept_subject
+from prolepsis.subjects.swept_pairs import SweptPair, median_spread
 from tests.published_subjects import (
     LAYERS,
     OTHER,

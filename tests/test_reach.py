@@ -11,10 +11,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from prolepsis.errors import UserError
-from prolepsis.masks import BoolArray, CoupletBarrier, IntArray
 from prolepsis.names import Head
 from prolepsis.reach import Reach, Wiring, reach, reach_each
-from prolepsis.selection import (
+from prolepsis.reachability.masks import BoolArray, CoupletBarrier, IntArray
+from prolepsis.reachability.selection import (
     Added,
     Blocked,
     Frozen,
@@ -31,7 +31,7 @@ from prolepsis.selection import (
     parse_edits,
     parse_readout,
 )
-from prolepsis.wiring import open_wiring
+from prolepsis.reachability.wiring import open_wiring
 from tests.reach_cases import (
     CASES,
     HEADS,

@@ -24,12 +24,10 @@ from prolepsis.edits import (
 )
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.errors import UserError
-from prolepsis.generation import generate
-from prolepsis.hooks import Read
-from prolepsis.masks import BoolArray, IntArray
 from prolepsis.names import Head
 from prolepsis.reach import reach
-from prolepsis.selection import (
+from prolepsis.reachability.masks import BoolArray, IntArray
+from prolepsis.reachability.selection import (
     Added,
     Blocked,
     Frozen,
@@ -50,6 +48,8 @@ from prolepsis.selection import (
     parse_readout,
     supports,
 )
+from prolepsis.running.generation import generate
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
 from tests.reach_cases import CASES
 from tests.tiny import FAMILIES, tiny_subject

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from prolepsis import cli
 from prolepsis.commands.command import DIFFERENT, OK
 from prolepsis.engine import clean_run
-from prolepsis.loading import ORGANISMS, load_subject
-from prolepsis.reconstruction import PLACES, reconstruction
+from prolepsis.subjects.loading import ORGANISMS, load_subject
+from prolepsis.subjects.reconstruction import PLACES, reconstruction
 from prolepsis.watching import shown_by
 from tests.seen import Seen
 from tests.tiny import FAMILIES, tiny_subject, tiny_tokens
@@ -50,7 +50,7 @@ def test_the_true_outputs_are_what_the_mlps_add(family: str) -> None:
 
     Where attention and MLP read the same stream, what attention adds is missing.
     """
-    from prolepsis.reconstruction import _inputs_and_outputs
+    from prolepsis.subjects.reconstruction import _inputs_and_outputs
 
     subject, tokens = tiny_subject(family), tiny_tokens(0, 6)
     inputs, outputs = _inputs_and_outputs(subject, tokens)

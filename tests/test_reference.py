@@ -20,8 +20,8 @@ from transformers import AutoModelForCausalLM
 
 from prolepsis.edits import Add, Edit, FreezePattern, ReplaceRow
 from prolepsis.engine import CleanRun, clean_run
-from prolepsis.hooks import Read
 from prolepsis.names import Feature, Head
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
 from prolepsis.transcoder import Transcoder
 

@@ -10,17 +10,17 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from prolepsis import generation
 from prolepsis.edits import ReplaceRow
 from prolepsis.experiments import layer_skipping, regeneration, skipped_couplets
 from prolepsis.experiments.regeneration import _own_rows, last_word
 from prolepsis.experiments.rhyme_pairs import rhyme_pairs, task_of
 from prolepsis.experiments.sites import find_sites
-from prolepsis.generation import generate
-from prolepsis.loading import load_subject
 from prolepsis.rehearsal.shapes import SHAPES, scaled
 from prolepsis.rehearsal.tokenizer import write_tokenizer
+from prolepsis.running import generation
+from prolepsis.running.generation import generate
 from prolepsis.subject import Subject
+from prolepsis.subjects.loading import load_subject
 from tests.tiny import tiny_subject
 
 WORDS = ("sun", "down", "day", "star", "door")

@@ -16,12 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from prolepsis.counterfactual import find
 from prolepsis.experiments.counterfactual_pairs import screened
 from prolepsis.experiments.facts_asked import facts_of
-from prolepsis.loading import load_subject
 from prolepsis.names import Feature
-from prolepsis.published import Published
 from prolepsis.rehearsal import run, shapes
 from prolepsis.rehearsal.__main__ import main
 from prolepsis.rehearsal.checkpoints import write_model, write_transcoder
@@ -32,6 +29,9 @@ from prolepsis.rehearsal.shapes import GIB, SHAPES, Shape, scaled
 from prolepsis.rehearsal.tensor_files import Stored, overwrite_row, write_tensors
 from prolepsis.rehearsal.tokenizer import TASK, write_tokenizer
 from prolepsis.report.subjects import read_presets
+from prolepsis.subjects.counterfactual import find
+from prolepsis.subjects.loading import load_subject
+from prolepsis.subjects.published import Published
 from prolepsis.transcoder import Transcoder
 from prolepsis.watching import shown_by
 

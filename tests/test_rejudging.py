@@ -15,7 +15,7 @@ from prolepsis.judge import judge_family
 from prolepsis.ledger import Claim
 from prolepsis.report.rejudging import judge_again
 from prolepsis.report.rows import claim_row, plain
-from prolepsis.source import SubjectSource
+from prolepsis.subjects.source import SubjectSource
 from prolepsis.watching import shown_by
 from tests.claims_project import ClaimsProject
 from tests.judging import make_claim, make_measurement, spread

@@ -24,7 +24,7 @@ from prolepsis.report.html.reversal import what_would_change
 from prolepsis.report.html.strips import Strips
 from prolepsis.report.rows import claim_row
 from prolepsis.report.rows import plain as json_types
-from prolepsis.source import SubjectSource
+from prolepsis.subjects.source import SubjectSource
 from tests.figure_samples import sample
 from tests.judging import NULL, cases, good, make_claim, make_measurement, plain, rows, spread
 from tests.report_pages import CLAIMS, ODD, PLANNER, page_of, stored_run

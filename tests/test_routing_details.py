@@ -26,9 +26,9 @@ from prolepsis.experiments.routing_details import (
     suppression_gains,
     third_head_change,
 )
-from prolepsis.loading import load_subject
 from prolepsis.names import Head
 from prolepsis.subject import Subject
+from prolepsis.subjects.loading import load_subject
 
 
 @cache

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from prolepsis.errors import UserError
-from prolepsis.loading import load_folder
 from prolepsis.organisms import grammar, scores, train
 from prolepsis.organisms.recipes import RECIPES, Recipe, recipe
 from prolepsis.organisms.scores import Trained
 from prolepsis.organisms.training import HELD_OUT_DOCUMENTS, HELD_OUT_SEED, held_out_loss, train_model
 from prolepsis.organisms.untrained import untrained_weights
+from prolepsis.subjects.loading import load_folder
 from tests.tiny_recipes import TINY, TINY_BARRED
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -12,13 +12,13 @@ from transformers import PreTrainedTokenizerFast
 
 from prolepsis.errors import Untested
 from prolepsis.experiments.facts_asked import askable_facts, own_facts
-from prolepsis.loading import load_subject
-from prolepsis.published import PRESETS
 from prolepsis.report.subjects import read_presets
-from prolepsis.screening import one_token_words, screened
 from prolepsis.subject import Subject
-from prolepsis.task import Task, Template
-from prolepsis.task_file import read_task
+from prolepsis.subjects.loading import load_subject
+from prolepsis.subjects.published import PRESETS
+from prolepsis.subjects.screening import one_token_words, screened
+from prolepsis.subjects.task import Task, Template
+from prolepsis.subjects.task_file import read_task
 from tests.tiny import tiny_subject
 
 ENGLISH = PRESETS.parent / "tasks" / "english.json"

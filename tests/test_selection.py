@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 
 from prolepsis.errors import UserError
-from prolepsis.selection import (
+from prolepsis.reachability.selection import (
     Added,
     Readout,
     Skipped,

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from prolepsis import selfcheck
 from prolepsis.errors import UserError
-from prolepsis.masks import CoupletBarrier
+from prolepsis.reachability.masks import CoupletBarrier
 from prolepsis.subject import Subject
+from prolepsis.subjects import selfcheck
 from tests.tiny import FAMILIES, tiny_subject
 
 

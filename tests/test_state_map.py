@@ -15,10 +15,10 @@ from prolepsis.experiments.interchange import hand_off, interchange
 from prolepsis.experiments.rhyme_pairs import Runs
 from prolepsis.experiments.sites import find_sites
 from prolepsis.experiments.state_map import EMBEDDING, LAST, RHYME_WORD, StateMap, state_map
-from prolepsis.loading import load_subject
 from prolepsis.report.figures import draw_figures
 from prolepsis.report.figures.state_map import describe
 from prolepsis.subject import Subject
+from prolepsis.subjects.loading import load_subject
 from tests.claims_project import ClaimsProject
 
 torch.set_num_threads(1)

@@ -15,8 +15,8 @@ from prolepsis.experiments.dose_paths import Path, Use, best_use, budgets, gains
 from prolepsis.experiments.rhyme_pairs import Runs
 from prolepsis.experiments.steering import lumped_kl, steer, transcoder_steering
 from prolepsis.judge import judge
-from prolepsis.loading import load_subject
 from prolepsis.subject import Subject
+from prolepsis.subjects.loading import load_subject
 
 costs = st.lists(st.floats(0.001, 5), min_size=3, max_size=3)
 rises = st.lists(st.floats(-3, 10), min_size=3, max_size=3)

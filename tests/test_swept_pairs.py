@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prolepsis.errors import Untested
-from prolepsis.swept_pairs import (
+from prolepsis.subjects.swept_pairs import (
     SweptPair,
     alike,
     best_redirect,

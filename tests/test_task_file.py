@@ -9,7 +9,7 @@ import pytest
 
 from prolepsis.errors import UserError
 from prolepsis.report.subjects import ENGLISH
-from prolepsis.task_file import read_task
+from prolepsis.subjects.task_file import read_task
 
 ORGANISMS = ENGLISH.parents[1] / "organisms"
 Plain = dict[str, Any]

@@ -2,7 +2,7 @@
 
 from prolepsis.experiments.feature_activity import Activity
 from prolepsis.experiments.rhyme_pairs import Runs, first_turn, task_of
-from prolepsis.loading import load_subject
+from prolepsis.subjects.loading import load_subject
 
 
 def test_what_is_kept_with_a_subject_is_not_shown_with_it() -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from transformers import Gemma2Config
 
-from prolepsis.masks import CoupletBarrier
 from prolepsis.organisms import grammar, scores
 from prolepsis.organisms.folder import save_transcoder
 from prolepsis.organisms.recipes import RECIPES, Recipe
@@ -19,6 +18,7 @@ from prolepsis.organisms.scores import Trained
 from prolepsis.organisms.training import train_model, visible
 from prolepsis.organisms.transcoder_training import Activations, collect, fidelity, train_transcoder
 from prolepsis.organisms.untrained import untrained_model, untrained_weights
+from prolepsis.reachability.masks import CoupletBarrier
 from prolepsis.transcoder import Transcoder
 from prolepsis.watching import shown_by
 from tests.seen import Seen

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from prolepsis import checkpoint
-from prolepsis.checkpoint import Checkpoint
 from prolepsis.controls import control_arms
 from prolepsis.engine import clean_run
 from prolepsis.errors import HarnessFault, Untested
 from prolepsis.subject import Subject
-from prolepsis.twins import IN_PLACE, Weights, untrained_in_place
+from prolepsis.subjects import checkpoint
+from prolepsis.subjects.checkpoint import Checkpoint
+from prolepsis.subjects.twins import IN_PLACE, Weights, untrained_in_place
 from tests.live_bytes import LiveBytes
 from tests.tiny import FAMILIES, tiny_subject, tiny_tokens
 

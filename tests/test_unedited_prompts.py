@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prolepsis import ledger
 from prolepsis.experiments.unedited_prompts import divergence, rhyme_word_gap, within_group_divergence
 from prolepsis.judge import judge
-from prolepsis.loading import load_subject
+from prolepsis.subjects.loading import load_subject
 
 
 @given(first=st.floats(0.01, 0.99), second=st.floats(0.01, 0.99))

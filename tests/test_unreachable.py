@@ -13,12 +13,12 @@ from prolepsis.engine import clean_run
 from prolepsis.errors import HarnessFault, Untested, UserError
 from prolepsis.experiments import families
 from prolepsis.judge import judge
-from prolepsis.loading import load_subject
 from prolepsis.measurement import Measurement
 from prolepsis.reach import Reach
-from prolepsis.selection import Logits, Readout, Token
+from prolepsis.reachability.selection import Logits, Readout, Token
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
+from prolepsis.subjects.loading import load_subject
 from tests.test_reach_engine import LENGTH, READOUTS, TOKENS, Rows, row_of, rows
 from tests.tiny import FAMILIES, tiny_subject
 

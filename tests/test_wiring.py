@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from transformers import AutoConfig
 
 from prolepsis.errors import UserError
-from prolepsis.masks import CoupletBarrier
 from prolepsis.reach import reach
-from prolepsis.selection import parse_edits, parse_readout
-from prolepsis.wiring import Wiring, open_wiring, wiring_from_config
+from prolepsis.reachability.masks import CoupletBarrier
+from prolepsis.reachability.selection import parse_edits, parse_readout
+from prolepsis.reachability.wiring import Wiring, open_wiring, wiring_from_config
 from tests.reach_cases import LAYERS, TOKENS, few, wirings
 
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from prolepsis import ledger
-from prolepsis.evidence import reach_answer
 from prolepsis.experiments.block_patching import blocks, patch_rows
 from prolepsis.experiments.wiring_properties import (
     CORRECTED,
@@ -22,11 +21,12 @@ from prolepsis.experiments.wiring_properties import (
     last_block_effect,
 )
 from prolepsis.judge import judge
+from prolepsis.judging.evidence import reach_answer
 from prolepsis.names import Head
 from prolepsis.organisms.random_transformers import FAMILIES, SEEDS, WINDOW, random_transformers
+from prolepsis.reachability.selection import Logits, Pattern, ResidPost
 from prolepsis.report.state import is_asked
-from prolepsis.selection import Logits, Pattern, ResidPost
-from prolepsis.source import PAPER, RANDOM
+from prolepsis.subjects.source import PAPER, RANDOM
 
 Rows = list[dict[str, Any]]
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from prolepsis.masks import MaskRule
+from prolepsis.reachability.masks import MaskRule
 from prolepsis.subject import Subject
 
 FAMILIES = ("llama", "gemma2", "mistral", "qwen3", "gemma3", "gpt_neox", "gpt_oss")

@@ -1,7 +1,7 @@
 """Counterfactual pairs of prompts (section 8, appendix F.5): how many there are, and what they give away.
 
 No sample of such a recording was at hand, so this has been tried on none. Read is a JSON list of rows as
-:mod:`prolepsis.counterfactual` has them.
+:mod:`prolepsis.subjects.counterfactual` has them.
 
 A file whose name holds ``both_correct`` is the screened one, as appendix F.5 calls it; any other is the whole split.
 Lengths are in words, since no tokenizer is there to count tokens.
@@ -11,9 +11,9 @@ import statistics
 
 from prolepsis.archive.files import Recording
 from prolepsis.archive.single import single
-from prolepsis.counterfactual import FactRow, distinct, parse
 from prolepsis.errors import Untested
 from prolepsis.measurement import Measurement
+from prolepsis.subjects.counterfactual import FactRow, distinct, parse
 
 KIND = "counterfactual-pair list"
 SCREENED = "both_correct"

@@ -20,8 +20,8 @@ from prolepsis.errors import Untested
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature, Head
 from prolepsis.reach import Reach, reach
-from prolepsis.selection import Added, Pattern
-from prolepsis.wiring import Wiring
+from prolepsis.reachability.selection import Added, Pattern
+from prolepsis.reachability.wiring import Wiring
 
 KIND = "head routing run"
 LISTED = 10

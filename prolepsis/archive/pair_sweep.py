@@ -17,7 +17,7 @@ from prolepsis.archive.single import single
 from prolepsis.errors import Untested
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
-from prolepsis.swept_pairs import (
+from prolepsis.subjects.swept_pairs import (
     FIGURES,
     NOISE,
     STRONG,

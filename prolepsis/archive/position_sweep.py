@@ -11,7 +11,7 @@ from prolepsis.archive.single import single
 from prolepsis.errors import Untested
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
-from prolepsis.swept_pairs import farthest_elsewhere, log_odds
+from prolepsis.subjects.swept_pairs import farthest_elsewhere, log_odds
 
 KIND = "position sweep"
 

@@ -10,7 +10,7 @@ from functools import cache
 from prolepsis.archive.files import Recording
 from prolepsis.errors import Untested
 from prolepsis.names import Feature
-from prolepsis.published import PRESETS, Published, Steering
+from prolepsis.subjects.published import PRESETS, Published, Steering
 
 
 def check_injected(recording: Recording, feature: Feature) -> None:

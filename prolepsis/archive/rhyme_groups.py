@@ -16,8 +16,8 @@ from prolepsis.archive.files import Recording
 from prolepsis.archive.numbers import finite, whole
 from prolepsis.archive.single import single
 from prolepsis.errors import Untested
-from prolepsis.lexicon import NO_DICTIONARY, rhyme_ending, rhyme_groups, spoken_endings
 from prolepsis.measurement import Measurement
+from prolepsis.subjects.lexicon import NO_DICTIONARY, rhyme_ending, rhyme_groups, spoken_endings
 
 KIND = "rhyme-group scan"
 DRAWS = 200

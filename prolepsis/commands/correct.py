@@ -9,7 +9,7 @@ from prolepsis.commands.experiment import Answer, experiment_command
 from prolepsis.commands.steered import positive, steering_arguments, steering_of, word_of
 from prolepsis.errors import UserError
 from prolepsis.names import Feature, Head
-from prolepsis.published import Correction, Steering
+from prolepsis.subjects.published import Correction, Steering
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -144,7 +144,7 @@ def _third(subject: "Subject", steering: Steering) -> Feature:
 def _moved_most(subject: "Subject", place: "Placed") -> Head:
     """The head whose attention from the last token to itself the commitment moves most."""
     from prolepsis.experiments.published_prompt import at
-    from prolepsis.hooks import Read
+    from prolepsis.running.hooks import Read
 
     heads = [Head(layer, index) for layer in range(subject.n_layers) for index in range(subject.n_heads)]
     read = Read(logits=(), patterns=tuple((head, place.last) for head in heads))
@@ -156,7 +156,7 @@ def _moved_most(subject: "Subject", place: "Placed") -> Head:
 def _notes(subject: "Subject", found: "CorrectionTest") -> list[str]:
     from prolepsis.experiments.published_prompt import at
     from prolepsis.reach import reach
-    from prolepsis.selection import Pattern, supports
+    from prolepsis.reachability.selection import Pattern, supports
 
     clean, last, head = found.placed.clean, found.placed.last, found.correction.head
     varied, given = supports(at(last, found.writes)), supports(at(last, found.placed.both))

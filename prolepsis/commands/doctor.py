@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from prolepsis.doctor.diagnosis import Diagnosis
     from prolepsis.doctor.machine import Machine
     from prolepsis.hub import RemoteFile
-    from prolepsis.source import SubjectSource
+    from prolepsis.subjects.source import SubjectSource
 
 LEDGER = Path(__file__).parents[2] / "claims" / "ledger.toml"
 DTYPES = ("float32", "float64", "bfloat16")

@@ -15,7 +15,7 @@ from prolepsis.commands.bars import bars
 from prolepsis.commands.command import OK, Command, columns
 from prolepsis.errors import Untested, UserError, within_memory
 from prolepsis.report.subjects import DTYPES, known_subjects, open_subject, select_subjects
-from prolepsis.source import SubjectSource
+from prolepsis.subjects.source import SubjectSource
 from prolepsis.watching import watched
 
 if TYPE_CHECKING:

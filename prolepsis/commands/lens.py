@@ -30,7 +30,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
     from prolepsis.engine import clean_run
     from prolepsis.experiments.logit_lens import lens
-    from prolepsis.readings import Readings
+    from prolepsis.running.readings import Readings
 
     text = first_pair(subject).recipient.text if chosen.prompt is None else chosen.prompt
     clean = clean_run(subject, subject.encode(text))

@@ -33,7 +33,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
     from prolepsis.experiments.fact_pairs import align, slot
-    from prolepsis.hooks import Read
+    from prolepsis.running.hooks import Read
 
     recipient, donor = two_runs(subject, chosen)
     token = _token(recipient, donor, chosen)
@@ -71,7 +71,7 @@ def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
 
 
 def _token(recipient: "CleanRun", donor: "CleanRun", chosen: argparse.Namespace) -> int:
-    from prolepsis.hooks import Read
+    from prolepsis.running.hooks import Read
 
     subject = recipient.subject
     if chosen.word is not None:

@@ -5,12 +5,12 @@ import json
 from dataclasses import asdict
 from itertools import chain
 
-from prolepsis import selection
 from prolepsis.commands.command import OK, Command
 from prolepsis.errors import UserError
 from prolepsis.reach import reach
-from prolepsis.selection import parse_edits, parse_readout
-from prolepsis.wiring import open_wiring
+from prolepsis.reachability import selection
+from prolepsis.reachability.selection import parse_edits, parse_readout
+from prolepsis.reachability.wiring import open_wiring
 
 LONGEST = 8192
 """Tokens that are followed: time and memory grow with their square."""

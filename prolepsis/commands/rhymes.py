@@ -25,7 +25,7 @@ its task. Words of any origin form groups: the last line says how many would fin
 def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
     from prolepsis.experiments.feature_discovery import by_chance
     from prolepsis.experiments.published_pairs import groups_at
-    from prolepsis.lexicon import lexicon_of
+    from prolepsis.subjects.lexicon import lexicon_of
 
     groups = groups_at(subject, chosen.cut)
     grouped = sum(map(len, groups.words.values()))

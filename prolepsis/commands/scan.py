@@ -47,7 +47,7 @@ def cosine(text: str) -> float:
 
 def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
     from prolepsis.experiments.vocabulary_scan import chance_cosine, features_of, top_tokens
-    from prolepsis.lexicon import clean_words
+    from prolepsis.subjects.lexicon import clean_words
 
     tops = subject.once(top_tokens)
     found = features_of(tops, clean_words(subject), chosen.cut)

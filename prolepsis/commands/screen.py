@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from prolepsis.subject import Subject
-    from prolepsis.task import Task
+    from prolepsis.subjects.task import Task
 
 EXAMPLE = r"""example, on a bundled organism:
 
@@ -49,7 +49,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _open(chosen: argparse.Namespace) -> "Subject":
     """The subject with the task as it was written, before anything is left out of it."""
-    from prolepsis.task_file import read_task
+    from prolepsis.subjects.task_file import read_task
 
     source = source_of(chosen)
     own = None if source.task is None else source.base / source.task
@@ -67,7 +67,7 @@ def _open(chosen: argparse.Namespace) -> "Subject":
 
 def _ask(subject: "Subject", _: argparse.Namespace) -> Answer:
     from prolepsis.experiments.facts_asked import askable_facts
-    from prolepsis.screening import LEAST_GROUPS, askable_templates
+    from prolepsis.subjects.screening import LEAST_GROUPS, askable_templates
 
     task = subject.task
     assert task is not None
@@ -106,8 +106,8 @@ def _ask(subject: "Subject", _: argparse.Namespace) -> Answer:
 
 def _groups(subject: "Subject", task: "Task") -> dict[str, Group]:
     from prolepsis.engine import clean_run
-    from prolepsis.hooks import Read
-    from prolepsis.screening import one_token_words
+    from prolepsis.running.hooks import Read
+    from prolepsis.subjects.screening import one_token_words
     from prolepsis.watching import watched
 
     found = {}

@@ -52,7 +52,7 @@ def _block(text: str) -> tuple[int, ...]:
 def _ask(subject: "Subject", chosen: argparse.Namespace) -> Answer:
     from prolepsis.edits import Skip
     from prolepsis.experiments.skipped_couplets import line_1
-    from prolepsis.generation import generate
+    from prolepsis.running.generation import generate
 
     text = line_1(first_pair(subject).recipient) if chosen.prompt is None else chosen.prompt
     tokens = subject.encode(text)
@@ -131,7 +131,7 @@ def _surprise(subject: "Subject", tokens: list[int], line: list[int], rows: "Seq
     import torch
 
     from prolepsis.engine import clean_run
-    from prolepsis.hooks import Read
+    from prolepsis.running.hooks import Read
 
     positions = tuple(range(len(tokens) - 1, len(tokens) + len(line) - 1))
     logits = clean_run(subject, [*tokens, *line]).edit(rows, Read(logits=positions)).all_logits

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prolepsis.commands.experiment import position_of, prompt_text
 from prolepsis.errors import UserError
 from prolepsis.names import Feature
-from prolepsis.published import Steering
+from prolepsis.subjects.published import Steering
 
 if TYPE_CHECKING:
     from prolepsis.subject import Subject

@@ -9,7 +9,7 @@ from prolepsis.commands.bars import bars
 from prolepsis.commands.command import DIFFERENT, OK, Command
 
 if TYPE_CHECKING:
-    from prolepsis.reconstruction import Reconstruction
+    from prolepsis.subjects.reconstruction import Reconstruction
     from prolepsis.transcoder import Transcoder
 
 TEXTS = (
@@ -80,8 +80,8 @@ def describe(transcoder: "Transcoder") -> dict[str, Any]:
 def _check(model: str, folder: Path, texts: list[str] | None) -> "Reconstruction":
     from dataclasses import replace
 
-    from prolepsis.loading import load_subject
-    from prolepsis.reconstruction import reconstruction
+    from prolepsis.subjects.loading import load_subject
+    from prolepsis.subjects.reconstruction import reconstruction
     from prolepsis.transcoder import Transcoder
 
     subject = load_subject(model)
@@ -93,7 +93,7 @@ def _check(model: str, folder: Path, texts: list[str] | None) -> "Reconstruction
 
 
 def _print_cosines(found: "Reconstruction") -> None:
-    from prolepsis.reconstruction import LEAST
+    from prolepsis.subjects.reconstruction import LEAST
 
     print("cosine of reconstructed and true MLP outputs, mean over tokens, by layer:")
     for place, cosines in found.cosines.items():

@@ -91,10 +91,12 @@ class Counter:
         """Have everything that is counted pass by here, in batches of a GPU's size and with its products."""
         from torch.nn.functional import linear
 
-        from prolepsis import batching, loading, subject, twins
+        from prolepsis import subject
         from prolepsis.experiments import measuring, vocabulary_scan
         from prolepsis.report.measuring import Measuring
+        from prolepsis.running import batching
         from prolepsis.subject import Subject
+        from prolepsis.subjects import loading, twins
         from prolepsis.transcoder import Transcoder
 
         patch.setitem(batching.TOKENS_PER_BATCH, "cpu", batching.TOKENS_PER_BATCH["cuda"])

@@ -12,7 +12,7 @@ from prolepsis.experiments.measuring import TWIN
 from prolepsis.hub import NoRoom, Part, Plan, RemoteFile, in_words, plan, without_room
 from prolepsis.ledger import Claim
 from prolepsis.report.subjects import is_asked
-from prolepsis.source import SubjectSource
+from prolepsis.subjects.source import SubjectSource
 from prolepsis.watching import watched
 
 LOADING_BYTES = 1 << 30

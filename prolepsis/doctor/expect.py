@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prolepsis.batching import MOST_BYTES, OF_FREE, TOKENS_PER_BATCH
 from prolepsis.doctor.machine import Machine, rates_of
 from prolepsis.doctor.work import LOADING, Work, total
 from prolepsis.experiments.nearest_tokens import BLOCK, HALVES_ON, ROWS_AT_ONCE, computed_again
 from prolepsis.experiments.vocabulary_scan import COSINES_AT_ONCE
-from prolepsis.model_size import ModelSize
-from prolepsis.readings import DOUBLES_AT_ONCE
+from prolepsis.running.batching import MOST_BYTES, OF_FREE, TOKENS_PER_BATCH
+from prolepsis.running.readings import DOUBLES_AT_ONCE
+from prolepsis.subjects.model_size import ModelSize
 
 if TYPE_CHECKING:
     from prolepsis.subject import Subject
@@ -140,7 +140,7 @@ def sizes_of(subject: str, folder: Path | None, transcoder: Path | None, dtype: 
 def _read(folder: Path | None) -> ModelSize | None:
     """The size of the model in a folder; None where its configuration is not here, or no run could use it."""
     from prolepsis.errors import UserError
-    from prolepsis.loading import config_in
+    from prolepsis.subjects.loading import config_in
 
     if folder is None:
         return None

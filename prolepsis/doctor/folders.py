@@ -8,8 +8,8 @@ from prolepsis.errors import Untested, UserError
 
 def faults(model: Path, transcoder: Path | None) -> list[str]:
     """What keeps a run from loading the model in a folder, and the transcoder in another, a line each."""
-    from prolepsis.loading import config_in, tokenizer_in
     from prolepsis.subject import first_token
+    from prolepsis.subjects.loading import config_in, tokenizer_in
     from prolepsis.transcoder import Transcoder
 
     found: list[str] = []
@@ -30,7 +30,7 @@ def faults(model: Path, transcoder: Path | None) -> list[str]:
 
 def fault_of_task(task: Path) -> str | None:
     """Why a task file is refused; None where it is not."""
-    from prolepsis.task_file import read_task
+    from prolepsis.subjects.task_file import read_task
 
     try:
         read_task(task)
@@ -41,8 +41,8 @@ def fault_of_task(task: Path) -> str | None:
 
 def _of_weights(folder: Path) -> Iterator[str]:
     """Files of weights that are missing or cut short; of other formats than safetensors that they are there."""
-    from prolepsis.checkpoint import INDEX, weight_files
     from prolepsis.layouts.files import opened
+    from prolepsis.subjects.checkpoint import INDEX, weight_files
 
     try:
         names = weight_files(folder)

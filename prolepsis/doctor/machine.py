@@ -55,7 +55,7 @@ def look_at(device: str, dtype: str) -> Machine:
     import torch
 
     from prolepsis.errors import Untested, is_out_of_memory
-    from prolepsis.loading import check_device
+    from prolepsis.subjects.loading import check_device
 
     total, free = host_memory()
     there: dict[str, Any] = {"device": device, "torch": torch.__version__, "host_bytes": total, "host_free_bytes": free}
@@ -111,7 +111,7 @@ def host_memory() -> tuple[int, int]:
 def rates_of(device: str, dtype: str) -> Rates:
     """What the device does in a second with a model in ``dtype``, as exactly as claims are measured."""
     from prolepsis.experiments.nearest_tokens import HALVES_ON
-    from prolepsis.precision import multiply_exactly
+    from prolepsis.subjects.precision import multiply_exactly
 
     multiply_exactly()
     scanned = "float16" if device.partition(":")[0] in HALVES_ON else "float32"

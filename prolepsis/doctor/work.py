@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from prolepsis.model_size import ModelSize
+from prolepsis.subjects.model_size import ModelSize
 
 LOADING = "loading"
 """The name under which loading a subject, its checks and the screening of its task stand beside the families."""

@@ -19,16 +19,16 @@ from prolepsis.controls import control_arms, mechanism_controls
 from prolepsis.edits import HideKeys
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, first_turn, task_of
-from prolepsis.hooks import Read
-from prolepsis.masks import BoolArray
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
-from prolepsis.prompt_batch import passes
-from prolepsis.readings import Readings
-from prolepsis.selection import Logits
+from prolepsis.reachability.masks import BoolArray
+from prolepsis.reachability.selection import Logits
+from prolepsis.running.hooks import Read
+from prolepsis.running.prompt_batch import passes
+from prolepsis.running.readings import Readings
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
-from prolepsis.task import Prompt
+from prolepsis.subjects.task import Prompt
 from prolepsis.watching import watched
 
 Half = tuple[int, str]

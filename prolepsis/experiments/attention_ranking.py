@@ -12,9 +12,9 @@ from prolepsis.edits import ReplaceRow
 from prolepsis.experiments.carriers import Carriers, find_carriers
 from prolepsis.experiments.mediation import Mediation, still
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of
-from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 

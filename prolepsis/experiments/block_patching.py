@@ -29,7 +29,7 @@ from prolepsis.experiments.patched_blocks import (
     sources,
 )
 from prolepsis.measurement import Measurement
-from prolepsis.selection import Logits
+from prolepsis.reachability.selection import Logits
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 

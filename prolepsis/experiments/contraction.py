@@ -23,9 +23,9 @@ from prolepsis.experiments.convergence import (
     shrunk,
 )
 from prolepsis.experiments.rhyme_pairs import Pair
-from prolepsis.hooks import Read
-from prolepsis.kinks import kink_gain
+from prolepsis.judging.kinks import kink_gain
 from prolepsis.measurement import Measurement
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 

@@ -19,7 +19,7 @@ from prolepsis.experiments.fact_pairs import FactRuns
 from prolepsis.experiments.facts_asked import own_facts
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, rhyme_pairs, task_of
 from prolepsis.measurement import Measurement
-from prolepsis.selection import Logits
+from prolepsis.reachability.selection import Logits
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.watching import watched

@@ -21,9 +21,9 @@ from prolepsis.directions import random_row
 from prolepsis.edits import Add, Row
 from prolepsis.engine import CleanRun
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, rhyme_pairs, task_of
-from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
-from prolepsis.selection import ResidPost
+from prolepsis.reachability.selection import ResidPost
+from prolepsis.running.hooks import Read
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.watching import watched

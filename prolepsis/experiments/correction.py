@@ -17,10 +17,10 @@ from prolepsis.edits import Add, Row
 from prolepsis.errors import Untested
 from prolepsis.experiments.position_sweep import DOSE, STRONG, Sweep, Writes, strength_unit, sweeps, word_features
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, check_halves, clusters_of, first_turn, task_of
-from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature, Head
-from prolepsis.selection import Logits, Pattern
+from prolepsis.reachability.selection import Logits, Pattern
+from prolepsis.running.hooks import Read
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.watching import watched

@@ -15,10 +15,10 @@ from prolepsis.directions import matched_random, unembedding_direction
 from prolepsis.edits import Add, Row
 from prolepsis.experiments.correction import STEPS, Protocol, outcomes, protocols
 from prolepsis.experiments.rhyme_pairs import Runs, clusters_of
-from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
-from prolepsis.selection import Pattern
+from prolepsis.reachability.selection import Pattern
+from prolepsis.running.hooks import Read
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.watching import watched

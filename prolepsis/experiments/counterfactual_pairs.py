@@ -16,16 +16,16 @@ from itertools import chain
 import torch
 
 from prolepsis.atomic import write_atomically
-from prolepsis.counterfactual import BLANK_LINE, Counterfactuals, FactRow, distinct
 from prolepsis.errors import HarnessFault, Untested, UserError, unless_full
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns, slot, third
 from prolepsis.experiments.published_prompt import single
 from prolepsis.measurement import Measurement
-from prolepsis.prompt_batch import last_states
-from prolepsis.screening import obstacle
+from prolepsis.running.prompt_batch import last_states
 from prolepsis.subject import Subject
-from prolepsis.task import FactPrompt, Relation
-from prolepsis.twins import is_twin
+from prolepsis.subjects.counterfactual import BLANK_LINE, Counterfactuals, FactRow, distinct
+from prolepsis.subjects.screening import obstacle
+from prolepsis.subjects.task import FactPrompt, Relation
+from prolepsis.subjects.twins import is_twin
 from prolepsis.watching import watched
 
 MOST_PAIRS = 200

@@ -17,13 +17,13 @@ from prolepsis.controls import control_arms
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import task_of
-from prolepsis.generation import generate
-from prolepsis.hooks import Read
-from prolepsis.loading import kept_subject
 from prolepsis.measurement import Measurement
+from prolepsis.reachability.wiring import Wiring
+from prolepsis.running.generation import generate
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
-from prolepsis.task import FactPrompt, Prompt, Task
-from prolepsis.wiring import Wiring
+from prolepsis.subjects.loading import kept_subject
+from prolepsis.subjects.task import FactPrompt, Prompt, Task
 
 Values = Mapping[str, float]
 

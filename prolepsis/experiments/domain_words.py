@@ -14,10 +14,10 @@ from prolepsis.domains import domains
 from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import task_of
 from prolepsis.experiments.vocabulary_scan import MIN_COSINE, features_of, top_tokens
-from prolepsis.lexicon import clean_words
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
 from prolepsis.subject import Subject
+from prolepsis.subjects.lexicon import clean_words
 
 MATCHES = 5
 """How many words stand for the commonness of one."""

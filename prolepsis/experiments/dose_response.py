@@ -28,7 +28,7 @@ from prolepsis.experiments.commitment import SEARCHED, Prepared, arrivals, with_
 from prolepsis.experiments.rhyme_pairs import clusters_of
 from prolepsis.experiments.sites import find_sites
 from prolepsis.measurement import Measurement
-from prolepsis.selection import Logits
+from prolepsis.reachability.selection import Logits
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.watching import watched

@@ -14,12 +14,12 @@ from typing import Literal
 from prolepsis.controls import control_arms
 from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import Pair, rhyme_pairs, task_of
-from prolepsis.generation import generate
-from prolepsis.lexicon import listed_endings, spoken_endings
 from prolepsis.measurement import Measurement
+from prolepsis.running.generation import generate
 from prolepsis.statistics import mcnemar
 from prolepsis.subject import Subject
-from prolepsis.task import Prompt, Task
+from prolepsis.subjects.lexicon import listed_endings, spoken_endings
+from prolepsis.subjects.task import Prompt, Task
 
 Values = Mapping[str, float]
 Outcome = Literal["rhyme", "repeat", "neither"]

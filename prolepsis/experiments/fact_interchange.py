@@ -18,13 +18,13 @@ from prolepsis.experiments.fact_pairs import FactPair, FactRuns
 from prolepsis.experiments.facts_asked import accuracy, facts_of, pairs_asked, without_doubtful
 from prolepsis.experiments.interchange import off_target_kl
 from prolepsis.experiments.patched_blocks import blocks
-from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
-from prolepsis.readings import Readings
-from prolepsis.selection import Logits
+from prolepsis.reachability.selection import Logits
+from prolepsis.running.hooks import Read
+from prolepsis.running.readings import Readings
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
-from prolepsis.task import FactPrompt
+from prolepsis.subjects.task import FactPrompt
 from prolepsis.watching import watched
 
 Values = dict[str, float]

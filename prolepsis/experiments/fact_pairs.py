@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from prolepsis.counterfactual import BLANK_LINE
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.errors import UserError
-from prolepsis.hooks import Read
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
-from prolepsis.task import FactPrompt, Relation, Task
+from prolepsis.subjects.counterfactual import BLANK_LINE
+from prolepsis.subjects.task import FactPrompt, Relation, Task
 
 
 @dataclass(frozen=True)

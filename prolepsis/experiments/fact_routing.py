@@ -19,10 +19,10 @@ from prolepsis.edits import ReplaceStream
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns
 from prolepsis.experiments.facts_asked import facts_of, pairs_asked, without_doubtful
 from prolepsis.experiments.patched_blocks import blocks, patch_rows, sources
-from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
-from prolepsis.selection import Pattern
+from prolepsis.reachability.selection import Pattern
+from prolepsis.running.hooks import Read
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.watching import watched

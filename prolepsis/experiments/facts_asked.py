@@ -8,9 +8,9 @@ from typing import TypeVar
 from prolepsis.errors import Untested, UserError
 from prolepsis.experiments.counterfactual_pairs import screened
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns, completes, fact_pairs
-from prolepsis.screening import obstacle
 from prolepsis.subject import OWN_TASK, Subject
-from prolepsis.task import Relation
+from prolepsis.subjects.screening import obstacle
+from prolepsis.subjects.task import Relation
 
 MIN_COUPLES = 12
 

@@ -8,7 +8,7 @@ import torch
 
 from prolepsis.engine import CleanRun
 from prolepsis.names import Feature
-from prolepsis.prompt_batch import resid_mid_of
+from prolepsis.running.prompt_batch import resid_mid_of
 from prolepsis.subject import Subject, transcoder_of
 
 Tensor = torch.Tensor

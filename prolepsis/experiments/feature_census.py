@@ -12,11 +12,11 @@ from torch.nn.functional import normalize
 from prolepsis.controls import control_arms
 from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
-from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject, transcoder_of
-from prolepsis.task import Prompt
+from prolepsis.subjects.task import Prompt
 
 Tensor = torch.Tensor
 Values = Mapping[str, float]

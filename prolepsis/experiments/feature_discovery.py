@@ -20,9 +20,9 @@ from prolepsis.experiments.vocabulary_scan import (
     shuffled_top_tokens,
     top_tokens,
 )
-from prolepsis.lexicon import Lexicon, clean_words, lexicon_of, rhyme_groups
 from prolepsis.measurement import Measurement
 from prolepsis.subject import Subject
+from prolepsis.subjects.lexicon import Lexicon, clean_words, lexicon_of, rhyme_groups
 
 Values = Mapping[str, float]
 FREQUENT = 10

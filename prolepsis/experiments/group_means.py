@@ -6,10 +6,10 @@ import torch
 
 from prolepsis.experiments.rhyme_pairs import Pair, task_of
 from prolepsis.experiments.sites import Place, find_sites
-from prolepsis.hooks import Read
-from prolepsis.prompt_batch import passes
+from prolepsis.running.hooks import Read
+from prolepsis.running.prompt_batch import passes
 from prolepsis.subject import Subject
-from prolepsis.task import Prompt, Task, Template
+from prolepsis.subjects.task import Prompt, Task, Template
 
 Tensor = torch.Tensor
 

@@ -25,7 +25,7 @@ from prolepsis.experiments.rhyme_pairs import Pair, clusters_of
 from prolepsis.experiments.routing_claims import routed_rows
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
-from prolepsis.selection import Support, Z, supports
+from prolepsis.reachability.selection import Support, Z, supports
 from prolepsis.shams import reach_row
 from prolepsis.statistics import overlap_probability
 from prolepsis.subject import Subject

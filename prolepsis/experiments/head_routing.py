@@ -18,10 +18,10 @@ from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads, 
 from prolepsis.experiments.position_sweep import Writes, strength_unit, sweeps, word_features
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, check_halves, task_of
 from prolepsis.experiments.sites import find_sites
-from prolepsis.hooks import Read
 from prolepsis.names import Head
 from prolepsis.reach import reach_each
-from prolepsis.selection import Pattern, supports
+from prolepsis.reachability.selection import Pattern, supports
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.watching import watched
 

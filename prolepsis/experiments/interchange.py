@@ -18,10 +18,10 @@ from prolepsis.experiments.group_means import mean_differences
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of
 from prolepsis.experiments.sites import Place, Sites, find_sites, parameters
 from prolepsis.experiments.state_map import StateMap, state_map
-from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
-from prolepsis.task import Prompt
+from prolepsis.subjects.task import Prompt
 
 Values = Mapping[str, float]
 

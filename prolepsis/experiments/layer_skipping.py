@@ -7,7 +7,6 @@ from statistics import fmean
 
 import torch
 
-from prolepsis.clustered import interval
 from prolepsis.controls import control_arms
 from prolepsis.edits import Row, Skip
 from prolepsis.experiments.regeneration import longest_line
@@ -27,10 +26,11 @@ from prolepsis.experiments.skipped_couplets import (
     scaled,
     skipped_blocks,
 )
-from prolepsis.hooks import Read
+from prolepsis.judging.clustered import interval
+from prolepsis.judging.rules import finite
 from prolepsis.measurement import Measurement
-from prolepsis.rules import finite
-from prolepsis.selection import Logits
+from prolepsis.reachability.selection import Logits
+from prolepsis.running.hooks import Read
 from prolepsis.shams import reach_row
 from prolepsis.statistics import mcnemar
 from prolepsis.subject import Subject

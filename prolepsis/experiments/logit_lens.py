@@ -17,10 +17,10 @@ from prolepsis.controls import control_arms
 from prolepsis.engine import CleanRun
 from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
-from prolepsis.lexicon import lexicon_of
 from prolepsis.measurement import Measurement
 from prolepsis.subject import Subject
-from prolepsis.task import Prompt
+from prolepsis.subjects.lexicon import lexicon_of
+from prolepsis.subjects.task import Prompt
 from prolepsis.watching import watched
 
 Tensor = torch.Tensor

@@ -20,8 +20,8 @@ from prolepsis.experiments.interchange import off_target_kl
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of
 from prolepsis.experiments.sites import Place, find_sites, parameters
 from prolepsis.experiments.steering import DOSES, zero_dose
-from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 

@@ -185,12 +185,12 @@ def _finished(subject: "Subject", begun: Unfinished) -> Measurement:
 
 
 def _check_trained(subject: "Subject") -> None:
-    from prolepsis.twins import check_trained
+    from prolepsis.subjects.twins import check_trained
 
     check_trained(subject)
 
 
 def _untrained(subject: "Subject") -> AbstractContextManager[object]:
-    from prolepsis.twins import untrained_in_place
+    from prolepsis.subjects.twins import untrained_in_place
 
     return untrained_in_place(subject)

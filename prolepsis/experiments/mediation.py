@@ -15,16 +15,16 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from prolepsis.batching import in_batches, row_bytes
 from prolepsis.edits import ReplaceHeadOutput, Row
 from prolepsis.engine import CleanRun
-from prolepsis.hooks import Pass, Read, applied, copies
 from prolepsis.names import Head
-from prolepsis.plan import plan_rows
-from prolepsis.prefix import resumed
 from prolepsis.reach import reach_each
-from prolepsis.readings import Readings
-from prolepsis.selection import Z, supports
+from prolepsis.reachability.selection import Z, supports
+from prolepsis.running.batching import in_batches, row_bytes
+from prolepsis.running.hooks import Pass, Read, applied, copies
+from prolepsis.running.plan import plan_rows
+from prolepsis.running.prefix import resumed
+from prolepsis.running.readings import Readings
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 

@@ -16,7 +16,7 @@ ASTRAY = 2**-8
 """What a cosine of two unit rows in float16 is off at most.
 
 Rounding both factors and the result takes 2**-10 + 2**-11, whatever the width, and summing in float32 d * 2**-24 at
-most, where a GPU does (:mod:`prolepsis.precision`); this is twice as much for d up to 6 000.
+most, where a GPU does (:mod:`prolepsis.subjects.precision`); this is twice as much for d up to 6 000.
 """
 ROWS_AT_ONCE = 1 << 13
 """Rows of a vocabulary that are brought to unit length at a time."""

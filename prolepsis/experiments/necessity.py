@@ -11,9 +11,9 @@ from prolepsis.edits import ReplaceRow
 from prolepsis.errors import UserError
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
 from prolepsis.experiments.sites import find_sites, parameters
-from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
-from prolepsis.prompt_batch import passes
+from prolepsis.running.hooks import Read
+from prolepsis.running.prompt_batch import passes
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 

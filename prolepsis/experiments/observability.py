@@ -24,11 +24,11 @@ from prolepsis.experiments.position_sweep import strength_unit, word_features
 from prolepsis.experiments.regeneration import last_word
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
 from prolepsis.experiments.steering import lumped_kl
-from prolepsis.generation import sample
 from prolepsis.names import Feature
-from prolepsis.readings import Readings
+from prolepsis.running.generation import sample
+from prolepsis.running.readings import Readings
 from prolepsis.subject import Subject, transcoder_of
-from prolepsis.task import Prompt
+from prolepsis.subjects.task import Prompt
 
 Tensor = torch.Tensor
 Writes = Mapping[int, Tensor]

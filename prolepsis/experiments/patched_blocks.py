@@ -18,7 +18,7 @@ from prolepsis.edits import ReplaceStream
 from prolepsis.engine import CleanRun
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns
 from prolepsis.experiments.facts_asked import facts_of
-from prolepsis.hooks import Read
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 

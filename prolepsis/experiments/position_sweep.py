@@ -18,15 +18,15 @@ from prolepsis.edits import Add, Row
 from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
 from prolepsis.experiments.vocabulary_scan import vocabulary_scan
-from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
-from prolepsis.readings import Readings
-from prolepsis.selection import Logits
+from prolepsis.reachability.selection import Logits
+from prolepsis.running.hooks import Read
+from prolepsis.running.readings import Readings
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject, transcoder_of
-from prolepsis.swept_pairs import mean_by_position
-from prolepsis.task import Task
+from prolepsis.subjects.swept_pairs import mean_by_position
+from prolepsis.subjects.task import Task
 from prolepsis.watching import watched
 
 Tensor = torch.Tensor

@@ -1,7 +1,7 @@
 """How much would the paper's head figures vary over prompts? A percentile bootstrap over the routed pairs.
 
 The paper's changes of attention are those of one prompt. What is found here is for the reader alone: verdicts rest on
-the clustered intervals of :mod:`prolepsis.clustered`.
+the clustered intervals of :mod:`prolepsis.judging.clustered`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -30,10 +30,10 @@ from prolepsis.experiments.convergence import (
 )
 from prolepsis.experiments.published_prompt import noise, published_of, single
 from prolepsis.measurement import Measurement
-from prolepsis.published import Convergence
-from prolepsis.selection import Logits, ResidPost
+from prolepsis.reachability.selection import Logits, ResidPost
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
+from prolepsis.subjects.published import Convergence
 
 Tensor = torch.Tensor
 

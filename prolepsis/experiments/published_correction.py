@@ -18,14 +18,14 @@ from prolepsis.errors import Untested
 from prolepsis.experiments.correction import later_writes
 from prolepsis.experiments.published_prompt import NULLS, Placed, Writes, at, noise, parameters_of, published_of, single
 from prolepsis.experiments.published_sweep import sweep_prompt
-from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
-from prolepsis.published import Correction
-from prolepsis.selection import Logits, Pattern
+from prolepsis.reachability.selection import Logits, Pattern
+from prolepsis.running.hooks import Read
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
-from prolepsis.swept_pairs import moved_by
+from prolepsis.subjects.published import Correction
+from prolepsis.subjects.swept_pairs import moved_by
 
 
 @dataclass(frozen=True)

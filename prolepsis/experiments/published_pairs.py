@@ -15,14 +15,14 @@ from prolepsis.errors import Untested, UserError
 from prolepsis.experiments.published_prompt import NULLS, Placed, at, noise, published_of, single
 from prolepsis.experiments.published_sweep import swept
 from prolepsis.experiments.vocabulary_scan import MIN_COSINE, best_features, top_tokens
-from prolepsis.lexicon import clean_words, lexicon_of, rhyme_groups, spoken_endings
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
-from prolepsis.published import RhymePrompt
-from prolepsis.selection import Logits
+from prolepsis.reachability.selection import Logits
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject, transcoder_of
-from prolepsis.swept_pairs import FIGURES, STRONG, SweptPair, localised, mean_by_position, strong_groups
+from prolepsis.subjects.lexicon import clean_words, lexicon_of, rhyme_groups, spoken_endings
+from prolepsis.subjects.published import RhymePrompt
+from prolepsis.subjects.swept_pairs import FIGURES, STRONG, SweptPair, localised, mean_by_position, strong_groups
 from prolepsis.watching import watched
 
 

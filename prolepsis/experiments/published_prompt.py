@@ -14,8 +14,8 @@ from prolepsis.edits import Add, Row
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.errors import Untested
 from prolepsis.measurement import Measurement
-from prolepsis.published import Published, Steering
 from prolepsis.subject import Subject, transcoder_of
+from prolepsis.subjects.published import Published, Steering
 
 Tensor = torch.Tensor
 Writes = Mapping[int, Tensor]

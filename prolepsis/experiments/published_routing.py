@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from prolepsis.errors import Untested
 from prolepsis.experiments.published_prompt import NULLS, Placed, at, noise, parameters_of, placed, published_of, single
-from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
-from prolepsis.published import Steering
-from prolepsis.selection import Pattern
+from prolepsis.reachability.selection import Pattern
+from prolepsis.running.hooks import Read
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
+from prolepsis.subjects.published import Steering
 
 Changes = Mapping[Head, float]
 """Head → Δattention from the last position to the site."""

@@ -28,13 +28,13 @@ from prolepsis.experiments.published_prompt import (
     published_of,
     single,
 )
-from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
-from prolepsis.published import Steering
-from prolepsis.selection import Logits
+from prolepsis.reachability.selection import Logits
+from prolepsis.running.hooks import Read
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
-from prolepsis.swept_pairs import farthest_elsewhere, moved_by
+from prolepsis.subjects.published import Steering
+from prolepsis.subjects.swept_pairs import farthest_elsewhere, moved_by
 
 GIGABYTE = 1e9
 

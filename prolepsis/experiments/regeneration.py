@@ -13,11 +13,11 @@ from prolepsis.edits import Add, ReplaceRow, Row
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
 from prolepsis.experiments.sites import Sites, find_sites, parameters
-from prolepsis.generation import generate
-from prolepsis.hooks import Read
 from prolepsis.measurement import Measurement
+from prolepsis.running.generation import generate
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
-from prolepsis.task import Task
+from prolepsis.subjects.task import Task
 from prolepsis.watching import watched
 
 Values = Mapping[str, float]

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.errors import Untested, UserError
-from prolepsis.hooks import Read
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
-from prolepsis.task import Prompt, Task
+from prolepsis.subjects.task import Prompt, Task
 
 SHIFTS = (4, 10)
 """Each group is paired with the groups this far on, so that it is source twice and target twice.

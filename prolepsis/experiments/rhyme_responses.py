@@ -20,9 +20,9 @@ from prolepsis.experiments.rhyme_pairs import task_of
 from prolepsis.experiments.vocabulary_scan import MIN_COSINE, chance_cosine, features_of, top_tokens
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
-from prolepsis.prompt_batch import resid_mid_of
+from prolepsis.running.prompt_batch import resid_mid_of
 from prolepsis.subject import Subject, transcoder_of
-from prolepsis.task import Template
+from prolepsis.subjects.task import Template
 
 Tensor = torch.Tensor
 Values = Mapping[str, float]

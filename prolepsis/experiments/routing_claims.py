@@ -20,7 +20,7 @@ from prolepsis.experiments.head_routing import (
 from prolepsis.experiments.prompt_bootstrap import bootstrap_over_prompts
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
-from prolepsis.selection import Pattern, Support, supports
+from prolepsis.reachability.selection import Pattern, Support, supports
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 

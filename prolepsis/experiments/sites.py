@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from prolepsis.edits import ReplaceRow, Row
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
-from prolepsis.selection import Logits
+from prolepsis.reachability.selection import Logits
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.watching import watched

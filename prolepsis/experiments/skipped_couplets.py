@@ -13,9 +13,9 @@ from prolepsis.edits import Skip
 from prolepsis.experiments.elicitation import scored
 from prolepsis.experiments.regeneration import ending, longest_line
 from prolepsis.experiments.rhyme_pairs import Pair, rhyme_pairs, task_of
-from prolepsis.generation import generate
+from prolepsis.running.generation import generate
 from prolepsis.subject import Subject
-from prolepsis.task import Prompt
+from prolepsis.subjects.task import Prompt
 from prolepsis.watching import watched
 
 Block = tuple[int, ...]

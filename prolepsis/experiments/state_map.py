@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from prolepsis.edits import ReplaceRow, Row
 from prolepsis.experiments.rhyme_pairs import Pair, Runs
-from prolepsis.hooks import Read
 from prolepsis.reach import reach
-from prolepsis.selection import Logits, RowReplaced
+from prolepsis.reachability.selection import Logits, RowReplaced
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
 
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
 from prolepsis.experiments.sites import Sites, find_sites, parameters
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
-from prolepsis.readings import Readings
+from prolepsis.running.readings import Readings
 from prolepsis.subject import Subject
-from prolepsis.task import Task
+from prolepsis.subjects.task import Task
 from prolepsis.watching import watched
 
 Tensor = torch.Tensor

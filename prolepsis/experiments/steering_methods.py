@@ -27,7 +27,7 @@ from prolepsis.experiments.observability import (
 )
 from prolepsis.experiments.rhyme_pairs import Runs
 from prolepsis.measurement import Measurement
-from prolepsis.selection import Logits
+from prolepsis.reachability.selection import Logits
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 

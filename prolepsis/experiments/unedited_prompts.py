@@ -11,11 +11,11 @@ import torch
 
 from prolepsis.controls import control_arms
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, rhyme_pairs, task_of
-from prolepsis.hooks import Read
-from prolepsis.lexicon import clean_words
 from prolepsis.measurement import Measurement
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
-from prolepsis.task import Prompt
+from prolepsis.subjects.lexicon import clean_words
+from prolepsis.subjects.task import Prompt
 
 Tensor = torch.Tensor
 Values = Mapping[str, float]

@@ -17,12 +17,12 @@ from prolepsis.edits import Add, Row
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.experiments.patched_blocks import blocks, patch_rows
 from prolepsis.experiments.routing_claims import is_late, late_share
-from prolepsis.hooks import Read
 from prolepsis.ledger import Claim
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.organisms.random_transformers import N_VOCAB, random_transformers
-from prolepsis.selection import Logits, Pattern, Readout
+from prolepsis.reachability.selection import Logits, Pattern, Readout
+from prolepsis.running.hooks import Read
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from prolepsis.counterfactual import SPLIT, file_of_split, find
 from prolepsis.hub.refusals import plainly
 from prolepsis.hub.remote import MAIN, RemoteFile, in_words
+from prolepsis.subjects.counterfactual import SPLIT, file_of_split, find
 
 if TYPE_CHECKING:
-    from prolepsis.source import SubjectSource
+    from prolepsis.subjects.source import SubjectSource
 
 DATA_SETS = "datasets/"
 """What the name of a data set's repository begins with."""

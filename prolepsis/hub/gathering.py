@@ -14,7 +14,7 @@ from prolepsis.hub.repository import Repository
 from prolepsis.hub.room import NoRoom
 
 if TYPE_CHECKING:
-    from prolepsis.source import SubjectSource
+    from prolepsis.subjects.source import SubjectSource
 
 Wanted = TypeVar("Wanted")
 Tell = Callable[[str], None]

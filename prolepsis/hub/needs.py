@@ -5,7 +5,7 @@ from dataclasses import astuple, dataclass
 
 from prolepsis.experiments.families import MODULES
 from prolepsis.names import Feature
-from prolepsis.published import Published, Steering
+from prolepsis.subjects.published import Published, Steering
 
 
 @dataclass(frozen=True)

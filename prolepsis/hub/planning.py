@@ -17,7 +17,7 @@ from prolepsis.hub.repository import Repository, cached, listed
 
 if TYPE_CHECKING:
     from prolepsis.names import Feature
-    from prolepsis.source import SubjectSource
+    from prolepsis.subjects.source import SubjectSource
 
 LAST = " last rows"
 """What stands behind the name of a file of whose decoders only those rows are kept."""

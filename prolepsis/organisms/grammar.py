@@ -15,8 +15,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from prolepsis.masks import CoupletBarrier
-from prolepsis.task import Relation, Task, Template
+from prolepsis.reachability.masks import CoupletBarrier
+from prolepsis.subjects.task import Relation, Task, Template
 
 TokenArray = npt.NDArray[np.int64]
 

@@ -31,7 +31,6 @@ from typing import Any
 import torch
 
 from prolepsis.errors import UserError
-from prolepsis.masks import MaskRule
 from prolepsis.names import Feature
 from prolepsis.organisms.planted_weights import (
     CONSTANT,
@@ -47,7 +46,8 @@ from prolepsis.organisms.planted_weights import (
 )
 from prolepsis.organisms.tokenizer import word_tokenizer
 from prolepsis.organisms.untrained import untrained_weights
-from prolepsis.task import Task, Template
+from prolepsis.reachability.masks import MaskRule
+from prolepsis.subjects.task import Task, Template
 from prolepsis.transcoder import Transcoder, write_transcoder
 
 Tensor = torch.Tensor

@@ -42,7 +42,7 @@ from prolepsis.organisms.planted_weights import (
     plant,
 )
 from prolepsis.organisms.tokenizer import word_tokenizer
-from prolepsis.task import Relation
+from prolepsis.subjects.task import Relation
 
 IS_BOS, SCORE, SHARE = (OUTPUT[-1] + 1 + i for i in range(3))
 """Residual slots of pattern-only: the mark of BOS, the score the plan is turned into, and the share of attention."""

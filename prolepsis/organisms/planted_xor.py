@@ -32,7 +32,7 @@ from prolepsis.organisms.planted import (
 from prolepsis.organisms.planted_weights import CONSTANT, Circuit, Neuron, PlantedHead, new_model, plant
 from prolepsis.organisms.tokenizer import word_tokenizer
 from prolepsis.organisms.untrained import untrained_weights
-from prolepsis.task import Task
+from prolepsis.subjects.task import Task
 
 GROUPS = (
     "cat bat rat hat|bear chair hare pear|mouse house grouse blouse|goat coat boat moat|snake cake lake rake|"

@@ -7,10 +7,10 @@ from typing import Any
 from transformers import LlamaConfig, MistralConfig, PretrainedConfig
 
 from prolepsis.errors import UserError
-from prolepsis.masks import CoupletBarrier
 from prolepsis.organisms.grammar import BARRIER, BOS, EOS, PAD, TOKEN_ID, VOCABULARY, task
 from prolepsis.organisms.plateau import Plateau
-from prolepsis.task import Task
+from prolepsis.reachability.masks import CoupletBarrier
+from prolepsis.subjects.task import Task
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from prolepsis.masks import CoupletBarrier
 from prolepsis.organisms import grammar
 from prolepsis.organisms.grammar import CATEGORY, GROUP_OF, GROUPS, HELD_OUT, PARTNER, TOKEN_ID, VERBS, WORDS
 from prolepsis.organisms.training import additive_mask
-from prolepsis.readings import log_odds
-from prolepsis.task import Task, Template
+from prolepsis.reachability.masks import CoupletBarrier
+from prolepsis.running.readings import log_odds
+from prolepsis.subjects.task import Task, Template
 
 Scores = dict[str, float]
 

@@ -8,11 +8,11 @@ import torch
 from torch.nn import functional
 
 from prolepsis.errors import UserError
-from prolepsis.masks import CoupletBarrier
 from prolepsis.organisms.grammar import BARRIER, PAD, TOKEN_ID, corpus
 from prolepsis.organisms.plateau import improvement
 from prolepsis.organisms.recipes import Recipe
 from prolepsis.organisms.untrained import untrained_model
+from prolepsis.reachability.masks import CoupletBarrier
 from prolepsis.watching import watched
 
 MAX_DOCUMENTS = 150_000

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from prolepsis.masks import CoupletBarrier
 from prolepsis.organisms.grammar import PAD, TOKEN_ID, corpus
 from prolepsis.organisms.training import additive_mask
+from prolepsis.reachability.masks import CoupletBarrier
 from prolepsis.transcoder import Transcoder
 from prolepsis.watching import watched
 

@@ -51,9 +51,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rehearse(asked: argparse.Namespace, options: Sequence[str]) -> int:
-    from prolepsis.loading import check_device
     from prolepsis.rehearsal.figures import show, write_figures
     from prolepsis.rehearsal.run import rehearse
+    from prolepsis.subjects.loading import check_device
 
     check_device(asked.device, "--device")
     done: list[Rehearsed] = []

@@ -19,13 +19,13 @@ import yaml
 from safetensors import safe_open
 from torch.nn.functional import normalize
 
-from prolepsis.checkpoint import INDEX
 from prolepsis.errors import UserError
 from prolepsis.layouts import cross_layer
 from prolepsis.names import Feature
 from prolepsis.rehearsal.shapes import VALUE_BYTES, Shape
 from prolepsis.rehearsal.tensor_files import Fill, Stored, overwrite_row, write_tensors
 from prolepsis.rehearsal.tokenizer import TASK, spoken_words, write_tokenizer
+from prolepsis.subjects.checkpoint import INDEX
 from prolepsis.watching import watched
 
 Tensor = torch.Tensor

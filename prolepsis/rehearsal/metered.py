@@ -9,8 +9,8 @@ import pytest
 
 if TYPE_CHECKING:
     from prolepsis.report.measuring import LoadSubject
-    from prolepsis.source import SubjectSource
     from prolepsis.subject import Subject
+    from prolepsis.subjects.source import SubjectSource
 
 METER, LOADING = "prolepsis-meter", "loading"
 """The meter's name as a plugin, and what loading is counted under."""

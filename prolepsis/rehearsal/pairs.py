@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from prolepsis.atomic import write_atomically
-from prolepsis.counterfactual import FIELDS, SPLIT
 from prolepsis.experiments.counterfactual_pairs import first_words
-from prolepsis.loading import load_subject
 from prolepsis.rehearsal.tokenizer import TASK
-from prolepsis.task_file import read_task
+from prolepsis.subjects.counterfactual import FIELDS, SPLIT
+from prolepsis.subjects.loading import load_subject
+from prolepsis.subjects.task_file import read_task
 
 
 def write_pairs(model: Path, folder: Path, device: str) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from prolepsis.published import PRESETS
 from prolepsis.rehearsal.shapes import SHAPES, Shape
+from prolepsis.subjects.published import PRESETS
 
 _NAME = re.compile(r"L(\d+):(H?)(\d+)")
 

@@ -21,7 +21,7 @@ from prolepsis.rehearsal.shapes import SHAPES, Shape
 from prolepsis.report.comparison import read_report
 from prolepsis.report.subjects import is_asked
 from prolepsis.report.table import Row
-from prolepsis.source import SubjectSource
+from prolepsis.subjects.source import SubjectSource
 from prolepsis.watching import watched
 
 ROOT = Path(__file__).parents[2]

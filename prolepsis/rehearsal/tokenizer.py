@@ -20,8 +20,8 @@ from transformers import PreTrainedTokenizerFast
 
 from prolepsis.domains import DOMAINS
 from prolepsis.organisms.tokenizer import save_tokenizer
-from prolepsis.published import PRESETS
 from prolepsis.rehearsal.shapes import Shape
+from prolepsis.subjects.published import PRESETS
 
 TASK = PRESETS.parent / "tasks" / "english.json"
 PUBLISHED_IDS = {"gemma": {"around": 2449}, "llama": {"that": 430}}

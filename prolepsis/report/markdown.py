@@ -10,7 +10,7 @@ from prolepsis.report.markdown_table import markdown_table
 from prolepsis.report.paper_page import section_of_report
 from prolepsis.report.side_by_side import side_by_side
 from prolepsis.report.table import counts, short, short_names
-from prolepsis.source import PAPER
+from prolepsis.subjects.source import PAPER
 
 Row = Mapping[str, Any]
 

@@ -11,7 +11,7 @@ from prolepsis.errors import Untested, UserError, let_go
 from prolepsis.experiments.measuring import Found
 from prolepsis.measurement import Measurement
 from prolepsis.report.rows import subject_row
-from prolepsis.source import SubjectSource
+from prolepsis.subjects.source import SubjectSource
 
 if TYPE_CHECKING:
     from prolepsis.judge import ClaimKey, Verdict
@@ -65,7 +65,7 @@ class Together:
 
     def __call__(self, claims: Sequence["Claim"], subject: "Subject") -> Found:
         """What was measured; raises what measuring this family raised."""
-        from prolepsis.twins import IN_PLACE
+        from prolepsis.subjects.twins import IN_PLACE
 
         if not claims:
             return {}

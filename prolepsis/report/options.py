@@ -12,12 +12,12 @@ import pytest
 
 from prolepsis.archive.files import open_archive
 from prolepsis.errors import UserError
-from prolepsis.published import PRESETS
 from prolepsis.report.comparison import Failure, latest_whole
 from prolepsis.report.devices import has_gpu
 from prolepsis.report.packages import check_packages
 from prolepsis.report.subjects import DTYPES, known_subjects, select_subjects
-from prolepsis.source import SubjectSource
+from prolepsis.subjects.published import PRESETS
+from prolepsis.subjects.source import SubjectSource
 
 DEFAULTS = {"claims_device": None, "claims_dtype": "float32"}
 

@@ -11,7 +11,7 @@ from typing import Any
 from prolepsis.audit.controls import missing_controls, purpose
 from prolepsis.ledger import Claim
 from prolepsis.report.markdown_table import markdown_table
-from prolepsis.source import PAPER
+from prolepsis.subjects.source import PAPER
 
 Row = Mapping[str, Any]
 

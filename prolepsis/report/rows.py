@@ -12,8 +12,8 @@ from prolepsis.measurement import Measurement
 if TYPE_CHECKING:
     from prolepsis.judge import Verdict
     from prolepsis.ledger import Claim
-    from prolepsis.source import SubjectSource
     from prolepsis.subject import Subject
+    from prolepsis.subjects.source import SubjectSource
 
 
 def claim_row(

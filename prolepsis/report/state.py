@@ -16,7 +16,7 @@ from prolepsis.report.pins import Key, Pins, read_pins
 from prolepsis.report.rows import claim_row, plain
 from prolepsis.report.storage import UNWRITTEN, append_journal
 from prolepsis.report.subjects import is_asked
-from prolepsis.source import SubjectSource
+from prolepsis.subjects.source import SubjectSource
 
 if TYPE_CHECKING:
     from prolepsis.report.measuring import Outcome

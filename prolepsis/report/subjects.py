@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from prolepsis import organisms
 from prolepsis.archive import asks
 from prolepsis.archive.files import Archive, Recording
-from prolepsis.counterfactual import find
 from prolepsis.errors import Untested, UserError
 from prolepsis.experiments.families import MODULES
 from prolepsis.hub import Gathered, gather
 from prolepsis.ledger import Claim
-from prolepsis.published import PRESETS, Published
-from prolepsis.source import PAPER, RANDOM, SubjectSource
+from prolepsis.subjects.counterfactual import find
+from prolepsis.subjects.published import PRESETS, Published
+from prolepsis.subjects.source import PAPER, RANDOM, SubjectSource
 
 if TYPE_CHECKING:
     from prolepsis.subject import Subject
@@ -159,11 +159,11 @@ def open_subject(
         gathered = gather(source, MODULES)
     import torch
 
-    from prolepsis.loading import kept_subject, load_subject
-    from prolepsis.screening import screened
     from prolepsis.subject import NO_TRANSCODER
-    from prolepsis.task_file import read_task
-    from prolepsis.twins import IN_PLACE
+    from prolepsis.subjects.loading import kept_subject, load_subject
+    from prolepsis.subjects.screening import screened
+    from prolepsis.subjects.task_file import read_task
+    from prolepsis.subjects.twins import IN_PLACE
 
     if gathered is None:
         return kept_subject(source.id, device, getattr(torch, dtype))

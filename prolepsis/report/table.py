@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from prolepsis.source import PAPER
+from prolepsis.subjects.source import PAPER
 
 Row = Mapping[str, Any]
 AGREES = {"yes": "=", "no": "≠", "cannot tell": "?"}

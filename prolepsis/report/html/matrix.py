@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from prolepsis.claim import Claim
 from prolepsis.report.html.anchors import claim_anchor, row_anchor
 from prolepsis.report.table import AGREES
-from prolepsis.source import PAPER
+from prolepsis.subjects.source import PAPER
 
 Row = Mapping[str, Any]
 

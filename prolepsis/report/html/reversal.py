@@ -107,7 +107,7 @@ def _against_doubt(row: Row, claim: Claim) -> Iterator[str]:
 
 def _too_few(row: Row, claim: Claim) -> Iterator[str]:
     # Judging needs scipy, which takes longer to import than writing a page.
-    from prolepsis.validity import MIN_CLUSTERS, MIN_ITEMS
+    from prolepsis.judging.validity import MIN_CLUSTERS, MIN_ITEMS
 
     measured = row["measured"]
     if claim.population == "this prompt":

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache
 
-from prolepsis.batching import in_batches, row_bytes
 from prolepsis.edits import Add, FreezePattern, ReplaceHeadOutput, ReplaceRow, ReplaceStream, Row
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested, UserError
-from prolepsis.hooks import Pass, Read, applied
-from prolepsis.plan import Plan, plan_rows
+from prolepsis.running.batching import in_batches, row_bytes
+from prolepsis.running.hooks import Pass, Read, applied
+from prolepsis.running.plan import Plan, plan_rows
 from prolepsis.subject import OWN_TASK, Subject
 from prolepsis.watching import watched
 

@@ -11,19 +11,19 @@ from typing import Any
 
 import torch
 
-from prolepsis import selfcheck
-from prolepsis.batching import TOKENS_PER_BATCH
 from prolepsis.errors import Untested, UntilFull, UserError
-from prolepsis.families import family_of
-from prolepsis.masks import mask_rule
 from prolepsis.organisms import ABSORBER, BUNDLED, CARRIERS, PLANTED, SPOILED, TWO_TASKS, XOR
-from prolepsis.precision import multiply_exactly
+from prolepsis.reachability.masks import mask_rule
+from prolepsis.running.batching import TOKENS_PER_BATCH
 from prolepsis.subject import Subject
-from prolepsis.task_file import read_task
+from prolepsis.subjects import selfcheck
+from prolepsis.subjects.families import family_of
+from prolepsis.subjects.precision import multiply_exactly
+from prolepsis.subjects.task_file import read_task
 from prolepsis.transcoder import Transcoder
 from prolepsis.watching import watched
 
-ORGANISMS = Path(__file__).parent.parent / "fixtures" / "organisms"
+ORGANISMS = Path(__file__).parents[2] / "fixtures" / "organisms"
 
 
 def load_subject(reference: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Subject:
@@ -31,7 +31,7 @@ def load_subject(reference: str, device: str = "cpu", dtype: torch.dtype = torch
 
     Raises UserError for a reference that is neither, for a broken file, and for a model that is not wired as modelled;
     Untested where the device is not there or too small. Products are exact from then on in the whole process
-    (:func:`prolepsis.precision.multiply_exactly`).
+    (:func:`prolepsis.subjects.precision.multiply_exactly`).
     """
     check_device(device)
     multiply_exactly()

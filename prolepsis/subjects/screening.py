@@ -7,10 +7,10 @@ from dataclasses import replace
 import torch
 
 from prolepsis.errors import Untested
-from prolepsis.prompt_batch import last_states
-from prolepsis.readings import Readings
+from prolepsis.running.prompt_batch import last_states
+from prolepsis.running.readings import Readings
 from prolepsis.subject import OWN_TASK, Subject
-from prolepsis.task import Task, Template
+from prolepsis.subjects.task import Task, Template
 from prolepsis.watching import watched
 
 LEAST_GROUPS = 12

@@ -11,7 +11,7 @@ import torch
 
 from prolepsis.errors import UserError
 from prolepsis.names import Head
-from prolepsis.plan import LayerPlan, Plan
+from prolepsis.running.plan import LayerPlan, Plan
 
 if TYPE_CHECKING:
     from prolepsis.subject import Subject

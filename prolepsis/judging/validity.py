@@ -4,10 +4,10 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from prolepsis.evidence import Evidence
+from prolepsis.judging.evidence import Evidence
+from prolepsis.judging.rules import Decision, decide, number
 from prolepsis.ledger import Control
 from prolepsis.measurement import Measurement
-from prolepsis.rules import Decision, decide, number
 
 MIN_CLUSTERS = 6
 MIN_ITEMS = 12

@@ -5,9 +5,9 @@ import torch
 from prolepsis.edits import Add
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.errors import UserError
-from prolepsis.hooks import Pass, Read, applied, rows_of
 from prolepsis.names import Head
-from prolepsis.plan import Plan
+from prolepsis.running.hooks import Pass, Read, applied, rows_of
+from prolepsis.running.plan import Plan
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 

@@ -15,7 +15,7 @@ class ModelSize:
     """The sizes of a decoder: ``d_mlp`` is the width inside an MLP, ``gated`` ones have a third matrix.
 
     ``tied`` embeddings serve as the unembedding; all of ``n_experts`` MLPs see each token,
-    one after the other (:mod:`prolepsis.experts`).
+    one after the other (:mod:`prolepsis.subjects.experts`).
     """
 
     n_layers: int

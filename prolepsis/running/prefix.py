@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from prolepsis.device_copies import on_device
 from prolepsis.edits import Blocking, Edit, FreezePattern, Row, Skip
+from prolepsis.running.device_copies import on_device
 
 if TYPE_CHECKING:
     from prolepsis.engine import CleanRun
-    from prolepsis.hooks import Read
+    from prolepsis.running.hooks import Read
 
 KeysAndValues = tuple[torch.Tensor, torch.Tensor]
 """Of one layer, each [1, heads, T, d_head]."""

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import torch
 
-from prolepsis.batching import TOKENS_PER_BATCH, in_batches, row_bytes
-from prolepsis.hooks import Pass, Read, applied
-from prolepsis.plan import Plan
+from prolepsis.running.batching import TOKENS_PER_BATCH, in_batches, row_bytes
+from prolepsis.running.hooks import Pass, Read, applied
+from prolepsis.running.plan import Plan
 from prolepsis.subject import Subject
 
 Tensor = torch.Tensor

@@ -10,8 +10,8 @@ from torch.nn.functional import cosine_similarity
 
 from prolepsis.engine import clean_run
 from prolepsis.errors import UserError
-from prolepsis.hooks import Read
 from prolepsis.layouts.layout import INPUT_HOOKS
+from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from prolepsis.checkpoint import Checkpoint
 from prolepsis.errors import HarnessFault
 from prolepsis.organisms.untrained import untrained_constant
 from prolepsis.subject import Subject
+from prolepsis.subjects.checkpoint import Checkpoint
 from prolepsis.watching import watched
 
 IN_PLACE = "untrained in place"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from prolepsis.clustered import Estimate
-from prolepsis.evidence import Evidence
+from prolepsis.judging.clustered import Estimate
+from prolepsis.judging.evidence import Evidence
 from prolepsis.ledger import Control
 
 Word = Literal["supported", "contradicted", "vacuous", "inconclusive", "inconsistent", "untested"]

@@ -12,7 +12,7 @@ from functools import cached_property
 from prolepsis.errors import UserError
 from prolepsis.names import Head
 from prolepsis.reach import check_places, reach_each
-from prolepsis.selection import (
+from prolepsis.reachability.selection import (
     Added,
     Readout,
     RowReplaced,
@@ -22,7 +22,7 @@ from prolepsis.selection import (
     parse_edits,
     parse_readout,
 )
-from prolepsis.wiring import Wiring, open_wiring
+from prolepsis.reachability.wiring import Wiring, open_wiring
 
 _ANY_HEAD = re.compile(r"L(\d+)(?:\.\.(\d+))?:H\*(.*)")
 _OF_NO_HEAD = Added | RowReplaced | StreamReplaced | Skipped
@@ -34,7 +34,7 @@ class EditedRun:
 
     ``wiring`` names a model of the paper, ``tokens`` counts its prompt. ``varied`` are the edits that come and go,
     ``given`` those that are there either way; ``responds`` and ``still`` are readouts. All are written as in
-    :mod:`prolepsis.selection`; a readout "L17..25:H* 30->23" is any head of each of layers 17 to 25.
+    :mod:`prolepsis.reachability.selection`; a readout "L17..25:H* 30->23" is any head of each of layers 17 to 25.
     """
 
     label: str

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from prolepsis.errors import UserError
 from prolepsis.names import Head
-from prolepsis.selection import (
+from prolepsis.reachability.selection import (
     Added,
     Blocked,
     Frozen,
@@ -23,7 +23,7 @@ from prolepsis.selection import (
     StreamReplaced,
     Support,
 )
-from prolepsis.wiring import Wiring
+from prolepsis.reachability.wiring import Wiring
 
 # What a mask rule sees of a generated token: an id that no rule singles out.
 GENERATED = -1

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from prolepsis.archive.files import Recording
-from prolepsis.published import Published
+from prolepsis.subjects.published import Published
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class FactPrompt:
 class Task:
     """Rhyme groups, the answer each word calls for, templates, and the tokens that end a line; perhaps facts.
 
-    Without ``answers`` the subject that is asked finds them itself (:func:`prolepsis.screening.screened`).
+    Without ``answers`` the subject that is asked finds them itself (:func:`prolepsis.subjects.screening.screened`).
 
     ``features`` names the word-level transcoder features where they are known beforehand, and ``feature_activation``
     how strong they typically are; otherwise a vocabulary scan finds them, and the prompts show how strong they are.

@@ -29,7 +29,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from prolepsis import statistics
-from prolepsis.laws import Blind, Count, Discordant, Ends, Law, NeverDiffered, Point, SignFlip, Student, Widest, Within
+from prolepsis.judging.laws import (
+    Blind,
+    Count,
+    Discordant,
+    Ends,
+    Law,
+    NeverDiffered,
+    Point,
+    SignFlip,
+    Student,
+    Widest,
+    Within,
+)
 from prolepsis.measurement import Design
 from prolepsis.statistics import FloatArray
 

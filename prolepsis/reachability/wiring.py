@@ -10,8 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from prolepsis.errors import UserError
-from prolepsis.families import family_of
-from prolepsis.masks import BoolArray, MaskRule, mask_rule
+from prolepsis.reachability.masks import BoolArray, MaskRule, mask_rule
+from prolepsis.subjects.families import family_of
 
 PAPER_WIRINGS = Path(__file__).with_name("wirings.toml")
 

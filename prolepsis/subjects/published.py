@@ -17,7 +17,7 @@ from prolepsis.toml_tables import Fault, Table
 
 Name = TypeVar("Name", Feature, Head)
 
-PRESETS = Path(__file__).parent.parent / "fixtures" / "presets.toml"
+PRESETS = Path(__file__).parents[2] / "fixtures" / "presets.toml"
 """The paper's subjects, and those of other papers' claims."""
 
 

@@ -6,8 +6,8 @@ is decided by its criterion, its rivals and its nulls together, and any of them 
 
 from collections.abc import Sequence
 
-from prolepsis.clustered import Estimate
-from prolepsis.evidence import Evidence
+from prolepsis.judging.clustered import Estimate
+from prolepsis.judging.evidence import Evidence
 from prolepsis.ledger import Control
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from prolepsis import clustered
-from prolepsis.clustered import Estimate
+from prolepsis.judging import clustered
+from prolepsis.judging.clustered import Estimate
 from prolepsis.ledger import Claim, Control
 from prolepsis.measurement import Design, Measurement
 

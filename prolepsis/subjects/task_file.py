@@ -7,7 +7,7 @@ from typing import Any
 
 from prolepsis.errors import UserError
 from prolepsis.names import Feature
-from prolepsis.task import Relation, Task, Template
+from prolepsis.subjects.task import Relation, Task, Template
 from prolepsis.toml_tables import Fault, Table
 
 

@@ -1,0 +1,1 @@
+"""What the engine is made of: plans of edits, hooks, batches, what comes before an edit, and generation."""
