@@ -63,7 +63,6 @@ def test_a_rhyme_word_has_a_feature_in_any_spelling(monkeypatch: pytest.MonkeyPa
     tops = TopTokens(torch.tensor([[capitalised]]), torch.tensor([[0.9]]))
     for spelled, found in (({capitalised: word}, 1.0), ({capitalised: "unasked"}, 0.0), ({}, 0.0)):
         monkeypatch.setattr(feature_discovery, "clean_words", lambda _, spelled=spelled: spelled)
-        monkeypatch.setattr(feature_discovery, "once", lambda of, what: what(of))
         values = feature_discovery._found(subject, tops, 0.3)
         assert (values[word], values[other]) == (found, 0.0)
         assert set(values) == {word for words in task.groups.values() for word in words}

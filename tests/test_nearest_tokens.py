@@ -67,6 +67,29 @@ def test_looking_in_float16_first_changes_nothing(
     assert all(len(set(row)) == len(row) for row in tokens.tolist())
 
 
+@given(
+    size=st.integers(20, 2000),
+    width=st.integers(2, 64),
+    n_words=st.integers(1, 20),
+    least=st.sampled_from([0.0, 0.3, 0.6]),
+    seed=SEEDS,
+)
+def test_looking_at_a_few_words_first_finds_what_belongs_to_them(
+    size: int, width: int, n_words: int, least: float, seed: int
+) -> None:
+    """What counts are the directions whose nearest token is one of the words and near enough, with its cosine."""
+    rows, directions = drawn(seed, size, width), drawn(seed + 1, 9, width)
+    words = torch.randperm(size, generator=torch.Generator().manual_seed(seed))[:n_words]
+    directions[0] = rows[words[0]]
+    vocabulary = Vocabulary.of(rows)
+    cosines, tokens = vocabulary.pointing_at(directions, words, least)
+    nearest, places = (found[:, 0] for found in vocabulary.nearest(directions))
+    counts = torch.isin(places, words) & (nearest >= least)
+    assert torch.equal(torch.isin(tokens, words) & (cosines >= least) & (cosines > 0), counts)
+    assert torch.equal(tokens[counts], places[counts])
+    torch.testing.assert_close(cosines[counts], nearest[counts], rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("k", [1, 2])
 def test_tokens_as_near_as_float16_can_tell_are_all_computed_again(k: int) -> None:
     """Where more tokens than are left over may be the k-th, the k nearest come out, one of them much nearer or not."""

@@ -76,7 +76,7 @@ class Counter:
         self.now.encodings += 1
 
     def scanned(self, subject: "Subject", *_: Any) -> None:
-        """Count every layer, whose last decoder rows are held against the vocabulary."""
+        """Count every layer, whose last decoder rows are held against all tokens of the vocabulary."""
         self.now.scans += subject.n_layers
 
     def drawn(self, *_: Any) -> None:
@@ -108,7 +108,7 @@ class Counter:
         patch.setattr(loading, "load_subject", lambda *given: self.watch(load(*given)))
         patch.setattr(Subject, "unembed", _counting(Subject.unembed, self.unembedded))
         patch.setattr(Transcoder, "encode", _counting(Transcoder.encode, self.encoded))
-        patch.setattr(vocabulary_scan, "_scan", partial(_first, self.scanned, vocabulary_scan._scan))
+        patch.setattr(vocabulary_scan, "_nearest", partial(_first, self.scanned, vocabulary_scan._nearest))
         patch.setattr(twins, "_draw", partial(_first, self.drawn, twins._draw))
 
 

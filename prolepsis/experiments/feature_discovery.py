@@ -55,7 +55,7 @@ def dedicated_features(subject: Subject) -> Measurement:
         values=words_found(subject),
         clusters=groups,
         arms={
-            "shuffled decoders": _found(subject, shuffled_top_tokens(subject), MIN_COSINE),
+            "shuffled decoders": _found(subject, shuffled_top_tokens(subject, _spelled(subject)), MIN_COSINE),
             **control_arms(subject, words_found, {"untrained twin": subject.twin}),
         },
         detail={
@@ -138,7 +138,12 @@ def _groups(subject: Subject) -> dict[str, tuple[str]]:
 
 
 def _found(subject: Subject, tops: TopTokens, cut: float) -> dict[str, float]:
+    features = best_features(tops, _spelled(subject), cut)
+    return {word: float(word in features) for word in _groups(subject)}
+
+
+def _spelled(subject: Subject) -> dict[int, str]:
+    """Token → the rhyme word of the task that it is, in any spelling of the vocabulary."""
     words = _groups(subject)
     spelled = {token: text for token, text in subject.once(clean_words).items() if text in words}
-    features = best_features(tops, {subject.word_id(word): word for word in words} | spelled, cut)
-    return {word: float(word in features) for word in words}
+    return {subject.word_id(word): word for word in words} | spelled

@@ -59,6 +59,21 @@ class Vocabulary:
             return cosines.max(-1, keepdim=True) if k == 1 else largest(cosines, k)
         return self._refined(directions, k)
 
+    def pointing_at(self, directions: Tensor, tokens: Tensor, least: float) -> tuple[Tensor, Tensor]:
+        """Per row of ``directions`` [n, d] its largest cosine, and the token it is with, if that may count.
+
+        It counts where it is ``least`` or more and with one of ``tokens``. Both [n]; cosines that do not may be 0. Only
+        directions that are near one of ``tokens`` are held against all.
+        """
+        few = self.units[tokens]
+        units = normalize(directions.to(few.device).float(), dim=-1).to(few.dtype)
+        close = ((units @ few.T).amax(-1).float() >= least - ASTRAY).nonzero()[:, 0]
+        cosine, token = directions.new_zeros(len(directions)), tokens.new_zeros(len(directions))
+        if len(close):
+            found, at = self.nearest(directions[close])
+            cosine[close], token[close] = found[:, 0], at[:, 0]
+        return cosine, token
+
     def _refined(self, directions: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """What sorting all cosines gives, from those that are among the largest in float16 too.
 

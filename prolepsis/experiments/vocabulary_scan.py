@@ -1,7 +1,7 @@
 """Which features write a word? Decoder rows at the last layer against token embeddings (appendix B of the paper)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,8 @@ from prolepsis.watching import watched
 
 Tensor = torch.Tensor
 
+Look = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Rows [n, d] → the largest cosine of each with a token, and that token; both [n]."""
 MIN_COSINE = 0.3
 COSINES_AT_ONCE = 1 << 26
 
@@ -32,35 +34,49 @@ class TopTokens:
 
 def top_tokens(subject: Subject) -> TopTokens:
     """The top token of every feature: unit decoder rows at the last layer against unit rows of the embedding."""
-    return _scan(subject, None)
+    return _scan(subject, _nearest(subject))
 
 
-def shuffled_top_tokens(subject: Subject) -> TopTokens:
-    """The same with the coordinates of every decoder row shuffled by themselves: what the rows' values alone give."""
+def shuffled_top_tokens(subject: Subject, words: Collection[int]) -> TopTokens:
+    """The same with the coordinates of every decoder row shuffled by themselves: what the rows' values alone give.
+
+    Features whose top token is none of ``words``, or at a cosine below :data:`MIN_COSINE`, have a smaller cosine here.
+    """
+    vocabulary = Vocabulary.of(subject.unembedding)
+    asked = torch.tensor(sorted(words), device=subject.device)
     # On the subject's device, as its twin is: a CPU would be at the numbers for longer than a GPU at all the rest.
     # Other kinds of GPU draw other numbers.
-    return _scan(subject, torch.Generator(subject.device).manual_seed(0))
+    generator = torch.Generator(subject.device).manual_seed(0)
+    return _scan(subject, lambda rows: vocabulary.pointing_at(_shuffled(rows, generator), asked, MIN_COSINE))
+
+
+def _nearest(subject: Subject) -> Look:
+    """Looks at all tokens."""
+    vocabulary = Vocabulary.of(subject.unembedding)
+
+    def look(rows: Tensor) -> tuple[Tensor, Tensor]:
+        cosines, tokens = vocabulary.nearest(rows)
+        return cosines[:, 0], tokens[:, 0]
+
+    return look
 
 
 @torch.no_grad()
-def _scan(subject: Subject, shuffle: torch.Generator | None) -> TopTokens:
+def _scan(subject: Subject, look: Look) -> TopTokens:
+    """What ``look`` says of every feature's last decoder row."""
     transcoder = transcoder_of(subject)
-    vocabulary = Vocabulary.of(subject.unembedding)
     step = max(1, COSINES_AT_ONCE // subject.n_vocab)
     tokens, cosines = [], []
     for layer in watched(range(subject.n_layers), "layers"):
-        rows = transcoder.last_decoder(layer)  # [F, d]
-        parts = (_shuffled(part.to(subject.device).float(), shuffle) for part in torch.split(rows, step))
-        found = [vocabulary.nearest(part) for part in parts]
-        cosines.append(torch.cat([cosine[:, 0] for cosine, _ in found]).cpu())
-        tokens.append(torch.cat([token[:, 0] for _, token in found]).cpu())
+        parts = torch.split(transcoder.last_decoder(layer), step)  # of [F, d]
+        found = [look(part.to(subject.device).float()) for part in parts]
+        cosines.append(torch.cat([cosine for cosine, _ in found]).cpu())
+        tokens.append(torch.cat([token for _, token in found]).cpu())
     return TopTokens(torch.stack(tokens), torch.stack(cosines))
 
 
-def _shuffled(rows: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Every row [n, d] with its coordinates in an order of its own; as they are without a generator."""
-    if generator is None:
-        return rows
+def _shuffled(rows: Tensor, generator: torch.Generator) -> Tensor:
+    """Every row [n, d] with its coordinates in an order of its own."""
     return rows.gather(1, torch.rand(rows.shape, generator=generator, device=rows.device).argsort(1))
 
 
