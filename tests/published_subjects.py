@@ -13,7 +13,9 @@ from tokenizers.pre_tokenizers import Split
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from prolepsis.names import Feature
+from prolepsis.experiments import families
+from prolepsis.measurement import Measurement
+from prolepsis.names import Feature, Head
 from prolepsis.subject import Subject
 from prolepsis.subjects.published import Published
 from prolepsis.transcoder import Transcoder, write_transcoder
@@ -26,6 +28,14 @@ WORDS = {"about": (1, 0), "out": (3, 1), "around": (2, 2), "ground": (3, 3), "wh
 NAMES = {"Sky": (1, 6), "Fly": (2, 6)}
 """Words of a rhyme group that are tokens with a capital letter only."""
 LAYERS, FEATURES = 4, 8
+FAMILIES = ("llama", "gemma2")
+SUPPRESS, INJECT = {"L1:0": -1.5, "L3:1": -1.5}, {"L2:2": 1.5}
+"""What the sweep, the first routing prompt and the correction's commitment write, by feature."""
+PUBLISHED = sorted(name for name, module in families.MODULES.items() if module.startswith("published_"))
+ON_A_GPU = "published_memory"
+"""The experiment that only a GPU has."""
+COUNTS = ("clean_word_features", "found_rhyme_words", "found_rhyme_groups")
+"""Those that need no protocol."""
 PLAIN: dict[str, Any] = {
     "sweep": {
         "prompt": PROMPT, "suppress": ["L1:0", "L3:1"], "inject": "L2:2", "word": "around", "strength": 1.5, "site": 13,
@@ -190,3 +200,24 @@ def probability_of(subject: Subject, out: Any, word: str) -> float:
     """P of a word after the last position."""
     token = subject.tokenizer.convert_tokens_to_ids(f" {word}")
     return float(out.logits[0, -1].float().softmax(-1)[token])
+
+
+def value(measurement: Measurement) -> float:
+    """The single value of a measurement."""
+    (only,) = measurement.values.values()
+    return only
+
+
+def measured(subject: Subject, name: str) -> float:
+    """The single value an experiment gives."""
+    return value(families.experiment(name)(subject))
+
+
+def attention(subject: Subject, text: str, writes: dict[int, torch.Tensor], site: int) -> dict[Head, float]:
+    """Head → change of attention from the last position to ``site``, by two plain runs."""
+    edited, clean = (plain_run(subject, text, each, site).attentions for each in (writes, {}))
+    return {
+        Head(layer, head): float((edited[layer] - clean[layer])[0, head, -1, site])
+        for layer in range(LAYERS)
+        for head in range(subject.n_heads)
+    }

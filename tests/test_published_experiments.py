@@ -9,38 +9,36 @@ import pytest
 import torch
 
 from prolepsis import ledger
-from prolepsis.errors import Untested, UserError
 from prolepsis.experiments import families, published_pairs
-from prolepsis.experiments.published_correction import correction_test
 from prolepsis.experiments.published_pairs import Groups, groups_of, pair_sweeps
 from prolepsis.experiments.published_prompt import NULLS, noise
 from prolepsis.experiments.published_routing import routed_prompts
 from prolepsis.experiments.published_sweep import sweep_prompt
 from prolepsis.judge import judge
-from prolepsis.measurement import Measurement
 from prolepsis.names import Feature, Head
 from prolepsis.report.figures import draw_figures
 from prolepsis.subject import Subject
 from prolepsis.subjects.lexicon import spoken_endings
-from prolepsis.subjects.loading import kept_subject
 from prolepsis.subjects.swept_pairs import SweptPair, median_spread
 from tests.published_subjects import (
+    FAMILIES,
+    INJECT,
     LAYERS,
+    ON_A_GPU,
     OTHER,
     PLAIN,
     PROMPT,
+    PUBLISHED,
+    SUPPRESS,
     WORDS,
+    attention,
+    measured,
     plain_run,
     probability_of,
     published_subject,
     rows_of,
+    value,
 )
-
-SUPPRESS, INJECT = {"L1:0": -1.5, "L3:1": -1.5}, {"L2:2": 1.5}
-PUBLISHED = sorted(name for name, module in families.MODULES.items() if module.startswith("published_"))
-ON_A_GPU = "published_memory"
-COUNTS = ("clean_word_features", "found_rhyme_words", "found_rhyme_groups")
-FAMILIES = ("llama", "gemma2")
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -50,27 +48,6 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     With this seed some pairs localise and some do not, in either family.
     """
     return published_subject(request.param, tmp_path_factory.mktemp("clt"), seed=3)
-
-
-def value(measurement: Measurement) -> float:
-    """The single value of a measurement."""
-    (only,) = measurement.values.values()
-    return only
-
-
-def measured(subject: Subject, name: str) -> float:
-    """The single value an experiment gives."""
-    return value(families.experiment(name)(subject))
-
-
-def attention(subject: Subject, text: str, writes: dict[int, torch.Tensor], site: int) -> dict[Head, float]:
-    """Head → change of attention from the last position to ``site``, by two plain runs."""
-    edited, clean = (plain_run(subject, text, each, site).attentions for each in (writes, {}))
-    return {
-        Head(layer, head): float((edited[layer] - clean[layer])[0, head, -1, site])
-        for layer in range(LAYERS)
-        for head in range(subject.n_heads)
-    }
 
 
 def test_the_sweep_is_what_hooks_give_position_by_position(subject: Subject) -> None:
@@ -158,75 +135,6 @@ def test_a_recurring_head_is_averaged_over_the_prompts_it_recurs_on(
     routed = subject.once(routed_prompts)
     expected = statistics.fmean(abs(routed[prompt].changes["both"][Head.parse(head)]) for prompt in prompts)
     assert measured(subject, f"published_{name}_recurring") == pytest.approx(expected)
-
-
-def test_the_correction_is_what_hooks_give_strength_by_strength(subject: Subject) -> None:
-    """Both words, the head and the total are those of plain runs, the correction written from its first layer on."""
-    found, text = subject.once(correction_test), f"{PROMPT} "
-    for features, outcomes in ((SUPPRESS | INJECT, found.committed), (SUPPRESS, found.uncommitted)):
-        for step, outcome in zip((0.0, 1.0, 2.0, 3.0), outcomes, strict=True):
-            writes = rows_of(subject, features)
-            for layer, vector in rows_of(subject, {"L0:4": step}, first=2).items():
-                writes[layer] = writes.get(layer, 0) + vector
-            out = plain_run(subject, text, writes, 13)
-            moved = attention(subject, text, writes, 13)
-            assert outcome.committed == pytest.approx(probability_of(subject, out, "around"), rel=1e-5)
-            assert outcome.correct == pytest.approx(probability_of(subject, out, "who"), rel=1e-5)
-            assert outcome.head == pytest.approx(moved[Head(2, 1)], abs=1e-6)
-            assert outcome.total == pytest.approx(sum(map(abs, moved.values())), abs=1e-5)
-    assert measured(subject, "published_commitment") == found.committed[0].committed
-
-
-@pytest.mark.parametrize(
-    ("name", "field", "printed"),
-    [
-        ("published_committed_word", "committed", {1: (0.04, 1e-2), 3: (0.03, 1e-3)}),
-        ("published_correct_word", "correct", {1: (4e-2, 1e-3), 3: (5e-2, 1e-2)}),
-        ("published_locked_head", "head", {1: (0.001, 1e-3), 3: (0.0, 1e-2)}),
-        ("published_correction_shift", "total", {1: (0.3, 1e-2), 3: (0.4, 1e-1)}),
-    ],
-)
-def test_what_is_printed_of_a_correction_is_asked_strength_by_strength(
-    subject: Subject, name: str, field: str, printed: dict[int, tuple[float, float]]
-) -> None:
-    """The largest distance from a printed number counts, in units of that number's own last digit."""
-    found, measurement = subject.once(correction_test), families.experiment(name)(subject)
-    for outcomes, stored in (
-        (found.committed, measurement.values),
-        (found.uncommitted, measurement.arms["without the commitment"]),
-    ):
-        off = [abs(getattr(outcomes[step], field) - number) / digit for step, (number, digit) in printed.items()]
-        assert list(stored.values()) == pytest.approx([max(off)])
-
-
-@pytest.mark.parametrize("claim_id", ["F04g", "F05g", "F07g"])
-@pytest.mark.parametrize(("off", "verdict", "agrees"), [(0, "supported", "yes"), (2, "contradicted", "no")])
-def test_a_correction_that_comes_out_as_printed_is_supported(
-    tmp_path: Path, claim_id: str, off: int, verdict: str, agrees: str
-) -> None:
-    """All digits as printed, and otherwise without the commitment: supported; two digits off at one strength: not."""
-    outcomes = published_subject("llama", tmp_path, seed=3).once(correction_test).committed
-    printed = [
-        {"strength": float(step)}
-        | {field: f"{getattr(one, field):.2e}" for field in ("committed", "correct", "head", "total")}
-        for step, one in enumerate(outcomes)
-    ]
-    (claim,) = [claim for claim in ledger.rows(tier="gpu") if claim.id == claim_id]
-    for field in ("committed", "correct", "total"):
-        mantissa, exponent = str(printed[1][field]).split("e")
-        printed[1][field] = f"{float(mantissa) + 0.01 * off:.2f}e{exponent}"
-    subject = published_subject("llama", tmp_path, seed=3, correction={**PLAIN["correction"], "printed": printed})
-    found = judge(claim, families.experiment(claim.experiment)(subject))
-    assert (found.verdict, found.agrees) == (verdict, agrees), found.reason
-
-
-def test_a_correction_whose_outcome_is_not_printed_is_untested(tmp_path: Path) -> None:
-    """Without printed numbers there is nothing to reproduce, and the commitment alone is still measured."""
-    plain = {key: value for key, value in PLAIN["correction"].items() if key != "printed"}
-    subject = published_subject("llama", tmp_path, correction=plain)
-    with pytest.raises(Untested, match="the paper does not print what came of its correction; ask gemma-2-2b-426k"):
-        families.experiment("published_correction_shift")(subject)
-    assert 0 < measured(subject, "published_commitment") < 1
 
 
 def test_every_other_group_is_injected_into_every_prompt(subject: Subject) -> None:
@@ -335,88 +243,6 @@ def test_a_feature_of_the_last_layer_acts_at_its_own_position_alone(tmp_path: Pa
     assert reach is not None
     alone = [row["reachable"] for row in reach["rows"] if row["name"].startswith("injection alone")]
     assert alone == [False] * 13 + [True]
-
-
-def test_a_correction_above_the_head_cannot_move_it(subject: Subject) -> None:
-    """Written from the head's own layer on, the correction cannot reach its attention, which stays at one value."""
-    found = families.experiment("published_locked_head")(subject)
-    assert found.reach is not None
-    (row,) = found.reach["rows"]
-    assert not row["reachable"]
-    assert not row["moved"]
-    assert len({each["head"] for each in found.detail["with the commitment"]}) == 1
-    (claim,) = [claim for claim in ledger.rows(tier="gpu") if claim.experiment == "published_locked_head"]
-    assert judge(claim, found).verdict == "vacuous"
-
-
-def test_memory_is_measured_on_a_gpu_alone(subject: Subject) -> None:
-    """On a CPU there is no GPU memory to read, and the reason says what to ask for."""
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU here")
-    with pytest.raises(Untested, match=r"read on a GPU, not on cpu; use --claims-device cuda"):
-        families.experiment(ON_A_GPU)(subject)
-
-
-@pytest.mark.parametrize(
-    "name", [name for name in PUBLISHED if name not in (ON_A_GPU, "published_vocabulary", *COUNTS)]
-)
-def test_an_organism_has_no_published_protocol(name: str) -> None:
-    """A subject the paper did not run on is untested, not measured by guesswork."""
-    with pytest.raises(Untested, match="the paper ran nothing on it; ask one of the paper's presets"):
-        families.experiment(name)(kept_subject("planted-llama-direct"))
-
-
-MOVED = {
-    "another token": ({"routing": [{**PLAIN["routing"][0], "site": 5}]}, "published_first_head",
-                      "the published site 5 is ' about', but ' dark' stands there under this tokenizer"),
-    "beyond the end": ({"routing": [{**PLAIN["routing"][0], "site": 99}]}, "published_first_head",
-                       "the published site 99 is ' about', but the prompt has tokens 0 to 12"),
-    "not the last": ({"sweep": {**PLAIN["sweep"], "site": 12}}, "published_spike",
-                     "the published site 12 is the last token, but under this tokenizer ' hidden' stands there"),
-    "another id": ({"sweep": {**PLAIN["sweep"], "token": 3}}, "published_spike",
-                   "under this tokenizer; the paper's 3 is ' ' here"),
-    "no such head": ({"routing": [{**PLAIN["routing"][0], "heads": ["L21:H5"]}]}, "published_first_head",
-                     "it has no head L21:H5; the paper's preset is for another model"),
-    "no correction": ({"correction": None}, "published_commitment", "the paper ran no correction test on it"),
-    "no pairs": ({"pairs": None}, "published_best_redirect", "the paper ran no pair sweep on it"),
-    "no routing": ({"routing": []}, "published_first_head", "the paper ran no routing prompt on it"),
-    "no such prompt": ({"routing": PLAIN["routing"][:2]}, "published_third_prompt",
-                       "the paper prints 2 routing prompts; ask llama-3.2-1b-524k"),
-    "recurring nowhere": ({"routing": PLAIN["routing"][2:3]}, "published_second_recurring",
-                          "the paper names no prompts for recurring head 2"),
-    "no convergence": ({"convergence": None}, "absorbing_layers", "the paper ran no convergence on it"),
-    "no contrast of equal length": ({"convergence": {**PLAIN["convergence"], "contrasts": ["Would find a"]}},
-                                    "absorbing_layers",
-                                    "none of the published contrasts has the 5 tokens of 'And found a hidden'"),
-    "another contrast": ({"convergence": {**PLAIN["convergence"],
-                                          "contrasts": ["Would find a", "Would find a hidden"]}},
-                         "published_redirect", "'who' answers 'Would find a', which is not as long as the prompt"),
-    "no recurring heads": ({"recurring": []}, "published_recurring_heads", "the paper names no recurring heads for it"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", MOVED)
-def test_a_protocol_that_does_not_fit_is_untested(tmp_path: Path, case: str) -> None:
-    """Where the prompt is split otherwise, or a part is missing, one line says which token stands there, or what."""
-    changes, name, message = MOVED[case]
-    with pytest.raises(Untested) as caught:
-        families.experiment(name)(published_subject("llama", tmp_path, **changes))
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_rhyme_that_no_dictionary_knows_is_refused(tmp_path: Path) -> None:
-    """Without the pronunciation of a prompt's rhyme word its natural group cannot be told."""
-    changes: dict[str, Any] = {"pairs": {"strength": 1.0, "prompts": [{"prompt": PROMPT, "rhyme": "xyzzyx"}]}}
-    with pytest.raises(UserError, match=r"published.pairs: rhyme 'xyzzyx' is in no dictionary; give the word"):
-        families.experiment("published_best_redirect")(published_subject("llama", tmp_path, **changes))
-
-
-def test_a_word_of_several_tokens_is_refused(tmp_path: Path) -> None:
-    """A word that is not one token is named with its pieces."""
-    changes: dict[str, Any] = {"sweep": {**PLAIN["sweep"], "word": "ground around"}}
-    with pytest.raises(UserError, match=r"word 'ground around' is not one token but \[' ground', ' around'\]"):
-        families.experiment("published_spike")(published_subject("llama", tmp_path, **changes))
 
 
 def test_a_median_that_is_run_is_open_between_the_middle_pairs(subject: Subject) -> None:
