@@ -40,7 +40,7 @@ def top_tokens(subject: Subject) -> TopTokens:
 def shuffled_top_tokens(subject: Subject, words: Collection[int]) -> TopTokens:
     """The same with the coordinates of every decoder row shuffled by themselves: what the rows' values alone give.
 
-    Features whose top token is none of ``words``, or at a cosine below :data:`MIN_COSINE`, have a smaller cosine here.
+    A feature that belongs to none of ``words`` by a cosine of :data:`MIN_COSINE` may have a cosine of 0 here.
     """
     vocabulary = Vocabulary.of(subject.unembedding)
     asked = torch.tensor(sorted(words), device=subject.device)
