@@ -16,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from prolepsis.doctor.count import narrow
 from prolepsis.experiments.counterfactual_pairs import screened
 from prolepsis.experiments.facts_asked import facts_of
+from prolepsis.experiments.position_sweep import strength_unit
 from prolepsis.names import Feature
 from prolepsis.rehearsal import run, shapes
 from prolepsis.rehearsal.__main__ import main
@@ -28,7 +30,7 @@ from prolepsis.rehearsal.run import supported_by_nothing
 from prolepsis.rehearsal.shapes import GIB, SHAPES, Shape, scaled
 from prolepsis.rehearsal.tensor_files import Stored, overwrite_row, write_tensors
 from prolepsis.rehearsal.tokenizer import TASK, write_tokenizer
-from prolepsis.report.subjects import read_presets
+from prolepsis.report.subjects import open_subject, read_presets
 from prolepsis.subjects.counterfactual import find
 from prolepsis.subjects.loading import load_subject
 from prolepsis.subjects.published import Published
@@ -139,6 +141,18 @@ def test_what_is_written_is_loaded_as_real_files_are(thresholds: bool, tmp_path:
     assert transcoder.rows(Feature(3, 0))[:-1].count_nonzero() == 0
     acts = transcoder.encode(0, torch.randn(64, shape.width, generator=torch.Generator().manual_seed(0)))
     assert 0 < float((acts > 0).float().mean()) < 0.02
+
+
+@pytest.mark.parametrize("preset", SHAPES)
+def test_what_is_written_can_be_steered(preset: str, tmp_path: Path) -> None:
+    """Also in the narrow models that are counted, features of the task's words are active: their claims are asked."""
+    shape, table = narrow(preset), tmp_path / "preset.toml"
+    write_model(shape, tmp_path / "model", "cpu")
+    layers = published_layers(scaled_table(shape))
+    write_transcoder(shape, tmp_path / "clt", tmp_path / "model", "cpu", layers, thresholds=False)
+    table.write_text(f'[[subject]]\nid = "mine"\nmodel = "model"\ntranscoder = "clt"\ntask = "{TASK}"\n')
+    (source,) = read_presets(table)
+    assert strength_unit(open_subject(source, "cpu", "float32")) > 0
 
 
 @pytest.mark.parametrize("preset", ["gemma-2-2b-426k", "llama-3.2-1b-524k"])

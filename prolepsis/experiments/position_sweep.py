@@ -105,8 +105,8 @@ def typical_activation(subject: Subject) -> float | None:
 
     None when none of them is ever active.
     """
-    features, runs = list(subject.once(word_features).values()), subject.once(Runs)
-    pairs = injectable(task_of(subject), subject.once(word_features))
+    found, runs = subject.once(word_features), subject.once(Runs)
+    features, pairs = found.values(), injectable(task_of(subject), found)
     layers = tuple(sorted({feature.layer for feature in features}))
     reads = [runs.clean(pair.recipient).read(Read(logits=(), resid_mid=layers)) for pair in pairs]
     means = []

@@ -102,16 +102,14 @@ def _mean(effects: Mapping[str, Mapping[int, float]], layer: int) -> float:
     return statistics.fmean(of_pair[layer] for of_pair in effects.values())
 
 
-class _Readable(dict[tuple[str, int, int], bool]):
-    """What is known of the rows of a subject's templates, by layer and offset."""
-
-    def __init__(self, _: Subject) -> None:
-        super().__init__()
+def _known(_: Subject) -> dict[tuple[str, int, int], bool]:
+    """What is known of the rows of templates, by template, layer and offset. Nothing at first."""
+    return {}
 
 
 def _readable(sites: "Sites", runs: Runs, pair: Pair, layer: int, offset: int) -> bool:
     """Whether the wiring lets that row change the last position's logits; asked once per template."""
-    known, key = runs.subject.once(_Readable), (pair.recipient.template.id, layer, offset)
+    known, key = runs.subject.once(_known), (pair.recipient.template.id, layer, offset)
     if key not in known:
         place, tokens = RowReplaced(layer, sites.source[pair.id] + offset), runs.clean(pair.recipient).tokens
         known[key] = reach(runs.subject.wiring, [place], Logits(len(tokens) - 1), tokens=tokens).answer

@@ -8,13 +8,6 @@ HELD = 4
 """So many owners have copies on the device at a time: a pair of prompts, and the same words in another role."""
 
 
-class _Copies(dict[int, tuple[object, dict[tuple[str, int], Tensor]]]):
-    """Copies on a subject's device, by the id of their owner, who is kept with them: else another could have its id."""
-
-    def __init__(self, _: Subject) -> None:
-        super().__init__()
-
-
 def on_device(subject: Subject, owner: object, name: tuple[str, int], held: Tensor) -> Tensor:
     """``held``, which is the tensor ``name`` of its ``owner``, on the device of ``subject``.
 
@@ -22,7 +15,7 @@ def on_device(subject: Subject, owner: object, name: tuple[str, int], held: Tens
     """
     if held.device == subject.device:
         return held
-    owners = subject.once(_Copies)
+    owners = subject.once(_copies)
     # Who asked last stands last.
     _, copies = owners[id(owner)] = owners.pop(id(owner), (owner, {}))
     while len(owners) > HELD:
@@ -30,3 +23,8 @@ def on_device(subject: Subject, owner: object, name: tuple[str, int], held: Tens
     if name not in copies:
         copies[name] = held.to(subject.device)
     return copies[name]
+
+
+def _copies(_: Subject) -> dict[int, tuple[object, dict[tuple[str, int], Tensor]]]:
+    """Copies by the id of their owner, who is kept with them: else another could have its id. None at first."""
+    return {}
