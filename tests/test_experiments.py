@@ -16,7 +16,7 @@ from prolepsis.directions import matched_random, unembedding_direction
 from prolepsis.errors import Untested
 from prolepsis.experiments import measuring
 from prolepsis.experiments.interchange import interchange, off_target_kl
-from prolepsis.experiments.necessity import rows_of_groups
+from prolepsis.experiments.necessity import necessity, rows_of_groups
 from prolepsis.experiments.position_sweep import gain, localises, strength_unit, sweeps
 from prolepsis.experiments.regeneration import regeneration
 from prolepsis.experiments.rhyme_pairs import SHIFTS, Runs, rhyme_pairs, task_of
@@ -98,9 +98,12 @@ def test_interchange_meets_its_closed_form(planner: Subject) -> None:
 
 
 def test_shams_do_not_move_at_all(planner: Subject) -> None:
-    """A row replaced by itself, and a row that nothing reads, leave the log-odds as they are, bit for bit."""
-    measured = planner.once(interchange)
-    assert set(measured.arms["own row"].values()) == set(measured.arms["unreachable row"].values()) == {0.0}
+    """In one pair per template a row replaced by itself, or one that nothing reads, changes no bit of the log-odds."""
+    moved, needed = planner.once(interchange).arms, necessity(planner).arms
+    pairs = {pair.id: pair.recipient.template.id for pair in rhyme_pairs(task_of(planner))}
+    for arm in (moved["own row"], moved["unreachable row"], needed["own row"]):
+        assert sorted(pairs[pair] for pair in arm) == sorted(template.id for template in task_of(planner).templates)
+        assert set(arm.values()) == {0.0}
 
 
 @pytest.mark.parametrize(("variant", "rate"), [("irrevocable", 1.0), ("no-plan", 0.0), ("corrects", 0.0)])

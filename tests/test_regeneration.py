@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from prolepsis.edits import ReplaceRow
@@ -21,7 +23,7 @@ from prolepsis.running import generation
 from prolepsis.running.generation import generate
 from prolepsis.subject import Subject
 from prolepsis.subjects.loading import load_subject
-from tests.tiny import tiny_subject
+from tests.tiny import FAMILIES, tiny_subject, tiny_tokens
 
 WORDS = ("sun", "down", "day", "star", "door")
 
@@ -138,3 +140,44 @@ def test_another_row_is_no_own_row(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(_own_rows(subject).values()) == {0.0}
     monkeypatch.setattr(regeneration, "ReplaceRow", opposite)
     assert set(_own_rows(subject).values()) == {1.0}
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    family=st.sampled_from(FAMILIES),
+    lengths=st.lists(st.tuples(st.integers(1, 5), st.integers(1, 4)), min_size=1, max_size=6),
+)
+def test_a_line_is_as_likely_as_its_tokens_are(family: str, lengths: list[tuple[int, int]]) -> None:
+    """Mean of -ln p of a line's tokens after its stem by the plain model, whatever lines are asked beside it."""
+    subject = tiny_subject(family)
+    lines = [
+        (tuple(tiny_tokens(seed, stem)), tuple(tiny_tokens(50 + seed, line)))
+        for seed, (stem, line) in enumerate(lengths)
+    ]
+    likely = regeneration._nll(subject, lines)
+    assert set(likely) == set(lines)
+    for stem, line in lines:
+        logits = subject.model(input_ids=torch.tensor([[*stem, *line]])).logits[0].double()
+        p = logits.softmax(-1)[range(len(stem) - 1, len(stem) + len(line) - 1), line]
+        assert likely[stem, line] == pytest.approx(-float(p.log().mean()), abs=1e-9)
+
+
+def test_a_line_is_held_against_the_nearer_of_two() -> None:
+    """A line that is neither the donor's nor the clean one is as unnatural as after the better of their stems."""
+    subject = tiny_subject("llama")
+    stems = {arm: tuple(tiny_tokens(seed, 4)) for seed, arm in enumerate(("donor", "clean"))}
+    written = {arm: tiny_tokens(seed, 3) for seed, arm in enumerate(("donor", "clean", "site"), start=7)}
+    stem: Any = SimpleNamespace(prompt=stems.__getitem__)
+    lines = {
+        "other": written,
+        "donor's": {**written, "site": written["donor"]},
+        "own": {**written, "site": written["clean"]},
+    }
+    found = regeneration._excesses(subject, dict.fromkeys(lines, stem), lines)
+
+    def nats(arm: str, line: str) -> float:
+        asked = (stems[arm], tuple(written[line]))
+        return regeneration._nll(subject, [asked])[asked]
+
+    nearer = min(nats(arm, "site") - nats(arm, arm) for arm in ("donor", "clean"))
+    assert found == {"other": pytest.approx(nearer, abs=1e-9), "donor's": 0.0, "own": 0.0}

@@ -24,7 +24,7 @@ from prolepsis.names import Head
 from prolepsis.reachability.masks import BoolArray
 from prolepsis.reachability.selection import Logits
 from prolepsis.running.hooks import Read
-from prolepsis.running.prompt_batch import passes
+from prolepsis.running.prompt_batch import by_length, passes
 from prolepsis.running.readings import Readings
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
@@ -169,12 +169,11 @@ def _odds(runs: Runs, prompt: Prompt, read: Readings) -> torch.Tensor:
 
 def _attention_masses(runs: Runs, prompts: Sequence[Prompt]) -> dict[str, list[float]]:
     """Prompt id → per position the mean weight with which later positions attend to it, over layers and heads."""
-    subject, by_length = runs.subject, dict[int, list[Prompt]]()
-    for prompt in watched(prompts, "prompts"):
-        by_length.setdefault(len(runs.clean(prompt).tokens), []).append(prompt)
+    subject = runs.subject
     heads = [Head(layer, head) for layer, head in product(range(subject.n_layers), range(subject.n_heads))]
     masses = {}
-    for length, alike in by_length.items():
+    for alike in by_length(watched(prompts, "prompts"), lambda prompt: len(runs.clean(prompt).tokens)):
+        length = len(runs.clean(alike[0]).tokens)
         read = Read(logits=(), patterns=tuple(product(heads, range(length))))
         states = passes(subject, [runs.clean(prompt).tokens for prompt in alike], read)
         rows = torch.cat([torch.stack([state.patterns[asked] for asked in read.patterns], 1) for state in states])

@@ -16,6 +16,7 @@ from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import Pair, rhyme_pairs, task_of
 from prolepsis.measurement import Measurement
 from prolepsis.running.generation import generate
+from prolepsis.running.prompt_batch import by_length
 from prolepsis.statistics import mcnemar
 from prolepsis.subject import Subject
 from prolepsis.subjects.lexicon import listed_endings, spoken_endings
@@ -42,11 +43,8 @@ def first_words(subject: Subject, asked: Mapping[str, Asked]) -> dict[str, str]:
     """Item → the first word of the greedy continuation, in lower case; empty where it holds no word."""
     tokens = {item: subject.encode(one.text) for item, one in asked.items()}
     length = 1 if subject.once(listed_endings) else TOKENS_PER_WORD
-    by_length: dict[int, list[str]] = {}
-    for item, prompt in tokens.items():
-        by_length.setdefault(len(prompt), []).append(item)
     words = {}
-    for items in by_length.values():
+    for items in by_length(tokens, lambda item: len(tokens[item])):
         prompts = [tokens[item] for item in items]
         lines = generate(subject, prompts, [[]] * len(items), max_new_tokens=length)
         for item, line in zip(items, lines, strict=True):

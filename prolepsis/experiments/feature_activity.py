@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain
 
 import torch
 
 from prolepsis.engine import CleanRun
 from prolepsis.names import Feature
-from prolepsis.running.prompt_batch import resid_mid_of
+from prolepsis.running.prompt_batch import by_length, resid_mid_of
 from prolepsis.subject import Subject, transcoder_of
 
 Tensor = torch.Tensor
@@ -37,9 +37,9 @@ class Activity:
     def read(self, spots: Iterable[Spot]) -> None:
         """Compute activations at many places at once, so that each layer's encoder is read once for all of them."""
         layers, parts = range(self.subject.n_layers), []
-        missing = [spot for spot in dict.fromkeys(spots) if spot not in self._active]
-        missing.sort(key=lambda spot: len(spot[0]))
-        for _, group in groupby(missing, key=lambda spot: len(spot[0])):
+        asked = (spot for spot in dict.fromkeys(spots) if spot not in self._active)
+        groups = by_length(asked, lambda spot: len(spot[0]))
+        for group in groups:
             prompts, positions = zip(*group, strict=True)
             mid = resid_mid_of(self.subject, prompts, layers)
             parts.append(torch.stack([mid[layer][range(len(prompts)), positions] for layer in layers]))  # [L, n, d]
@@ -48,7 +48,7 @@ class Activity:
         rows = torch.cat(parts, 1)  # [L, N, d]
         # Few of a large transcoder's features are active anywhere.
         active = [self.subject.features(layer, rows[layer]).cpu().to_sparse() for layer in layers]
-        self._active |= dict(zip(missing, torch.stack(active, 1), strict=True))
+        self._active |= dict(zip(chain(*groups), torch.stack(active, 1), strict=True))
 
     def writes(self, weights: Mapping[Feature, float]) -> dict[int, Tensor]:
         """What features write with these weights: layer, from the features' own to the last → vector [d]."""

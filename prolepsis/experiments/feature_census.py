@@ -11,10 +11,10 @@ from torch.nn.functional import normalize
 
 from prolepsis.controls import control_arms
 from prolepsis.errors import Untested
+from prolepsis.experiments.feature_activity import Activity
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
-from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.subjects.task import Prompt
 
@@ -120,17 +120,13 @@ def _in_last_layer(shares: Shares, n_layers: int) -> float:
     return shares.get(n_layers - 1, 0.0)
 
 
-@torch.no_grad()
 def _active(subject: Subject, pairs: Sequence[Pair]) -> list[list[Feature]]:
-    """Per pair the features active at its recipient's last position; every layer's encoder is read once."""
-    runs, layers = subject.once(Runs), tuple(range(subject.n_layers))
-    mids = [runs.clean(pair.recipient).read(Read(logits=(), resid_mid=layers)).resid_mid for pair in pairs]
-    found: list[list[Feature]] = [[] for _ in pairs]
-    for layer in layers:
-        activations = subject.features(layer, torch.stack([mid[layer][0, -1] for mid in mids]))  # [pairs, F]
-        for pair, index in activations.nonzero().tolist():
-            found[pair].append(Feature(layer, index))
-    return found
+    """Per pair the features active at its recipient's last position."""
+    runs, activity = subject.once(Runs), subject.once(Activity)
+    prompts = [runs.clean(pair.recipient).tokens for pair in pairs]
+    spots = [(tokens, len(tokens) - 1) for tokens in prompts]
+    activity.read(spots)
+    return [[Feature(layer, index) for layer, index in activity.of(spot).nonzero().tolist()] for spot in spots]
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from prolepsis.controls import control_arms, mechanism_controls
 from prolepsis.directions import random_row, unembedding_direction
 from prolepsis.edits import Add, ReplaceRow, Row
 from prolepsis.experiments.group_means import mean_differences
-from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of
+from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, one_per_template
 from prolepsis.experiments.sites import Place, Sites, find_sites, parameters
 from prolepsis.experiments.state_map import StateMap, state_map
 from prolepsis.measurement import Measurement
@@ -44,9 +44,9 @@ def interchange(subject: Subject) -> Measurement:
     Arms: ``same-rhyme donor``, ``other positions``, ``donor's prompt`` (unedited: all there is to be carried, for a
     claim that the site carries nothing), ``untrained twin``, ``same behaviour``; rivals ``unembedding`` and ``mean
     difference`` (of the other words of the two rhyme groups) of equal norm; ``all positions`` (overlap with the donor's
-    own next-token distribution); ``random row`` of the same norm; shams ``own row`` and ``unreachable row``; guard
-    ``off-target KL`` (outside the two rhyme groups, from the nearer of the prompt's and the donor's clean
-    distributions).
+    own next-token distribution); ``random row`` of the same norm; shams ``own row`` and ``unreachable row``, in one
+    pair per template; guard ``off-target KL`` (outside the two rhyme groups, from the nearer of the prompt's and the
+    donor's clean distributions).
     """
     start = time.perf_counter()
     sites, runs = subject.once(find_sites), subject.once(Runs)
@@ -54,6 +54,9 @@ def interchange(subject: Subject) -> Measurement:
     for index, pair in enumerate(sites.pairs):
         for name, value in _arms(subject, runs, sites, pair, index).items():
             arms.setdefault(name, {})[pair.id] = value
+    for pair in one_per_template(sites.pairs):
+        for name, moved in _shams(subject, runs, pair, sites.of(pair)).items():
+            arms.setdefault(name, {})[pair.id] = moved
     arms["other positions"] = {pair.id: sites.elsewhere(pair) for pair in sites.pairs}
     return Measurement(
         experiment="interchange",
@@ -138,7 +141,6 @@ def _arms(subject: Subject, runs: Runs, sites: Sites, pair: Pair, seed: int) -> 
         "donor's prompt": float(of_donor.log_odds(token)[0] - out.log_odds(token)[0]),
         "all positions": float(torch.minimum(p[3], donors_own).sum()),
         "off-target KL": min(off_target_kl(own, p[1], families) for own in (p[0], donors_own)),
-        **_shams(subject, runs, pair, (layer, site)),
     }
 
 

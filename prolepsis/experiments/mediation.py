@@ -24,6 +24,7 @@ from prolepsis.running.batching import in_batches, row_bytes
 from prolepsis.running.hooks import Pass, Read, applied, copies
 from prolepsis.running.plan import plan_rows
 from prolepsis.running.prefix import resumed
+from prolepsis.running.prompt_batch import by_length
 from prolepsis.running.readings import Readings
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
@@ -134,7 +135,7 @@ def log_odds(asked: Sequence[tuple[Mediation, Sequence[Outputs]]], *, edited: bo
     their layers, so these are run once per mediation, prompts of equal length side by side.
     """
     found: list[list[float]] = [[] for _ in asked]
-    for indices in _by_length([one for one, _ in asked]):
+    for indices in _alike([one for one, _ in asked]):
         for index, odds in zip(indices, _side_by_side([asked[i] for i in indices], edited=edited), strict=True):
             found[index] = odds
     return found
@@ -147,19 +148,16 @@ def moved_by_own_outputs(mediations: Sequence[Mediation]) -> list[float]:
     of another shape rounds otherwise.
     """
     found = [0.0] * len(mediations)
-    for indices in _by_length(mediations):
+    for indices in _alike(mediations):
         moved = _Prompts([mediations[i] for i in indices], edited=False).moved_by_own_outputs()
         for index, nats in zip(indices, moved, strict=True):
             found[index] = nats
     return found
 
 
-def _by_length(mediations: Sequence[Mediation]) -> Iterable[list[int]]:
+def _alike(mediations: Sequence[Mediation]) -> Iterable[list[int]]:
     """Which of them are run side by side: those whose prompts have equal length."""
-    by_length: dict[int, list[int]] = {}
-    for index, one in enumerate(mediations):
-        by_length.setdefault(one.last, []).append(index)
-    return watched(list(by_length.values()), "lengths of prompts")
+    return watched(by_length(range(len(mediations)), lambda index: mediations[index].last), "lengths of prompts")
 
 
 class _Prompts:

@@ -9,7 +9,7 @@ import torch
 from prolepsis.controls import control_arms, mechanism_controls
 from prolepsis.edits import ReplaceRow
 from prolepsis.errors import UserError
-from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
+from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, one_per_template, task_of
 from prolepsis.experiments.sites import find_sites, parameters
 from prolepsis.measurement import Measurement
 from prolepsis.running.hooks import Read
@@ -30,16 +30,15 @@ def necessity(subject: Subject) -> Measurement:
     """Loss of the answer's log-odds when the site's row becomes the mean over other groups, with its control arms.
 
     Arms: ``other positions`` (the same at the layer's other eligible positions), ``untrained twin`` and ``same
-    behaviour``; sham ``own row`` (the row replaced by itself).
+    behaviour``; sham ``own row`` (the row replaced by itself, in one pair per template).
     """
     start = time.perf_counter()
     sites, runs = subject.once(find_sites), subject.once(Runs)
     losses = subject.once(_losses)
-    others, shams = {}, {}
-    for pair in watched(sites.pairs, "pairs"):
-        layer, site = sites.of(pair)
+    others = {}
+    for pair in sites.pairs:
+        _, site = sites.of(pair)
         others[pair.id] = statistics.fmean(loss for at, loss in losses[pair.id].items() if at != site)
-        shams[pair.id] = _sham(runs, pair, layer, site)
     return Measurement(
         experiment="necessity",
         subject=subject.digest,
@@ -50,7 +49,7 @@ def necessity(subject: Subject) -> Measurement:
         clusters=clusters_of(sites.pairs),
         arms={
             "other positions": others,
-            "own row": shams,
+            "own row": {pair.id: _sham(runs, pair, *sites.of(pair)) for pair in one_per_template(sites.pairs)},
             **control_arms(subject, necessity_effects, mechanism_controls(subject)),
         },
         reach={"rows": sites.reach_rows(runs)},

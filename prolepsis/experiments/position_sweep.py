@@ -21,7 +21,7 @@ from prolepsis.experiments.vocabulary_scan import vocabulary_scan
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
 from prolepsis.reachability.selection import Logits
-from prolepsis.running.hooks import Read
+from prolepsis.running.prompt_batch import by_length, resid_mid_of
 from prolepsis.running.readings import Readings
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject, transcoder_of
@@ -108,10 +108,10 @@ def typical_activation(subject: Subject) -> float | None:
     found, runs = subject.once(word_features), subject.once(Runs)
     features, pairs = found.values(), injectable(task_of(subject), found)
     layers = tuple(sorted({feature.layer for feature in features}))
-    reads = [runs.clean(pair.recipient).read(Read(logits=(), resid_mid=layers)) for pair in pairs]
-    means = []
+    prompts = by_length((runs.clean(pair.recipient).tokens for pair in pairs), len)
+    parts, means = [resid_mid_of(subject, alike, layers) for alike in prompts], []
     for layer in layers:
-        active = subject.features(layer, torch.cat([read.resid_mid[layer][0] for read in reads]))  # [N, F]
+        active = subject.features(layer, torch.cat([part[layer].flatten(0, 1) for part in parts]))  # [N, F]
         for feature in features:
             values = active[:, feature.index]
             if feature.layer == layer and bool((values > 0).any()):

@@ -2,8 +2,9 @@
 
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 
@@ -11,16 +12,19 @@ from prolepsis.controls import control_arms, mechanism_controls
 from prolepsis.directions import random_row
 from prolepsis.edits import Add, ReplaceRow, Row
 from prolepsis.engine import CleanRun, clean_run
-from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
+from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, one_per_template, task_of
 from prolepsis.experiments.sites import Sites, find_sites, parameters
 from prolepsis.measurement import Measurement
 from prolepsis.running.generation import generate
 from prolepsis.running.hooks import Read
+from prolepsis.running.prompt_batch import by_length, passes
 from prolepsis.subject import Subject
 from prolepsis.subjects.task import Task
 from prolepsis.watching import watched
 
 Values = Mapping[str, float]
+Line = tuple[tuple[int, ...], tuple[int, ...]]
+"""The tokens of a stem, and those of a line that follows it."""
 MAX_NEW_TOKENS, SHORT = 30, 12
 """How long a line may be: the paper's bound, and what the organisms' grammar never needs all of."""
 OWN_TOKENS = 3
@@ -95,11 +99,8 @@ def longest_line(task: Task) -> int:
 def _regenerate(subject: Subject) -> dict[str, _Lines]:
     sites = subject.once(find_sites)
     stems = {pair.id: _stem(subject, sites, pair, seed) for seed, pair in enumerate(sites.pairs)}
-    by_length: dict[int, list[str]] = {}
-    for pair_id, stem in stems.items():
-        by_length.setdefault(stem.length, []).append(pair_id)
     lines: dict[str, dict[str, list[int]]] = {}
-    for pair_ids in by_length.values():
+    for pair_ids in by_length(stems, lambda pair_id: stems[pair_id].length):
         asked = [(pair_id, arm) for pair_id in pair_ids for arm in stems[pair_id].rows]
         written = _written(
             subject,
@@ -109,7 +110,11 @@ def _regenerate(subject: Subject) -> dict[str, _Lines]:
         )
         for (pair_id, arm), line in zip(asked, written, strict=True):
             lines.setdefault(pair_id, {})[arm] = line
-    return {pair.id: _read(subject, pair, stems[pair.id], lines[pair.id]) for pair in watched(sites.pairs, "pairs")}
+    excesses = _excesses(subject, stems, lines)
+    return {
+        pair.id: _read(subject, pair, stems[pair.id], lines[pair.id], excesses[pair.id])
+        for pair in watched(sites.pairs, "pairs")
+    }
 
 
 def _written(subject: Subject, prompts: Sequence[Sequence[int]], rows: Sequence[Row], longest: int) -> list[list[int]]:
@@ -157,7 +162,7 @@ def _own_rows(subject: Subject) -> Values:
     Rows of batches of other shapes round otherwise, so it is read and put back in runs of the one prompt.
     """
     sites, changed = subject.once(find_sites), {}
-    for pair in {pair.recipient.template.id: pair for pair in sites.pairs}.values():
+    for pair in one_per_template(sites.pairs):
         (layer, site), prompt = sites.of(pair), _stem(subject, sites, pair, seed=0).prompt("clean")
         own = ReplaceRow(layer, site, clean_run(subject, prompt).resid_post(layer)[site])
         (clean,), (put_back,) = (_written(subject, [prompt], [row], OWN_TOKENS) for row in ([], [own]))
@@ -165,7 +170,7 @@ def _own_rows(subject: Subject) -> Values:
     return changed
 
 
-def _read(subject: Subject, pair: Pair, stem: _Stem, lines: Mapping[str, list[int]]) -> _Lines:
+def _read(subject: Subject, pair: Pair, stem: _Stem, lines: Mapping[str, list[int]], excess: float) -> _Lines:
     """What a pair's lines say."""
     task, token = task_of(subject), subject.word_id(pair.donor.answer)
     ends = subject.ends_of_lines(task.line_end)
@@ -173,12 +178,6 @@ def _read(subject: Subject, pair: Pair, stem: _Stem, lines: Mapping[str, list[in
     first = Read(logits=(stem.length - 1,))
     swapped = stem.recipient.edit([everything], first).probabilities()[0]
     own = stem.donor.read(first).probabilities()[0]
-    excess = 0.0
-    if lines["site"] not in (lines["donor"], lines["clean"]):
-        excess = min(
-            _nll(subject, stem.prompt(arm), lines["site"]) - _nll(subject, stem.prompt(arm), lines[arm])
-            for arm in ("donor", "clean")
-        )
     return _Lines(
         arms=lines,
         hits={arm: last_word(subject, line, task.answers, ends) == token for arm, line in lines.items()},
@@ -206,9 +205,30 @@ def ending(subject: Subject, line: list[int], words: Collection[str], ends: Coll
     return said[-1] if said else ""
 
 
-def _nll(subject: Subject, stem: Sequence[int], line: list[int]) -> float:
-    """Mean negative log-likelihood of ``line`` after ``stem`` in the clean model, nats per token."""
-    positions = tuple(range(len(stem) - 1, len(stem) + len(line) - 1))
-    logits = clean_run(subject, [*stem, *line]).read(Read(logits=positions)).all_logits[0]
-    scores = logits.double().log_softmax(-1)  # [len(line), V]
-    return float(-scores[torch.arange(len(line)), torch.tensor(line)].mean())
+def _excesses(
+    subject: Subject, stems: Mapping[str, _Stem], lines: Mapping[str, Mapping[str, list[int]]]
+) -> dict[str, float]:
+    """Pair id → nats per token by which its line is less natural than the nearer of the donor's and the clean one."""
+    asked: dict[str, list[tuple[Line, Line]]] = {}
+    for pair, stem in stems.items():
+        site = lines[pair]["site"]
+        if site not in (lines[pair]["donor"], lines[pair]["clean"]):
+            asked[pair] = [
+                ((stem.prompt(arm), tuple(site)), (stem.prompt(arm), tuple(lines[pair][arm])))
+                for arm in ("donor", "clean")
+            ]
+    nll = _nll(subject, [line for both in asked.values() for line in chain(*both)])
+    return {pair: min((nll[own] - nll[other] for own, other in asked.get(pair, ())), default=0.0) for pair in stems}
+
+
+@torch.no_grad()
+def _nll(subject: Subject, lines: Iterable[Line]) -> dict[Line, float]:
+    """Mean negative log-likelihood of each line after its stem in the clean model, nats per token."""
+    last, found = subject.n_layers - 1, {}
+    for alike in by_length(dict.fromkeys(lines), lambda line: len(line[0]) + len(line[1])):
+        states = passes(subject, [[*stem, *line] for stem, line in alike], Read(logits=(), resid_post=(last,)))
+        rows = (row for state in states for row in state.resid_post[last])  # [T, d] each
+        for (stem, line), row in zip(alike, rows, strict=True):
+            scores = subject.unembed(row[len(stem) - 1 : -1]).double().log_softmax(-1)  # [len(line), V]
+            found[stem, line] = float(-scores[torch.arange(len(line)), torch.tensor(line)].mean())
+    return found

@@ -79,6 +79,11 @@ def first_turn(task: Task) -> tuple[Pair, ...]:
     return rhyme_pairs(task)[: len(task.groups)]
 
 
+def one_per_template(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
+    """One pair of every template: enough for a sham, which must not move in any."""
+    return tuple({pair.recipient.template.id: pair for pair in pairs}.values())
+
+
 def check_halves(subject: Subject, pairs: Iterable[Pair]) -> None:
     """Raises Untested when the pairs, those that have word features, are not of both halves."""
     if {pair.half for pair in pairs} != {0, 1}:

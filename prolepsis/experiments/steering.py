@@ -25,7 +25,7 @@ from prolepsis.experiments.dose_paths import Path, Paths, Use, best_use, budgets
 from prolepsis.experiments.feature_activity import Activity, weights_of
 from prolepsis.experiments.group_means import mean_differences
 from prolepsis.experiments.position_sweep import strength_unit, word_features
-from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, task_of
+from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, one_per_template, task_of
 from prolepsis.experiments.sites import Sites, find_sites, parameters
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
@@ -230,7 +230,7 @@ def zero_dose(subject: Subject) -> Values:
     """A zero vector added at the site, against a clean batch of the same shape; one pair per template."""
     sites, runs = subject.once(find_sites), subject.once(Runs)
     moved = {}
-    for pair in {pair.recipient.template.id: pair for pair in sites.pairs}.values():
+    for pair in one_per_template(sites.pairs):
         (layer, site), token = sites.of(pair), runs.answer(pair.donor)
         rows, clean = [[Add(layer, site, torch.zeros(subject.d_model))]], runs.clean(pair.recipient)
         moved[pair.id] = float((clean.edit(rows).log_odds(token) - clean.unedited(rows).log_odds(token))[0])

@@ -1,7 +1,7 @@
 """Many prompts side by side: what is read from unedited runs of different texts."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import torch
 
@@ -11,6 +11,15 @@ from prolepsis.running.plan import Plan
 from prolepsis.subject import Subject
 
 Tensor = torch.Tensor
+Item = TypeVar("Item")
+
+
+def by_length(items: Iterable[Item], length: Callable[[Item], int]) -> list[list[Item]]:
+    """The items whose prompts have equal ``length`` together: so they are run side by side."""
+    alike: dict[int, list[Item]] = {}
+    for item in items:
+        alike.setdefault(length(item), []).append(item)
+    return list(alike.values())
 
 
 @torch.no_grad()
@@ -39,12 +48,9 @@ def resid_mid_of(subject: Subject, prompts: Sequence[Sequence[int]], layers: Seq
 @torch.no_grad()
 def last_states(subject: Subject, prompts: Sequence[Sequence[int]]) -> Tensor:
     """resid_post of the last layer at the last token of each prompt, [prompts, d]; equal lengths run side by side."""
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for index, prompt in enumerate(prompts):
-        by_length[len(prompt)].append(index)
     states = torch.empty(len(prompts), subject.d_model, dtype=subject.dtype, device=subject.device)
     last = subject.n_layers - 1
-    for alike in by_length.values():
+    for alike in by_length(range(len(prompts)), lambda index: len(prompts[index])):
         found = passes(subject, [prompts[index] for index in alike], Read(logits=(), resid_post=(last,)))
         states[alike] = torch.cat([state.resid_post[last][:, -1] for state in found])
     return states
