@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from tokenizers.models import BPE
 from torch.nn.functional import linear
 
 from prolepsis.errors import Untested, UserError
@@ -71,6 +72,7 @@ class Subject:
     family: Family = field(init=False)
     known: dict[Callable[["Subject"], Any], Any] = field(init=False, default_factory=dict)
     _word_ids: dict[str, int] = field(init=False, default_factory=dict)
+    _left_out: dict[str, bool] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises UserError for a model whose wiring is not modelled or that is not eager."""
@@ -210,18 +212,32 @@ class Subject:
                 f"{self.id}: its tokenizer has token {max(tokens)} in {text!r}, its model {self.n_vocab} tokens; give "
                 "the tokenizer that the model was trained with"
             )
-        if self.tokenizer.unk_token_id in tokens:
+        if (unknown := self.unknown(text)) is not None:
             raise UserError(
-                f"{self.id}: its tokenizer does not know {self.unknown(text)!r} in {text!r}; give a text that it knows"
+                f"{self.id}: its tokenizer does not know {unknown!r} in {text!r}; give a text that it knows"
             )
         return [self._first_id, *tokens]
 
     def unknown(self, text: str) -> str | None:
         """The first word or sign of ``text`` that the tokenizer does not know; None where it knows all."""
         token = self.tokenizer.unk_token_id
-        if token not in self._tokens(text):
+        lost = set(filter(self._leaves_out, text)) if self._silent else set[str]()
+        if not lost and token not in self._tokens(text):
             return None
-        return next((piece for piece in PIECE.findall(text) if token in self._tokens(piece)), text)
+        pieces = PIECE.findall(text)
+        return next((piece for piece in pieces if lost.intersection(piece) or token in self._tokens(piece)), text)
+
+    @cached_property
+    def _silent(self) -> bool:
+        """Whether the tokenizer may pass over characters in silence: that of pairs of bytes or characters alone may."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        return isinstance(getattr(backend, "model", None), BPE)
+
+    def _leaves_out(self, character: str) -> bool:
+        """Whether the tokenizer makes no token of a character, not even one for what it does not know."""
+        if character not in self._left_out:
+            self._left_out[character] = not character.isspace() and not self._tokens(character)
+        return self._left_out[character]
 
     def _tokens(self, text: str) -> list[int]:
         """Token ids of ``text`` without what the tokenizer puts around it, and without a BOS that is written out."""
@@ -265,7 +281,7 @@ class Subject:
     def _one_token(self, word: str) -> int:
         for form in (f" {word}", word):
             ids = self.tokenizer(form, add_special_tokens=False)["input_ids"]
-            if len(ids) == 1 and ids[0] != self.tokenizer.unk_token_id and ids[0] < self.n_vocab:
+            if len(ids) == 1 and ids[0] < self.n_vocab and self.unknown(form) is None:
                 return int(ids[0])
         pieces = self.tokenizer.convert_ids_to_tokens(self.tokenizer(f" {word}", add_special_tokens=False)["input_ids"])
         raise UserError(f"{self.id}: word {word!r} is not one token but {pieces}; choose another word")

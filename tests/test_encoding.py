@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.pre_tokenizers import ByteLevel, WhitespaceSplit
 from transformers import PreTrainedTokenizerFast
 
 from prolepsis.engine import clean_run
@@ -56,6 +56,22 @@ def test_a_text_that_the_tokenizer_does_not_know_is_refused() -> None:
     assert subject.unknown("cat okapi zebra quagga") == "okapi"
     with pytest.raises(UserError, match="its tokenizer does not know 'okapi' in 'cat okapi'; give a text that it"):
         subject.encode("cat okapi")
+
+
+def test_a_character_that_the_tokenizer_leaves_out_is_refused() -> None:
+    """Pieces of characters without a token for what is unknown drop it in silence; the word that lost it is named."""
+    pieces = Tokenizer(BPE({"<bos>": 0, "c": 1, "a": 2, "t": 3, "ca": 4}, [("c", "a")]))
+    pieces.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=pieces, bos_token="<bos>")
+    subject = replace(tiny_subject("qwen3"), tokenizer=tokenizer)
+    assert tokenizer("cat caf\u00e9")["input_ids"] == [4, 3, 4]
+    assert subject.encode("cat \n tac") == [0, 4, 3, 3, 2, 1]
+    assert subject.is_one_token("ca")
+    assert not subject.is_one_token("ca\u00e9")
+    with pytest.raises(
+        UserError, match="its tokenizer does not know 'caf\u00e9' in 'cat caf\u00e9'; give a text that it"
+    ):
+        subject.encode("cat caf\u00e9")
 
 
 def test_a_tokenizer_with_no_first_token_is_refused() -> None:
