@@ -221,17 +221,21 @@ class Subject:
     def unknown(self, text: str) -> str | None:
         """The first word or sign of ``text`` that the tokenizer does not know; None where it knows all."""
         token = self.tokenizer.unk_token_id
-        lost = set(filter(self._leaves_out, text)) if self._silent else set[str]()
+        lost = self._lost(text)
         if not lost and token not in self._tokens(text):
             return None
         pieces = PIECE.findall(text)
         return next((piece for piece in pieces if lost.intersection(piece) or token in self._tokens(piece)), text)
 
-    @cached_property
-    def _silent(self) -> bool:
-        """Whether the tokenizer may pass over characters in silence: that of pairs of bytes or characters alone may."""
+    def _lost(self, text: str) -> set[str]:
+        """The characters of ``text`` that the tokenizer passes over in silence, as one of byte pairs may."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        return isinstance(getattr(backend, "model", None), BPE)
+        if not isinstance(getattr(backend, "model", None), BPE):
+            return set()
+        lost = set(filter(self._leaves_out, text))
+        for token in self.tokenizer.get_added_vocab() if lost else ():
+            text = text.replace(token, "")
+        return lost.intersection(text)
 
     def _leaves_out(self, character: str) -> bool:
         """Whether the tokenizer makes no token of a character, not even one for what it does not know."""

@@ -65,7 +65,7 @@ def test_a_character_that_the_tokenizer_leaves_out_is_refused() -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=pieces, bos_token="<bos>")
     subject = replace(tiny_subject("qwen3"), tokenizer=tokenizer)
     assert tokenizer("cat caf\u00e9")["input_ids"] == [4, 3, 4]
-    assert subject.encode("cat \n tac") == [0, 4, 3, 3, 2, 1]
+    assert subject.encode("cat \n tac") == subject.encode("<bos>cat \n tac") == [0, 4, 3, 3, 2, 1]
     assert subject.is_one_token("ca")
     assert not subject.is_one_token("ca\u00e9")
     with pytest.raises(
