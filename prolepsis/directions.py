@@ -1,11 +1,10 @@
 """Directions that edits are held against: that of a token, and random ones matched to what an edit writes."""
 
-from collections.abc import Mapping
-
 import torch
 from torch.nn.functional import normalize
 
 from prolepsis.subject import Subject
+from prolepsis.writes import Writes
 
 Tensor = torch.Tensor
 
@@ -21,7 +20,7 @@ def _mean_unembedding(subject: Subject) -> Tensor:
     return subject.unembedding.mean(0, dtype=torch.float32)
 
 
-def matched_random(vectors: Mapping[int, Tensor], direction: Tensor, seed: int) -> dict[int, Tensor]:
+def matched_random(vectors: Writes, direction: Tensor, seed: int) -> dict[int, Tensor]:
     """Random vectors with the norm of each of ``vectors`` [d] and its projection on the unit row ``direction``.
 
     One random direction serves all layers, as one feature does. Layers whose vector is zero stay zero.

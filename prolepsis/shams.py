@@ -1,5 +1,7 @@
 """Shams: what the wiring lets no edit change is measured all the same, and must not move by a bit."""
 
+from collections.abc import Sequence
+
 import torch
 
 from prolepsis.edits import Row
@@ -10,6 +12,12 @@ from prolepsis.running.generation import generate
 from prolepsis.running.hooks import Read
 
 Tensor = torch.Tensor
+
+
+def moved_log_odds(clean: CleanRun, rows: Sequence[Row], token: int) -> list[float]:
+    """By how many nats each row of edits moves the log-odds of ``token`` from those of the clean row in its place."""
+    moved: list[float] = (clean.edit(rows).log_odds(token) - clean.unedited(rows).log_odds(token)).tolist()
+    return moved
 
 
 def reach_row(

@@ -15,7 +15,8 @@ from prolepsis import ledger
 from prolepsis.directions import matched_random, unembedding_direction
 from prolepsis.errors import Untested
 from prolepsis.experiments import measuring
-from prolepsis.experiments.interchange import interchange, off_target_kl
+from prolepsis.experiments.divergences import off_target_kl
+from prolepsis.experiments.interchange import interchange
 from prolepsis.experiments.necessity import necessity, rows_of_groups
 from prolepsis.experiments.position_sweep import gain, localises, strength_unit, sweeps
 from prolepsis.experiments.regeneration import regeneration

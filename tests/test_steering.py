@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from prolepsis import ledger
 from prolepsis.experiments import measuring
+from prolepsis.experiments.divergences import lumped_kl
 from prolepsis.experiments.dose_paths import Path, Use, best_use, budgets, gains, reference_use
 from prolepsis.experiments.rhyme_pairs import Runs
-from prolepsis.experiments.steering import lumped_kl, steer, transcoder_steering
+from prolepsis.experiments.steering import steer, transcoder_steering
 from prolepsis.judge import judge
 from prolepsis.subject import Subject
 from prolepsis.subjects.loading import load_subject

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prolepsis import ledger
-from prolepsis.experiments.unedited_prompts import divergence, rhyme_word_gap, within_group_divergence
+from prolepsis.experiments.divergences import divergence
+from prolepsis.experiments.unedited_prompts import rhyme_word_gap, within_group_divergence
 from prolepsis.judge import judge
 from prolepsis.subjects.loading import load_subject
 

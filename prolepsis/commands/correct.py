@@ -143,23 +143,23 @@ def _third(subject: "Subject", steering: Steering) -> Feature:
 
 def _moved_most(subject: "Subject", place: "Placed") -> Head:
     """The head whose attention from the last token to itself the commitment moves most."""
-    from prolepsis.experiments.published_prompt import at
     from prolepsis.running.hooks import Read
+    from prolepsis.writes import write_at
 
     heads = [Head(layer, index) for layer in range(subject.n_layers) for index in range(subject.n_heads)]
     read = Read(logits=(), patterns=tuple((head, place.last) for head in heads))
-    out = place.clean.edit([[], at(place.last, place.both)], read).patterns
+    out = place.clean.edit([[], write_at(place.last, place.both)], read).patterns
     moved = {head: float((out[head, place.last][1] - out[head, place.last][0])[place.last].abs()) for head in heads}
     return max(heads, key=moved.__getitem__)
 
 
 def _notes(subject: "Subject", found: "CorrectionTest") -> list[str]:
-    from prolepsis.experiments.published_prompt import at
     from prolepsis.reach import reach
     from prolepsis.reachability.selection import Pattern, supports
+    from prolepsis.writes import write_at
 
     clean, last, head = found.placed.clean, found.placed.last, found.correction.head
-    varied, given = supports(at(last, found.writes)), supports(at(last, found.placed.both))
+    varied, given = supports(write_at(last, found.writes)), supports(write_at(last, found.placed.both))
     answer = reach(subject.wiring, varied, Pattern(head, last, last), given, tokens=clean.tokens)
     first, end = found.uncommitted[0].correct, found.uncommitted[-1].correct
     return [

@@ -100,10 +100,10 @@ def _site(subject: "Subject", chosen: argparse.Namespace) -> int | None:
 def _carried(found: "RoutedPrompt", heads: list["Head"]) -> Carried | None:
     from prolepsis.experiments.head_routing import DETECTABLE
     from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads
-    from prolepsis.experiments.published_prompt import at
+    from prolepsis.writes import write_at
 
     place = found.placed
-    edit = at(place.site, place.both)
+    edit = write_at(place.site, place.both)
     redirect = found.log_odds["both"] - found.log_odds["clean"]
     reached = reached_heads(place.clean, edit)
     if place.site == place.last or redirect < DETECTABLE or not reached:

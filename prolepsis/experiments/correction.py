@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
-from prolepsis.edits import Add, Row
+from prolepsis.edits import Row
 from prolepsis.errors import Untested
-from prolepsis.experiments.position_sweep import DOSE, STRONG, Sweep, Writes, strength_unit, sweeps, word_features
+from prolepsis.experiments.position_sweep import DOSE, STRONG, Sweep, strength_unit, sweeps, word_features
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, check_halves, clusters_of, first_turn, task_of
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature, Head
@@ -24,6 +24,7 @@ from prolepsis.running.hooks import Read
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.watching import watched
+from prolepsis.writes import Writes, summed, write_at
 
 Tensor = torch.Tensor
 
@@ -50,8 +51,7 @@ class Protocol:
 
     def row(self, last: int, *, commit: bool, step: float) -> Row:
         """The edits of one run, all at the ``last`` token."""
-        parts = [(self.commit if commit else self.suppress, 1.0), (self.correct, step)]
-        return [Add(at, last, scale * vector) for writes, scale in parts for at, vector in writes.items() if scale]
+        return [*write_at(last, self.commit if commit else self.suppress), *write_at(last, self.correct, step)]
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,9 @@ def protocols(subject: Subject) -> tuple[Protocol, ...]:
         natural = [features[word] for word in task.groups[pair.recipient.group] if word in features]
         suppress = transcoder.writes(natural, -DOSE * unit)
         inject = transcoder.writes([found[pair.id].feature], DOSE * unit)
-        zero, first = torch.zeros(subject.d_model), min(found[pair.id].feature.layer + 1, subject.n_layers - 1)
-        both = {at: suppress.get(at, zero) + inject.get(at, zero) for at in sorted({*suppress, *inject})}
+        first = min(found[pair.id].feature.layer + 1, subject.n_layers - 1)
         correct = later_writes(subject, third.feature, DOSE * unit, first)
-        made.append(Protocol(pair, suppress, both, correct, found[pair.id].word, third.word, first))
+        made.append(Protocol(pair, suppress, summed(suppress, inject), correct, found[pair.id].word, third.word, first))
     if not made:
         raise Untested(
             f"{subject.id}: its word features are of too few rhyme groups for one to contradict another; "
@@ -172,7 +171,7 @@ def _measurement(
     found, made = subject.once(outcomes), subject.once(protocols)
     first, clean = made[0], subject.once(Runs).clean(made[0].pair.recipient)
     last = len(clean.tokens) - 1
-    correction = [Add(at, last, vector) for at, vector in first.correct.items()]
+    correction = write_at(last, first.correct)
     given = first.row(last, commit=True, step=0.0)
     return Measurement(
         experiment=name,
@@ -238,7 +237,7 @@ def locked_attention(subject: Subject) -> Measurement:
     for protocol in made[:LOOKED_AT]:
         clean, head = runs.clean(protocol.pair.recipient), heads[protocol.pair.half]
         last = len(clean.tokens) - 1
-        correction = [Add(at, last, STEPS[-1] * vector) for at, vector in protocol.correct.items()]
+        correction = write_at(last, protocol.correct, STEPS[-1])
         given, read = protocol.row(last, commit=True, step=0.0), Read(logits=(), patterns=((head, last),))
         name = f"half {protocol.pair.half}: L{min(protocol.correct)}@{last} → {head} {last}→{last}"
         row = reach_row(clean, correction, Pattern(head, last, last), given=given, name=name)

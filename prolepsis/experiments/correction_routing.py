@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 
 from prolepsis.directions import matched_random, unembedding_direction
-from prolepsis.edits import Add, Row
+from prolepsis.edits import Row
 from prolepsis.experiments.correction import STEPS, Protocol, outcomes, protocols
 from prolepsis.experiments.rhyme_pairs import Runs, clusters_of
 from prolepsis.measurement import Measurement
@@ -22,6 +22,7 @@ from prolepsis.running.hooks import Read
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
+from prolepsis.writes import write_at
 
 DRAWS = 2
 """Random corrections per pair."""
@@ -44,12 +45,12 @@ def _shifts(subject: Subject, made: Protocol, seed: int) -> dict[str, float]:
     towards = unembedding_direction(subject, subject.word_id(made.correct_word)).cpu()
     committed = made.row(last, commit=True, step=0.0)
     runs: dict[str, Row] = {f"step {step:g}": made.row(last, commit=True, step=step) for step in STEPS}
-    runs["correction alone"] = [Add(at, last, largest * vector) for at, vector in made.correct.items()]
+    runs["correction alone"] = write_at(last, made.correct, largest)
     runs["suppression"] = made.row(last, commit=False, step=0.0)
     runs["suppression with correction"] = made.row(last, commit=False, step=largest)
     for draw in range(DRAWS):
         random = matched_random(made.correct, towards, DRAWS * seed + draw)
-        runs[f"random {draw}"] = [*committed, *(Add(at, last, largest * vector) for at, vector in random.items())]
+        runs[f"random {draw}"] = [*committed, *write_at(last, random, largest)]
     heads = [Head(layer, index) for layer in range(subject.n_layers) for index in range(subject.n_heads)]
     out = clean.edit([[], *runs.values()], Read(logits=(), patterns=tuple((head, last) for head in heads)))
     attention = torch.stack([out.patterns[head, last][:, last] for head in heads])  # [heads, runs]
@@ -101,7 +102,7 @@ def _reach(runs: Runs, made: Protocol) -> dict[str, object]:
     """Whether the correction can move attention in the last layer: if not there, nowhere."""
     clean = runs.clean(made.pair.recipient)
     last = len(clean.tokens) - 1
-    correction = [Add(at, last, STEPS[-1] * vector) for at, vector in made.correct.items()]
+    correction = write_at(last, made.correct, STEPS[-1])
     given = made.row(last, commit=True, step=0.0)
     readout = Pattern(Head(clean.subject.n_layers - 1, 0), last, last)
     return reach_row(clean, correction, readout, given=given, item=made.pair.id)

@@ -14,9 +14,9 @@ import torch
 
 from prolepsis.controls import control_arms, mechanism_controls
 from prolepsis.edits import ReplaceRow, Row
+from prolepsis.experiments.divergences import off_target_kl
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns
 from prolepsis.experiments.facts_asked import accuracy, facts_of, pairs_asked, without_doubtful
-from prolepsis.experiments.interchange import off_target_kl
 from prolepsis.experiments.patched_blocks import blocks
 from prolepsis.measurement import Measurement
 from prolepsis.reachability.selection import Logits

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 
 from prolepsis.directions import matched_random, unembedding_direction
-from prolepsis.edits import Add, Row
+from prolepsis.edits import Row
 from prolepsis.engine import CleanRun
 from prolepsis.experiments.mediation import Mediation, log_odds, reached_heads, still
-from prolepsis.experiments.position_sweep import Writes, strength_unit, sweeps, word_features
+from prolepsis.experiments.position_sweep import strength_unit, sweeps, word_features
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, check_halves, task_of
 from prolepsis.experiments.sites import find_sites
 from prolepsis.names import Head
@@ -24,6 +24,7 @@ from prolepsis.reachability.selection import Pattern, supports
 from prolepsis.running.hooks import Read
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.watching import watched
+from prolepsis.writes import Writes, summed, write_at
 
 Values = Mapping[str, float]
 Changes = Mapping[Head, float]
@@ -160,25 +161,13 @@ def _writes(subject: Subject, pair: Pair) -> _Features:
     return _Features(sweep.word, transcoder.writes(natural, -unit), transcoder.writes([sweep.feature], unit))
 
 
-def _sum(*parts: Writes) -> dict[int, torch.Tensor]:
-    return {
-        layer: sum((part[layer] for part in parts if layer in part), torch.zeros(()))
-        for part in parts
-        for layer in part
-    }
-
-
-def _at(position: int, writes: Writes, strength: float) -> Row:
-    return [Add(layer, position, strength * vector) for layer, vector in sorted(writes.items())]
-
-
 def _doses(subject: Subject, pairs: Sequence[Pair], writes: Mapping[str, _Features]) -> dict[int, float]:
     """Per half the weakest strength that redirects the other half's pairs, or the one that comes nearest to it."""
     sites, runs = subject.once(find_sites), subject.once(Runs)
     effects: dict[int, list[list[float]]] = {0: [], 1: []}
     for pair in watched(pairs, "pairs"):
-        both, site = _sum(writes[pair.id].suppress, writes[pair.id].inject), sites.of(pair)[1]
-        out = runs.clean(pair.recipient).edit([[], *(_at(site, both, dose) for dose in DOSES)])
+        both, site = summed(writes[pair.id].suppress, writes[pair.id].inject), sites.of(pair)[1]
+        out = runs.clean(pair.recipient).edit([[], *(write_at(site, both, dose) for dose in DOSES)])
         clean, *odds = out.log_odds(subject.word_id(writes[pair.id].word)).tolist()
         effects[1 - pair.half].append([value - clean for value in odds])
     means = {half: [statistics.fmean(column) for column in zip(*rows, strict=True)] for half, rows in effects.items()}
@@ -194,18 +183,22 @@ def _routed(subject: Subject, pair: Pair, features: _Features, dose: float, seed
     clean, site = subject.once(Runs).clean(pair.recipient), subject.once(find_sites).of(pair)[1]
     token = subject.word_id(features.word)
     towards = unembedding_direction(subject, token).cpu()
-    both = _sum(features.suppress, features.inject)
+    both = summed(features.suppress, features.inject)
     random = {arm: matched_random(both, towards, len(RANDOM) * seed + draw) for draw, arm in enumerate(RANDOM)}
     in_its_place = matched_random(features.suppress, towards, seed)
     arms = {
-        "both": _at(site, both, dose),
-        "suppress": _at(site, features.suppress, dose),
-        "inject": _at(site, features.inject, dose),
-        "random suppress": _at(site, _sum(in_its_place, features.inject), dose),
-        "random suppress alone": _at(site, in_its_place, dose),
-        **{f"both ×{k:.3g}": _at(site, both, k * dose) for k in STRENGTHS},
-        **{arm: _at(site, writes, dose) for arm, writes in random.items()},
-        **{f"{arm} ×{k:.3g}": _at(site, writes, k * dose) for arm, writes in random.items() for k in RANDOM_STRENGTHS},
+        "both": write_at(site, both, dose),
+        "suppress": write_at(site, features.suppress, dose),
+        "inject": write_at(site, features.inject, dose),
+        "random suppress": write_at(site, summed(in_its_place, features.inject), dose),
+        "random suppress alone": write_at(site, in_its_place, dose),
+        **{f"both ×{k:.3g}": write_at(site, both, k * dose) for k in STRENGTHS},
+        **{arm: write_at(site, writes, dose) for arm, writes in random.items()},
+        **{
+            f"{arm} ×{k:.3g}": write_at(site, writes, k * dose)
+            for arm, writes in random.items()
+            for k in RANDOM_STRENGTHS
+        },
     }
     heads, last = reached_heads(clean, arms["both"]), len(clean.tokens) - 1
     out = clean.edit([[], *arms.values()], Read(patterns=tuple((head, last) for head in heads)))

@@ -14,12 +14,14 @@ from torch.nn.functional import normalize
 from prolepsis.controls import control_arms, mechanism_controls
 from prolepsis.directions import random_row, unembedding_direction
 from prolepsis.edits import Add, ReplaceRow, Row
+from prolepsis.experiments.divergences import off_target_kl
 from prolepsis.experiments.group_means import mean_differences
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, one_per_template
 from prolepsis.experiments.sites import Place, Sites, find_sites, parameters
 from prolepsis.experiments.state_map import StateMap, state_map
 from prolepsis.measurement import Measurement
 from prolepsis.running.hooks import Read
+from prolepsis.shams import moved_log_odds
 from prolepsis.subject import Subject
 from prolepsis.subjects.task import Prompt
 
@@ -152,15 +154,5 @@ def _shams(subject: Subject, runs: Runs, pair: Pair, place: Place) -> dict[str, 
         [ReplaceRow(layer, site, recipient.resid_post(layer)[site])],
         [ReplaceRow(top, site, donor.resid_post(top)[site])],
     ]
-    token = runs.answer(pair.donor)
-    moved = recipient.edit(rows).log_odds(token) - recipient.unedited(rows).log_odds(token)
-    return {"own row": float(moved[0]), "unreachable row": float(moved[1])}
-
-
-def off_target_kl(clean: torch.Tensor, edited: torch.Tensor, on_target: list[int]) -> float:
-    """KL(clean || edited) in nats between distributions [V] over the tokens outside ``on_target``, renormalised."""
-    kept = torch.ones(len(clean), dtype=torch.bool)
-    kept[on_target] = False
-    p, q = clean[kept].clamp(min=1e-30), edited[kept].clamp(min=1e-30)
-    p, q = p / p.sum(), q / q.sum()
-    return float((p * (p / q).log()).sum())
+    own, unreachable = moved_log_odds(recipient, rows, runs.answer(pair.donor))
+    return {"own row": own, "unreachable row": unreachable}

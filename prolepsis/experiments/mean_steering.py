@@ -14,9 +14,9 @@ import torch
 from prolepsis.controls import control_arms
 from prolepsis.directions import random_row
 from prolepsis.edits import Add, Row
+from prolepsis.experiments.divergences import off_target_kl
 from prolepsis.experiments.dose_paths import Path, Paths, Use, mean_curve, reference_use
 from prolepsis.experiments.group_means import mean_differences
-from prolepsis.experiments.interchange import off_target_kl
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of
 from prolepsis.experiments.sites import Place, find_sites, parameters
 from prolepsis.experiments.steering import DOSES, zero_dose

@@ -14,6 +14,7 @@ from prolepsis.experiments.sites import find_sites, parameters
 from prolepsis.measurement import Measurement
 from prolepsis.running.hooks import Read
 from prolepsis.running.prompt_batch import passes
+from prolepsis.shams import moved_log_odds
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
 
@@ -100,5 +101,5 @@ def rows_of_groups(subject: Subject) -> dict[str, dict[int, torch.Tensor]]:
 def _sham(runs: Runs, pair: Pair, layer: int, site: int) -> float:
     recipient = runs.clean(pair.recipient)
     rows = [[ReplaceRow(layer, site, recipient.resid_post(layer)[site])]]
-    token = runs.answer(pair.recipient)
-    return float((recipient.unedited(rows).log_odds(token) - recipient.edit(rows).log_odds(token))[0])
+    (moved,) = moved_log_odds(recipient, rows, runs.answer(pair.recipient))
+    return moved

@@ -18,20 +18,20 @@ import torch
 from torch.nn.functional import normalize
 
 from prolepsis.directions import unembedding_direction
-from prolepsis.edits import Add, ReplaceRow, Row
+from prolepsis.edits import ReplaceRow, Row
+from prolepsis.experiments.divergences import lumped_kl
 from prolepsis.experiments.feature_activity import Activity, weights_of
 from prolepsis.experiments.position_sweep import strength_unit, word_features
 from prolepsis.experiments.regeneration import last_word
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
-from prolepsis.experiments.steering import lumped_kl
 from prolepsis.names import Feature
 from prolepsis.running.generation import sample
 from prolepsis.running.readings import Readings
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.subjects.task import Prompt
+from prolepsis.writes import Writes, summed, write_at
 
 Tensor = torch.Tensor
-Writes = Mapping[int, Tensor]
 Values = dict[str, float]
 
 N_PAIRS = 24
@@ -191,7 +191,7 @@ def _steered(subject: Subject, item: Item, seed: int) -> _Steered:
         # A method that finds no feature leaves the prompt as it is: row 0.
         strengths = STRENGTHS if vectors else ()
         rows_of[name] = list(range(len(edits), len(edits) + len(strengths))) or [0] * len(STRENGTHS)
-        edits += [[Add(at, last, strength * vector) for at, vector in vectors.items()] for strength in strengths]
+        edits += [write_at(last, vectors, strength) for strength in strengths]
     return _Steered(item, edits, rows_of)
 
 
@@ -261,7 +261,7 @@ def _writes(subject: Subject, item: Item, seed: int) -> dict[str, Writes]:
         "largest activation": added(best_features(scores.in_sentence[answer])),
         "decoder dot": added(best_features(scores.dots[answer])),
         "decoder cosine": added(best_features(scores.cosines[answer])),
-        "active cosine": _summed(own_layer),
+        "active cosine": summed(*own_layer),
         "clamped active cosine": added(cosine),
         "contrastive probe": added(best_features(scores.probes[answer] - scores.mean_probe)),
         "ablation": activity.writes(ablated),
@@ -269,11 +269,6 @@ def _writes(subject: Subject, item: Item, seed: int) -> dict[str, Writes]:
         "suppress + inject": activity.writes(swap | {words[answer]: unit}) if answer in words else {},
         "unembedding": {middle: norm * unembedding_direction(subject, subject.word_id(answer)).to(norm)},
     }
-
-
-def _summed(parts: Sequence[Writes]) -> Writes:
-    layers = sorted({layer for part in parts for layer in part})
-    return {layer: torch.stack([part[layer] for part in parts if layer in part]).sum(0) for layer in layers}
 
 
 def _others(weights: Mapping[Feature, float], active: Tensor, seed: int) -> dict[Feature, float]:

@@ -16,6 +16,7 @@ import torch
 from prolepsis.directions import random_row
 from prolepsis.edits import ReplaceStream
 from prolepsis.engine import CleanRun
+from prolepsis.experiments.divergences import cut_kl
 from prolepsis.experiments.fact_pairs import FactPair, FactRuns
 from prolepsis.experiments.facts_asked import facts_of
 from prolepsis.running.hooks import Read
@@ -101,23 +102,13 @@ def _patches(runs: FactRuns, pair: FactPair, seed: int) -> Patches:
         ends = [row[-1] for row in rows]
         random_rows = [[replace(end, value=random_row(end.value, 1000 * seed + end.position))] for end in ends]
         out = recipient.edit([*rows, *random_rows]).last_logits  # [2B, V]
-        tops, divergences = out.argmax(-1).tolist(), kl_from(clean, out).tolist()
+        tops, divergences = out.argmax(-1).tolist(), cut_kl(clean, out).tolist()
         for index, (top, kl) in enumerate(zip(tops, divergences, strict=True)):
             position, changed = rows[index % len(rows)][-1].position, top != predicted
             last = position == len(recipient.tokens) - 1
             patch = Patch(number, position in fact, last, changed, changed and top == answer, kl)
             (measured if index < len(rows) else random).append(patch)
     return Patches(tuple(measured), tuple(random))
-
-
-def kl_from(clean: Tensor, out: Tensor) -> Tensor:
-    """KL(clean || out) in nats [B] for logits [V] and [B, V], over tokens of probability above 1e-10 in both.
-
-    The cut is the paper's own.
-    """
-    p, q = clean.float().softmax(-1), out.float().softmax(-1)
-    kept = (p > 1e-10) & (q > 1e-10)
-    return torch.where(kept, p * (p.clamp(min=1e-10) / q.clamp(min=1e-10)).log(), 0.0).sum(-1)
 
 
 # ---------------------------------------------------------------- statistics of one pair

@@ -14,7 +14,7 @@ import torch
 
 from prolepsis.controls import control_arms
 from prolepsis.directions import matched_random, unembedding_direction
-from prolepsis.edits import Add, Row
+from prolepsis.edits import Row
 from prolepsis.errors import Untested
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, rhyme_pairs, task_of
 from prolepsis.experiments.vocabulary_scan import vocabulary_scan
@@ -28,9 +28,9 @@ from prolepsis.subject import Subject, transcoder_of
 from prolepsis.subjects.swept_pairs import mean_by_position
 from prolepsis.subjects.task import Task
 from prolepsis.watching import watched
+from prolepsis.writes import Writes, write_at
 
 Tensor = torch.Tensor
-Writes = Mapping[int, Tensor]
 
 DOSE = 16.0
 """Strength in units of a word feature's typical activation (the paper's strength 10 is in raw units)."""
@@ -176,7 +176,7 @@ def _sweep(runs: Runs, pair: Pair, redirect: Redirect, seed: int) -> Sweep:
         {layer: vector.norm() * towards for layer, vector in writes.items()},
     ]
     positions = range(len(clean.tokens))
-    rows: list[Row] = [[Add(at, p, v) for at, v in arm.items()] for arm in arms for p in positions]
+    rows: list[Row] = [write_at(p, arm) for arm in arms for p in positions]
     odds = clean.edit([*rows, []]).log_odds(token).tolist()
     last = clean.resid_post(subject.n_layers - 1)[-1]
     total = torch.stack(list(writes.values())).sum(0).to(last)
@@ -287,7 +287,7 @@ def _reach_rows(subject: Subject) -> list[dict[str, object]]:
             key = (pair.recipient.template.id, first, position)
             if key not in answers:
                 name = f"L{first}..{subject.n_layers - 1}@{position} → logits@{last}"
-                edit = [Add(layer, position, vector) for layer, vector in writes.items()]
+                edit = write_at(position, writes)
                 answers[key] = reach_row(clean, edit, Logits(last), name=name, claimed=position == last)
             rows.append({**answers[key], "item": pair.id})
     return rows

@@ -16,7 +16,7 @@ import torch
 from prolepsis.edits import Row
 from prolepsis.errors import Untested
 from prolepsis.experiments.correction import later_writes
-from prolepsis.experiments.published_prompt import NULLS, Placed, Writes, at, noise, parameters_of, published_of, single
+from prolepsis.experiments.published_prompt import NULLS, Placed, noise, parameters_of, published_of, single
 from prolepsis.experiments.published_sweep import sweep_prompt
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
@@ -26,6 +26,7 @@ from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.subjects.published import Correction
 from prolepsis.subjects.swept_pairs import moved_by
+from prolepsis.writes import Writes, write_at
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def corrected(subject: Subject, place: Placed, correction: Correction) -> Correc
     writes = later_writes(subject, correction.feature, correction.strength, correction.first)
     steps = [step / (correction.steps - 1) for step in range(correction.steps)]
     rows: list[Row] = [
-        [*at(place.last, base), *at(place.last, writes, step)]
+        [*write_at(place.last, base), *write_at(place.last, writes, step)]
         for base in (place.both, place.suppress)
         for step in steps
     ]
@@ -145,8 +146,8 @@ def published_locked_head(subject: Subject) -> Measurement:
     found = subject.once(correction_test)
     head, last = found.correction.head, found.placed.last
     row = reach_row(
-        found.placed.clean, at(last, found.writes), Pattern(head, last, last),
-        given=at(last, found.placed.both), name=f"correction → {head}",
+        found.placed.clean, write_at(last, found.writes), Pattern(head, last, last),
+        given=write_at(last, found.placed.both), name=f"correction → {head}",
     )  # fmt: skip
     return _off_print(subject, "published_locked_head", "head", rows=[row])
 
@@ -224,7 +225,7 @@ def _reach_rows(subject: Subject) -> list[dict[str, object]]:
     """Whether the correction reaches the last logits, and the attention of each layer, given the commitment."""
     found = subject.once(correction_test)
     clean, last = found.placed.clean, found.placed.last
-    varied, given = at(last, found.writes), at(last, found.placed.both)
+    varied, given = write_at(last, found.writes), write_at(last, found.placed.both)
     rows = [reach_row(clean, varied, Logits(last), given=given, name="correction → logits")]
     for layer in range(subject.n_layers):
         readout = Pattern(Head(layer, 0), last, last)

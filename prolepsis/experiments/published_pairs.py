@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from prolepsis.engine import clean_run
 from prolepsis.errors import Untested, UserError
-from prolepsis.experiments.published_prompt import NULLS, Placed, at, noise, published_of, single
+from prolepsis.experiments.published_prompt import NULLS, Placed, noise, published_of, single
 from prolepsis.experiments.published_sweep import swept
 from prolepsis.experiments.vocabulary_scan import MIN_COSINE, best_features, top_tokens
 from prolepsis.measurement import Measurement
@@ -24,6 +24,7 @@ from prolepsis.subjects.lexicon import clean_words, lexicon_of, rhyme_groups, sp
 from prolepsis.subjects.published import RhymePrompt
 from prolepsis.subjects.swept_pairs import FIGURES, STRONG, SweptPair, localised, mean_by_position, strong_groups
 from prolepsis.watching import watched
+from prolepsis.writes import write_at
 
 
 @dataclass(frozen=True)
@@ -269,7 +270,7 @@ def _reach_rows(subject: Subject) -> list[dict[str, object]]:
             readout = Logits(place.last)
             name = f"{pair.prompt.rhyme}: injection alone from L{min(place.inject)} at {position} → {readout}"
             if name not in rows:
-                given, claimed = at(position, place.suppress), position == place.last
-                inject = at(position, place.inject)
+                given, claimed = write_at(position, place.suppress), position == place.last
+                inject = write_at(position, place.inject)
                 rows[name] = reach_row(place.clean, inject, readout, given=given, name=name, claimed=claimed)
     return list(rows.values())

@@ -10,18 +10,14 @@ from dataclasses import dataclass
 import torch
 
 from prolepsis.directions import matched_random, unembedding_direction
-from prolepsis.edits import Add, Row
 from prolepsis.engine import CleanRun, clean_run
 from prolepsis.errors import Untested
 from prolepsis.measurement import Measurement
 from prolepsis.subject import Subject, transcoder_of
 from prolepsis.subjects.published import Published, Steering
+from prolepsis.writes import Writes, summed
 
 Tensor = torch.Tensor
-Writes = Mapping[int, Tensor]
-"""What is added per layer, a vector [d]."""
-
-
 NULLS = ("matched random", "unembedding")
 """Arms of writes that stand in for the published ones."""
 SIZE_OF_LOGITS = 30.0
@@ -117,22 +113,6 @@ def _token(subject: Subject, steering: Steering) -> int:
 def noise(subject: Subject) -> float:
     """What rounding leaves open, in nats: a few roundings of a logit, and so of log-odds."""
     return 4 * SIZE_OF_LOGITS * torch.finfo(subject.dtype).eps
-
-
-def summed(*parts: Writes) -> dict[int, Tensor]:
-    """What several writes add together, by layer."""
-    total: dict[int, Tensor] = {}
-    for part in parts:
-        for layer, vector in part.items():
-            total[layer] = total[layer] + vector if layer in total else vector
-    return {layer: total[layer] for layer in sorted(total)}
-
-
-def at(position: int, writes: Writes, scale: float = 1.0) -> Row:
-    """The edits that write ``writes``, ``scale`` times, at ``position``; none where the scale is 0."""
-    if not scale:
-        return []
-    return [Add(layer, position, vector if scale == 1 else scale * vector) for layer, vector in sorted(writes.items())]
 
 
 def parameters_of(place: Placed, steering: Steering) -> dict[str, object]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prolepsis.errors import Untested
-from prolepsis.experiments.published_prompt import NULLS, Placed, at, noise, parameters_of, placed, published_of, single
+from prolepsis.experiments.published_prompt import NULLS, Placed, noise, parameters_of, placed, published_of, single
 from prolepsis.measurement import Measurement
 from prolepsis.names import Head
 from prolepsis.reachability.selection import Pattern
@@ -18,6 +18,7 @@ from prolepsis.running.hooks import Read
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.subjects.published import Steering
+from prolepsis.writes import write_at
 
 Changes = Mapping[Head, float]
 """Head → Δattention from the last position to the site."""
@@ -70,7 +71,7 @@ def route_prompt(subject: Subject, steering: Steering) -> RoutedPrompt:
     arms["inject"] = place.inject
     heads = [Head(layer, index) for layer in range(subject.n_layers) for index in range(subject.n_heads)]
     read = Read(patterns=tuple((head, place.last) for head in heads))
-    out = place.clean.edit([[], *(at(place.site, writes) for writes in arms.values())], read)
+    out = place.clean.edit([[], *(write_at(place.site, writes) for writes in arms.values())], read)
     to_site = {head: out.patterns[head, place.last][:, place.site].tolist() for head in heads}
     names = ("clean", *arms)
     return RoutedPrompt(
@@ -264,6 +265,6 @@ def _reach_rows(subject: Subject) -> list[dict[str, object]]:
     for number, one in enumerate(subject.once(routed_prompts), 1):
         for layer in range(subject.n_layers):
             readout = Pattern(Head(layer, 0), one.placed.last, one.placed.site)
-            edit = at(one.placed.site, one.placed.both)
+            edit = write_at(one.placed.site, one.placed.both)
             rows.append(reach_row(one.placed.clean, edit, readout, name=f"prompt {number}: edit → {readout}"))
     return rows

@@ -16,12 +16,10 @@ from prolepsis.edits import Row
 from prolepsis.engine import CleanRun
 from prolepsis.errors import Untested
 from prolepsis.experiments import measuring
-from prolepsis.experiments.patched_blocks import kl_from
+from prolepsis.experiments.divergences import cut_kl
 from prolepsis.experiments.published_prompt import (
     NULLS,
     Placed,
-    Writes,
-    at,
     noise,
     parameters_of,
     placed,
@@ -35,6 +33,7 @@ from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.subjects.published import Steering
 from prolepsis.subjects.swept_pairs import farthest_elsewhere, moved_by
+from prolepsis.writes import Writes, write_at
 
 GIGABYTE = 1e9
 
@@ -63,13 +62,13 @@ def sweep_text(subject: Subject, steering: Steering, text: str) -> PromptSweep:
     """Write ``steering`` at every position of ``text`` in turn, and its control writes."""
     place = placed(subject, steering, text)
     probabilities, odds = swept(place.clean, place.token, place.arms(place.both))
-    logits = place.clean.edit([[], at(place.last, place.both)]).last_logits
+    logits = place.clean.edit([[], write_at(place.last, place.both)]).last_logits
     return PromptSweep(
         placed=place,
         clean=float(place.clean.read(Read()).probabilities()[0, place.token]),
         probabilities=probabilities,
         log_odds=odds,
-        kl=float(kl_from(logits[0], logits[1:])),
+        kl=float(cut_kl(logits[0], logits[1:])),
     )
 
 
@@ -78,7 +77,7 @@ def swept(
 ) -> tuple[dict[str, tuple[float, ...]], dict[str, tuple[float, ...]]]:
     """Arm → P(``token``) at the last position, and its log-odds, by position of the arm's writes."""
     n = len(clean.tokens)
-    rows: list[Row] = [at(position, writes) for writes in arms.values() for position in range(n)]
+    rows: list[Row] = [write_at(position, writes) for writes in arms.values() for position in range(n)]
     out = clean.edit(rows)
     values, odds = out.probabilities()[:, token].tolist(), out.log_odds(token).tolist()
     places = {arm: slice(n * i, n * (i + 1)) for i, arm in enumerate(arms)}
@@ -165,10 +164,10 @@ def _reach_rows(subject: Subject) -> list[dict[str, object]]:
     rows = []
     for position in range(len(place.clean.tokens)):
         claimed, readout = position == place.last, Logits(place.last)
-        rows.append(reach_row(place.clean, at(position, place.both), readout, claimed=claimed))
-        given = at(position, place.suppress)
+        rows.append(reach_row(place.clean, write_at(position, place.both), readout, claimed=claimed))
+        given = write_at(position, place.suppress)
         name = f"injection alone at {position} → {readout}"
         rows.append(
-            reach_row(place.clean, at(position, place.inject), readout, given=given, name=name, claimed=claimed)
+            reach_row(place.clean, write_at(position, place.inject), readout, given=given, name=name, claimed=claimed)
         )
     return rows

@@ -20,7 +20,8 @@ import torch
 
 from prolepsis.controls import control_arms
 from prolepsis.directions import matched_random, random_row, unembedding_direction
-from prolepsis.edits import Add, Row
+from prolepsis.edits import Add
+from prolepsis.experiments.divergences import lumped_kl
 from prolepsis.experiments.dose_paths import Path, Paths, Use, best_use, budgets, gains, mean_curve, reference_use
 from prolepsis.experiments.feature_activity import Activity, weights_of
 from prolepsis.experiments.group_means import mean_differences
@@ -30,12 +31,13 @@ from prolepsis.experiments.sites import Sites, find_sites, parameters
 from prolepsis.measurement import Measurement
 from prolepsis.names import Feature
 from prolepsis.running.readings import Readings
+from prolepsis.shams import moved_log_odds
 from prolepsis.subject import Subject
 from prolepsis.subjects.task import Task
 from prolepsis.watching import watched
+from prolepsis.writes import Writes, write_at
 
 Tensor = torch.Tensor
-Writes = Mapping[int, Tensor]
 Values = dict[str, float]
 
 DOSES = (0.5, 1.0, 2.0)
@@ -95,9 +97,7 @@ def _choose(pairs: Sequence[Pair], paths: Mapping[str, Paths], half: int) -> dic
 def _measure(runs: Runs, sites: Sites, pair: Pair, writes: Collection[Writes]) -> list[Path]:
     """The path of each of ``writes``, all in one batch."""
     site, token = sites.of(pair)[1], runs.answer(pair.donor)
-    edits: list[Row] = [
-        [Add(layer, site, dose * vector) for layer, vector in vectors.items()] for vectors in writes for dose in DOSES
-    ]
+    edits = [write_at(site, vectors, dose) for vectors in writes for dose in DOSES]
     out = runs.clean(pair.recipient).edit([[], *edits])
     of_donor = Readings(logits=runs.subject.unembed(runs.clean(pair.donor).resid[-1:, -1:]))
     natural = float(of_donor.log_odds(token))
@@ -107,18 +107,6 @@ def _measure(runs: Runs, sites: Sites, pair: Pair, writes: Collection[Writes]) -
     costs = lumped_kl(p[0], p, families).tolist()
     firsts = range(1, len(odds), len(DOSES))
     return [Path((0.0, *gained[i : i + len(DOSES)]), (0.0, *costs[i : i + len(DOSES)])) for i in firsts]
-
-
-def lumped_kl(clean: Tensor, edited: Tensor, on_target: Sequence[int]) -> Tensor:
-    """KL(clean || edited) in nats of distributions [V] and [B, V], where all of ``on_target`` is one outcome; [B]."""
-    others = torch.ones(len(clean), dtype=torch.bool, device=clean.device)
-    others[list(on_target)] = False
-
-    def lumped(p: Tensor) -> Tensor:
-        return torch.cat([p[..., others], p[..., ~others].sum(-1, keepdim=True)], dim=-1).clamp(min=1e-30)
-
-    p, q = lumped(clean), lumped(edited)  # [V'], [B, V']
-    return (p * (p / q).log()).sum(-1)
 
 
 def _writes(subject: Subject, sites: Sites, pairs: Sequence[Pair]) -> list[dict[tuple[str, str], Writes]]:
@@ -231,7 +219,7 @@ def zero_dose(subject: Subject) -> Values:
     sites, runs = subject.once(find_sites), subject.once(Runs)
     moved = {}
     for pair in one_per_template(sites.pairs):
-        (layer, site), token = sites.of(pair), runs.answer(pair.donor)
-        rows, clean = [[Add(layer, site, torch.zeros(subject.d_model))]], runs.clean(pair.recipient)
-        moved[pair.id] = float((clean.edit(rows).log_odds(token) - clean.unedited(rows).log_odds(token))[0])
+        layer, site = sites.of(pair)
+        rows = [[Add(layer, site, torch.zeros(subject.d_model))]]
+        (moved[pair.id],) = moved_log_odds(runs.clean(pair.recipient), rows, runs.answer(pair.donor))
     return moved

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from prolepsis.controls import control_arms
+from prolepsis.experiments.divergences import divergence
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, rhyme_pairs, task_of
 from prolepsis.measurement import Measurement
 from prolepsis.running.hooks import Read
@@ -82,12 +83,6 @@ def within_group_divergence(subject: Subject) -> Measurement:
         detail={"same answer": _same_answers(pairs)},
         seconds=time.perf_counter() - start,
     )
-
-
-def divergence(first: Tensor, second: Tensor) -> float:
-    """KL(first ‖ second) in nats between the distributions that logits [V] give, in float64."""
-    p, q = first.double().log_softmax(-1), second.double().log_softmax(-1)
-    return max(0.0, float((p.exp() * (p - q)).sum()))
 
 
 def _divergence(subject: Subject, first: Prompt, second: Prompt) -> float:
