@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from tokenizers.models import BPE
+from torch.func import functional_call
 from torch.nn.functional import linear
 
 from prolepsis.errors import Untested, UserError
+from prolepsis.layouts.layout import InputHook
 from prolepsis.reachability.masks import MaskRule
 from prolepsis.reachability.wiring import Wiring, wiring_from_config
 from prolepsis.subjects.counterfactual import Counterfactuals
@@ -80,6 +82,8 @@ class Subject:
         if self.config._attn_implementation != "eager":
             found = self.config._attn_implementation
             raise UserError(f"{self.id}: attention is {found!r}; load the model with attn_implementation='eager'")
+        if self.transcoder is not None:
+            self.transcoder.check_output(self.family)
         self.model.eval().requires_grad_(requires_grad=False)
         for layer in range(self.n_layers if self.family.experts else 0):
             try:
@@ -195,8 +199,18 @@ class Subject:
         Raises Untested when the subject has no transcoder.
         """
         transcoder = transcoder_of(self)
-        read = resid_mid if transcoder.input_hook == "hook_resid_mid" else self.part(layer, "mid_norm")(resid_mid)
-        return transcoder.encode(layer, read)
+        return transcoder.encode(layer, self.read_at(transcoder.input_hook, layer, resid_mid))
+
+    def read_at(self, hook: InputHook, layer: int, resid_mid: Tensor) -> Tensor:
+        """What stands at ``hook`` of ``layer`` where resid_mid is these rows [..., d]; the same shape."""
+        if hook == "hook_resid_mid":
+            return resid_mid
+        norm = self.part(layer, "mid_norm")
+        if hook == "mlp.hook_in":
+            return cast("Tensor", norm(resid_mid))
+        gain = self.family.unit_gain
+        plain = {name: torch.full_like(p, gain if name == "weight" else 0.0) for name, p in norm.named_parameters()}
+        return cast("Tensor", functional_call(norm, plain, (resid_mid,)))
 
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text``, BOS first, also where the tokenizer does not put it there, and nothing after the text.

@@ -17,6 +17,7 @@ from prolepsis.layouts import cross_layer, open_layout
 from prolepsis.layouts.files import Files, Folder
 from prolepsis.layouts.layout import Activation, InputHook, Layout
 from prolepsis.names import Feature
+from prolepsis.subjects.families import Family
 from prolepsis.watching import watched
 
 _WHOLE_BYTES = 16 << 20  # files up to this size enter the digest whole
@@ -92,6 +93,14 @@ class Transcoder:
     def input_hook(self) -> InputHook:
         """Where features read, in TransformerLens' words; :meth:`Subject.features` takes resid_mid there."""
         return self.layout.input_hook
+
+    def check_output(self, family: Family) -> None:
+        """Raises UserError where a model's family norms what the features write before the residual stream has it."""
+        if self.layout.output_hook == "mlp.hook_out" and family.mlp_out != "mlp":
+            raise UserError(
+                f"{self.layout.files}: its features write mlp.hook_out, which this model norms before it is added; "
+                "use a transcoder that writes hook_mlp_out"
+            )
 
     @cached_property
     def digest(self) -> str:
@@ -234,7 +243,8 @@ def write_transcoder(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"model_name": model_name, "feature_input_hook": "hook_resid_mid", **cross_layer.FIXED}
+    hooks = {"feature_input_hook": "hook_resid_mid", "feature_output_hook": "hook_mlp_out"}
+    config = {"model_name": model_name, **cross_layer.KIND, **hooks}
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     for layer in range(len(encoders)):
         encoder = {"W_enc": encoders[layer], "b_enc": biases[layer], "b_dec": decoder_biases[layer]}

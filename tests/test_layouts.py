@@ -1,6 +1,7 @@
 """Transcoders in other layouts than the cross-layer files: read as described, refused where they are broken."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from prolepsis.names import Feature
 from prolepsis.transcoder import Transcoder
 from tests.test_transcoder import random_parts, refused, written
-from tests.tiny import tiny_subject
+from tests.tiny import FAMILIES, tiny_subject
 
 LAYERS, FEATURES, WIDTH = 3, 5, 4
 Tensors = dict[str, torch.Tensor]
@@ -33,15 +34,22 @@ def random_layer(seed: int, layer: int) -> Tensors:
     }  # fmt: skip
 
 
-def bundles(folder: Path, layers: list[Tensors], *, hook: str = "hook_resid_mid", jump: bool = False) -> Path:
-    """One ``layer_{l}.safetensors`` per layer, skips in all but layer 1."""
+def bundles(
+    folder: Path,
+    layers: list[Tensors],
+    *,
+    hook: str = "hook_resid_mid",
+    output: str = "hook_mlp_out",
+    threshold: str | None = None,
+) -> Path:
+    """One ``layer_{l}.safetensors`` per layer, skips in all but layer 1; ``threshold`` is what one is called."""
     folder.mkdir()
-    config = {"model_name": "tiny", "feature_input_hook": hook, "feature_output_hook": "hook_mlp_out"}
+    config = {"model_name": "tiny", "feature_input_hook": hook, "feature_output_hook": output}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     for layer, t in enumerate(layers):
         stored = {name: t[name] for name in ("W_enc", "b_enc", "b_dec")} | {"W_dec": t["W_dec"][:, layer].contiguous()}
         stored |= {"W_skip": t["skip"]} if layer != 1 else {}
-        stored |= {"threshold": t["threshold"]} if jump else {}
+        stored |= {threshold: t["threshold"]} if threshold else {}
         save_file(stored, folder / f"layer_{layer}.safetensors")
     return folder
 
@@ -56,7 +64,9 @@ def gemma_scope(folder: Path, layers: list[Tensors]) -> Path:
     return folder
 
 
-def gemma_scope_2(folder: Path, layers: list[Tensors], *, dense: bool) -> Path:
+def gemma_scope_2(
+    folder: Path, layers: list[Tensors], *, dense: bool, place: str = "params_layer_{}.safetensors"
+) -> Path:
     """One lower-case file per layer, encoders transposed, skips to be multiplied from the right."""
     folder.mkdir()
     for layer, t in enumerate(layers):
@@ -65,18 +75,24 @@ def gemma_scope_2(folder: Path, layers: list[Tensors], *, dense: bool) -> Path:
             "w_dec": t["W_dec"] if dense else t["W_dec"][:, layer].contiguous(),
             "affine_skip_connection": t["skip"].T.contiguous(),
         }  # fmt: skip
-        save_file(stored, folder / f"params_layer_{layer}.safetensors")
+        path = folder / place.format(layer)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(stored, path)
     return folder
 
 
 WRITERS: dict[str, Callable[[Path, list[Tensors]], Path]] = {
     "bundles": bundles,
-    "jumping bundles": lambda folder, layers: bundles(folder, layers, jump=True),
+    "jumping bundles": lambda folder, layers: bundles(folder, layers, threshold="threshold"),
+    "saved bundles": lambda folder, layers: bundles(folder, layers, threshold="activation_function.threshold"),
     "Gemma Scope": gemma_scope,
     "Gemma Scope 2": lambda folder, layers: gemma_scope_2(folder, layers, dense=False),
     "Gemma Scope 2, cross-layer": lambda folder, layers: gemma_scope_2(folder, layers, dense=True),
+    "Gemma Scope 2, in folders": lambda folder, layers: gemma_scope_2(
+        folder, layers, dense=False, place="transcoder_all/layer_{}_width_5_l0_small_affine/params.safetensors"
+    ),
 }
-SKIPS = {"bundles": (0, 2), "jumping bundles": (0, 2), "Gemma Scope": ()}
+SKIPS = {"bundles": (0, 2), "jumping bundles": (0, 2), "saved bundles": (0, 2), "Gemma Scope": ()}
 
 
 def written_as(tmp: Path, kind: str, seed: int = 0) -> tuple[Path, list[Tensors]]:
@@ -135,17 +151,41 @@ def test_decoders_without_a_stated_activation_can_be_written_only(tmp_path: Path
     assert "only its decoders" in refused(lambda: transcoder.encode(0, torch.zeros(WIDTH)))
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma2"])
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt_neox"])
 def test_features_read_where_their_transcoder_says(tmp_path: Path, family: str) -> None:
-    """A subject gives the raw stream to features that read there, and the input of its MLP to those behind the norm."""
+    """Features get the raw stream, that stream normalised without the norm's weights, or the input of the MLP."""
     subject = tiny_subject(family, n_layers=LAYERS, d_head=2, dtype=torch.float64)
-    subject.part(1, "mid_norm").weight.mul_(torch.linspace(0.5, 2, WIDTH))
+    norm = subject.part(1, "mid_norm")
+    norm.weight.add_(torch.linspace(0.5, 2, WIDTH))
     layers = [random_layer(0, layer) for layer in range(LAYERS)]
-    x = torch.randn(6, WIDTH, dtype=torch.float64)
-    for hook, read in (("hook_resid_mid", x), ("mlp.hook_in", subject.part(1, "mid_norm")(x))):
+    x = 3 + torch.randn(6, WIDTH, dtype=torch.float64)
+    centred = x - x.mean(-1, keepdim=True) if family == "gpt_neox" else x
+    eps = subject.config.layer_norm_eps if family == "gpt_neox" else subject.config.rms_norm_eps
+    normalised = centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt()
+    assert torch.allclose(subject.read_at("ln2.hook_normalized", 1, x), normalised, rtol=0, atol=1e-6)
+    normalised = subject.read_at("ln2.hook_normalized", 1, x)
+    for hook, read in (("hook_resid_mid", x), ("ln2.hook_normalized", normalised), ("mlp.hook_in", norm(x))):
         transcoder = Transcoder.open(bundles(tmp_path / hook, layers, hook=hook), dtype=torch.float64)
         object.__setattr__(subject, "transcoder", transcoder)
         assert torch.equal(subject.features(1, x), transcoder.encode(1, read))
+
+
+def test_gemma_scope_reads_before_the_norms_weights(tmp_path: Path) -> None:
+    """The archives do not say where they read: it is the normalised stream, and the caller's word overrules it."""
+    folder, _ = written_as(tmp_path, "Gemma Scope")
+    assert Transcoder.open(folder).input_hook == "ln2.hook_normalized"
+    assert Transcoder.open(folder, input_hook="mlp.hook_in").input_hook == "mlp.hook_in"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_the_mlp_gives_is_taken_where_that_is_what_it_adds(tmp_path: Path, family: str) -> None:
+    """A transcoder of the MLP's own output is refused for a model that norms it, and is as any other elsewhere."""
+    folder = bundles(tmp_path / "out", [random_layer(0, layer) for layer in range(LAYERS)], output="mlp.hook_out")
+    subject = tiny_subject(family, n_layers=LAYERS, d_head=2)
+    if family.startswith("gemma"):
+        assert "mlp.hook_out" in refused(lambda: replace(subject, transcoder=Transcoder.open(folder)))
+    else:
+        assert replace(subject, transcoder=Transcoder.open(folder)).transcoder is not None
 
 
 def test_a_known_input_hook_overrules_the_declared_one(tmp_path: Path) -> None:
@@ -188,12 +228,13 @@ def test_unknown_tensors_of_every_layout_are_refused(tmp_path: Path, kind: str) 
 
 @pytest.mark.parametrize("kind", ["bundles", "Gemma Scope 2"])
 def test_files_of_no_layer_are_refused(tmp_path: Path, kind: str) -> None:
-    """A file beside those of the layers is refused by name, and so is a second one of a layer."""
+    """A file beside those of the layers is refused by name, and so is what may be a second one of a layer."""
     folder, _ = written_as(tmp_path, kind)
     save_file({"W_enc": torch.zeros(2)}, folder / "other.safetensors")
     assert "other.safetensors do not belong" in refused(lambda: Transcoder.open(folder))
     (folder / "other.safetensors").rename(folder / "again_layer_1.safetensors")
-    assert "layer_1.safetensors do not belong" in refused(lambda: Transcoder.open(folder))
+    said = "again_layer_1.safetensors do not belong" if kind == "bundles" else "layer 1 is there 2 times (again_layer_1"
+    assert said in refused(lambda: Transcoder.open(folder))
 
 
 @pytest.mark.parametrize("stored", ["int32", "float64"])

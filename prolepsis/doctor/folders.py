@@ -9,20 +9,22 @@ from prolepsis.errors import Untested, UserError
 def faults(model: Path, transcoder: Path | None) -> list[str]:
     """What keeps a run from loading the model in a folder, and the transcoder in another, a line each."""
     from prolepsis.subject import first_token
+    from prolepsis.subjects.families import family_of
     from prolepsis.subjects.loading import config_in, tokenizer_in
     from prolepsis.transcoder import Transcoder
 
     found: list[str] = []
-    size = None
+    config = size = None
     try:
-        size = config_in(model).get_text_config()
+        config = config_in(model)
+        size = config.get_text_config()
         found += _of_weights(model)
         first_token(tokenizer_in(model), str(model))
     except (UserError, Untested) as error:
         found.append(str(error))
     try:
         if transcoder is not None and size is not None:
-            Transcoder.open(transcoder, size.num_hidden_layers, size.hidden_size)
+            Transcoder.open(transcoder, size.num_hidden_layers, size.hidden_size).check_output(family_of(config))
     except (UserError, Untested) as error:
         found.append(str(error))
     return found

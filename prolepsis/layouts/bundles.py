@@ -2,7 +2,8 @@
 
 ``config.yaml``, and per layer ``l`` the file ``layer_{l}.safetensors`` with ``W_enc`` [F, d], ``W_dec`` [F, d],
 ``b_enc`` [F], ``b_dec`` [d], and where there is one ``W_skip`` [d, d], through which the input x of the layer goes to
-its output as ``W_skip @ x``, and a JumpReLU's ``threshold`` [F]. A feature writes its own layer alone.
+its output as ``W_skip @ x``, and a JumpReLU's ``threshold`` [F], which may be called
+``activation_function.threshold``. A feature writes its own layer alone.
 """
 
 import re
@@ -15,9 +16,10 @@ from torch import Tensor
 
 from prolepsis.errors import UserError
 from prolepsis.layouts.files import Files, check_layers, check_shapes, check_strangers, configuration, known_headers
-from prolepsis.layouts.layout import Activation, Encoder, Layout, agreed, checked_hook
+from prolepsis.layouts.layout import Activation, Encoder, Layout, agreed, checked_hook, checked_output
 
-FIXED = {"feature_output_hook": "hook_mlp_out"}
+THRESHOLDS = ("threshold", "activation_function.threshold")
+"""What the threshold of a JumpReLU is called: the latter where the layer was saved with its activation function."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Bundles(Layout):
     looks: ClassVar[str] = "config.yaml, layer_0.safetensors, …"
 
     skips: frozenset[int] = frozenset()
+    threshold: str | None = None
 
     @classmethod
     def lies_in(cls, files: Files) -> bool:
@@ -35,8 +38,9 @@ class Bundles(Layout):
 
     @classmethod
     def open(cls, files: Files, dtype: torch.dtype, input_hook: str | None) -> Self:
-        config = configuration(files, FIXED)
+        config = configuration(files)
         hook = checked_hook(files, config.get("feature_input_hook"), input_hook)
+        output = checked_output(files, config.get("feature_output_hook"))
         layers = _layers(files)
         check_layers(files, layers)
         check_strangers(files, list(map(_name, layers)))
@@ -46,16 +50,18 @@ class Bundles(Layout):
         if len(shape) != 2 or 0 in shape:
             raise UserError(f"{files.at(first)}: has no tensor W_enc [features, width]; get it again")
         n_features, d = shape
+        threshold = next((name for name in THRESHOLDS if name in headers[first]), None)
         found, skips = {}, set()
         for layer in layers:
             shapes = headers.get(_name(layer))
             if shapes is not None:
-                found[layer] = _check(files.at(_name(layer)), shapes, n_features, d)
+                found[layer] = _check(files.at(_name(layer)), shapes, n_features, d, threshold)
                 skips |= {layer} if "W_skip" in shapes else set()
         activation = agreed(files, found)
         return cls(
-            files, str(config["model_name"]), len(layers), n_features, d, activation, hook, dtype, frozenset(skips)
-        )
+            files, str(config["model_name"]), len(layers), n_features, d, activation, hook, output, dtype,
+            frozenset(skips), threshold,
+        )  # fmt: skip
 
     def targets(self, layer: int) -> range:
         return range(layer, layer + 1)
@@ -64,7 +70,7 @@ class Bundles(Layout):
         return map(_name, range(self.n_layers))
 
     def encoder(self, layer: int) -> Encoder:
-        threshold = self._read(layer, "threshold") if self.activation == "jumprelu" else None
+        threshold = None if self.threshold is None else self._read(layer, self.threshold)
         return Encoder(self._read(layer, "W_enc"), self._read(layer, "b_enc"), threshold)
 
     def rows(self, layer: int, indices: Sequence[int]) -> Tensor:
@@ -96,8 +102,8 @@ def _layers(files: Files) -> list[int]:
     return sorted(int(match[1]) for match in found if match)
 
 
-def _check(path: str, shapes: dict[str, list[int]], n_features: int, d: int) -> Activation:
+def _check(path: str, shapes: dict[str, list[int]], n_features: int, d: int, threshold: str | None) -> Activation:
     wanted = {"W_enc": [n_features, d], "W_dec": [n_features, d], "b_enc": [n_features], "b_dec": [d]}
-    optional = {"W_skip": [d, d], "threshold": [n_features]}
+    optional = {"W_skip": [d, d], threshold or THRESHOLDS[0]: [n_features]}
     check_shapes(path, shapes, wanted | {name: shape for name, shape in optional.items() if name in shapes})
-    return "jumprelu" if "threshold" in shapes else "relu"
+    return "jumprelu" if threshold in shapes else "relu"

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from prolepsis.errors import Untested, UserError
 from prolepsis.layouts.files import Files, check_shapes, configuration
-from prolepsis.layouts.layout import Activation, Encoder, Layout, agreed, checked_hook
+from prolepsis.layouts.layout import Activation, Encoder, Layout, agreed, checked_hook, checked_output
 
-FIXED = {"model_kind": "cross_layer_transcoder", "feature_output_hook": "hook_mlp_out"}
+KIND = {"model_kind": "cross_layer_transcoder"}
 _MAPPED_VALUES = 1 << 24  # of a decoder file, read through one mapping
 
 
@@ -37,13 +37,14 @@ class CrossLayer(Layout):
 
     @classmethod
     def open(cls, files: Files, dtype: torch.dtype, input_hook: str | None) -> Self:
-        config = configuration(files, FIXED)
+        config = configuration(files, KIND)
         hook = checked_hook(files, config.get("feature_input_hook"), input_hook)
+        output = checked_output(files, config.get("feature_output_hook"))
         n_features, layers, d = _shape(files)
         _check_files(files, layers)
         found = {layer: _check_layer(files, layer, layers, n_features, d) for layer in range(layers)}
         activation = agreed(files, {layer: each for layer, each in found.items() if each is not None})
-        return cls(files, str(config["model_name"]), layers, n_features, d, activation, hook, dtype)
+        return cls(files, str(config["model_name"]), layers, n_features, d, activation, hook, output, dtype)
 
     def targets(self, layer: int) -> range:
         return range(layer, self.n_layers)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -73,7 +74,8 @@ class Folder(Files):
         return True
 
     def names(self) -> list[str]:
-        found = [*self.folder.glob("*"), *self.folder.glob("layer_*/**/*")]
+        # As deep as layouts go, and no deeper: it may be any folder.
+        found = {path for pattern in ("*", "*/*", "*/*/*", "layer_*/**/*") for path in self.folder.glob(pattern)}
         return sorted(path.relative_to(self.folder).as_posix() for path in found if path.is_file())
 
     def at(self, name: str) -> str:
@@ -155,6 +157,26 @@ def check_shapes(path: str, found: Shapes, wanted: Shapes) -> None:
             raise UserError(f"{path}: {name} has shape {found[name]}, expected {wanted[name]}")
 
 
+def named_layers(files: Files, pattern: str) -> dict[int, list[str]]:
+    """Layer → the names of all files that ``pattern``, whose first group is a layer, stands for."""
+    found: dict[int, list[str]] = {}
+    for name in files.names():
+        if match := re.fullmatch(pattern, name):
+            found.setdefault(int(match[1]), []).append(name)
+    return found
+
+
+def one_of_each(files: Files, by_layer: Mapping[int, Sequence[str]]) -> tuple[str, ...]:
+    """The file of each layer from 0 on; raises UserError for a layer that is missing, or there more than once."""
+    check_layers(files, by_layer)
+    for layer, found in by_layer.items():
+        if len(found) > 1:
+            raise UserError(
+                f"{files}: layer {layer} is there {len(found)} times ({', '.join(found)}); keep one of each layer"
+            )
+    return tuple(by_layer[layer][0] for layer in range(len(by_layer)))
+
+
 def check_layers(files: Files, layers: Collection[int]) -> None:
     """Raises UserError naming the layers missing between 0 and the last one that is there."""
     missing = sorted(set(range(max(layers) + 1)) - set(layers))
@@ -169,7 +191,7 @@ def check_strangers(files: Files, layers: Collection[str]) -> None:
         raise UserError(f"{files}: {', '.join(strangers)} do not belong to a per-layer transcoder; remove them")
 
 
-def configuration(files: Files, fixed: Mapping[str, str]) -> dict[str, Any]:
+def configuration(files: Files, fixed: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """config.yaml, which has to name a model and say what ``fixed`` says; raises UserError naming the file."""
     path = files.path("config.yaml")
     try:

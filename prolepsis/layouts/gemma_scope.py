@@ -1,8 +1,9 @@
 """Per-layer transcoders as the Gemma Scope repositories hold them: numpy archives below a folder per layer.
 
 ``layer_{l}/…/params.npz`` with ``W_enc`` [d, F], ``W_dec`` [F, d], ``b_enc`` [F], ``b_dec`` [d] and a JumpReLU's
-``threshold`` [F]. Features read the input of the MLP behind its norm and write what the MLP adds to the stream. A layer
-is there in several sparsities; a folder to be opened holds one of each layer. The archives do not name their model.
+``threshold`` [F]. Features read the normalised stream before the weights of the MLP's norm, and write what the MLP adds
+to the stream. A layer is there in several sparsities; a folder to be opened holds one of each layer. The archives do
+not name their model.
 """
 
 import re
@@ -18,10 +19,11 @@ import torch
 from torch import Tensor
 
 from prolepsis.errors import UserError
-from prolepsis.layouts.files import Files, check_layers, check_shapes, finite
+from prolepsis.layouts.files import Files, check_shapes, finite, named_layers, one_of_each
 from prolepsis.layouts.layout import Encoder, Layout, checked_hook
 
 PARAMS = "params.npz"
+ARCHIVE = rf"layer_(\d+)/(?:.*/)?{re.escape(PARAMS)}"
 DTYPES = ("float16", "float32")
 """What the members are stored as: those of the other layouts that numpy has."""
 
@@ -37,23 +39,17 @@ class GemmaScope(Layout):
 
     @classmethod
     def lies_in(cls, files: Files) -> bool:
-        return bool(_archives(files))
+        return bool(named_layers(files, ARCHIVE))
 
     @classmethod
     def open(cls, files: Files, dtype: torch.dtype, input_hook: str | None) -> Self:
-        hook = checked_hook(files, "mlp.hook_in", input_hook)
-        by_layer = _archives(files)
-        check_layers(files, by_layer)
-        for layer, found in by_layer.items():
-            if len(found) > 1:
-                named = ", ".join(name.removesuffix(f"/{PARAMS}") for name in found)
-                raise UserError(f"{files}: layer {layer} is there {len(found)} times ({named}); keep one of each layer")
-        archives = tuple(by_layer[layer][0] for layer in range(len(by_layer)))
+        hook = checked_hook(files, "ln2.hook_normalized", input_hook)
+        archives = one_of_each(files, named_layers(files, ARCHIVE))
         d, n_features = (_shapes(files.path(archives[0])).get("W_enc") or [0, 0])[:2]
         for name in archives:
             wanted = {"W_enc": [d, n_features], "W_dec": [n_features, d], "b_enc": [n_features], "b_dec": [d]}
             check_shapes(files.at(name), _shapes(files.path(name)), wanted | {"threshold": [n_features]})
-        return cls(files, "", len(archives), n_features, d, "jumprelu", hook, dtype, archives)
+        return cls(files, "", len(archives), n_features, d, "jumprelu", hook, "hook_mlp_out", dtype, archives)
 
     def targets(self, layer: int) -> range:
         return range(layer, layer + 1)
@@ -78,15 +74,6 @@ class GemmaScope(Layout):
         path = self.files.path(self.archives[layer])
         with _archive(path) as archive:
             return finite(path, name, torch.from_numpy(archive[name]).to(self.dtype))
-
-
-def _archives(files: Files) -> dict[int, list[str]]:
-    """Layer → its archives."""
-    found: dict[int, list[str]] = {}
-    for name in files.names():
-        if match := re.fullmatch(rf"layer_(\d+)/(?:.*/)?{re.escape(PARAMS)}", name):
-            found.setdefault(int(match[1]), []).append(name)
-    return found
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Transcoders as the Gemma Scope 2 repositories hold them: one safetensors file per layer, encoders transposed.
 
-Per layer ``l`` a file whose name ends on ``layer_{l}.safetensors`` with ``w_enc`` [d, F], ``b_enc`` [F], ``threshold``
+Per layer ``l`` a file whose name ends on ``layer_{l}.safetensors``, or ``params.safetensors`` in a folder whose name
+begins with ``layer_{l}``, with ``w_enc`` [d, F], ``b_enc`` [F], ``threshold``
 [F], ``b_dec`` [d], and ``w_dec``: [F, d] where features write their own layer, or [F, L, d] with a dense axis of target
 layers where they write later ones as well. ``affine_skip_connection`` [d, d], where there is one, takes the input x of
 the layer to its output as ``x @ affine_skip_connection``. Features read the input of the MLP behind its norm.
@@ -8,7 +9,6 @@ the layer to its output as ``x @ affine_skip_connection``. Features read the inp
 No file of this layout was at hand: names and orientation are as described, and every shape is checked.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -17,9 +17,18 @@ import torch
 from torch import Tensor
 
 from prolepsis.errors import UserError
-from prolepsis.layouts.files import Files, Shapes, check_layers, check_shapes, check_strangers, known_headers
+from prolepsis.layouts.files import (
+    Files,
+    Shapes,
+    check_shapes,
+    check_strangers,
+    known_headers,
+    named_layers,
+    one_of_each,
+)
 from prolepsis.layouts.layout import Encoder, Layout, checked_hook
 
+LAYER = r"(?:.*/)?[^/]*layer_(\d+)(?:[^/]*/params)?\.safetensors"
 SKIP = "affine_skip_connection"
 
 
@@ -36,15 +45,13 @@ class GemmaScope2(Layout):
 
     @classmethod
     def lies_in(cls, files: Files) -> bool:
-        layers = _layers(files)
-        return bool(layers) and any("w_enc" in shapes for shapes in known_headers(files, layers.values()).values())
+        layers = [name for names in named_layers(files, LAYER).values() for name in names]
+        return bool(layers) and any("w_enc" in shapes for shapes in known_headers(files, layers).values())
 
     @classmethod
     def open(cls, files: Files, dtype: torch.dtype, input_hook: str | None) -> Self:
-        hook, layers = checked_hook(files, "mlp.hook_in", input_hook), _layers(files)
-        check_layers(files, layers)
-        check_strangers(files, layers.values())
-        by_layer = tuple(layers[layer] for layer in range(len(layers)))
+        hook, by_layer = checked_hook(files, "mlp.hook_in", input_hook), one_of_each(files, named_layers(files, LAYER))
+        check_strangers(files, by_layer)
         headers = known_headers(files, by_layer)
         name = next(iter(headers))
         first = headers[name]
@@ -52,8 +59,11 @@ class GemmaScope2(Layout):
         if len(shape) != 2 or 0 in shape:
             raise UserError(f"{files.at(name)}: has no tensor w_enc [width, features]; download it again")
         for name, shapes in headers.items():
-            check_shapes(files.at(name), shapes, _wanted(shape, len(layers) if dense else None, skips))
-        return cls(files, "", len(layers), shape[1], shape[0], "jumprelu", hook, dtype, by_layer, dense, skips)
+            check_shapes(files.at(name), shapes, _wanted(shape, len(by_layer) if dense else None, skips))
+        return cls(
+            files, "", len(by_layer), shape[1], shape[0], "jumprelu", hook, "hook_mlp_out", dtype,
+            by_layer, dense, skips,
+        )  # fmt: skip
 
     def targets(self, layer: int) -> range:
         return range(layer, self.n_layers if self.dense else layer + 1)
@@ -95,8 +105,3 @@ def _wanted(shape: list[int], n_targets: int | None, skips: bool) -> Shapes:
         "b_dec": [d],
         **({SKIP: [d, d]} if skips else {}),
     }
-
-
-def _layers(files: Files) -> dict[int, str]:
-    found = ((re.fullmatch(r"[^/]*layer_(\d+)\.safetensors", name), name) for name in files.names())
-    return {int(match[1]): name for match, name in found if match}

@@ -13,9 +13,13 @@ from prolepsis.errors import Untested, UserError
 from prolepsis.layouts.files import Files
 
 Activation = Literal["relu", "jumprelu", "top-k"]
-InputHook = Literal["hook_resid_mid", "mlp.hook_in"]
-INPUT_HOOKS: tuple[InputHook, ...] = ("hook_resid_mid", "mlp.hook_in")
-"""Where features read, in TransformerLens' words: the raw residual stream before the norm of the MLP, or behind it."""
+InputHook = Literal["hook_resid_mid", "ln2.hook_normalized", "mlp.hook_in"]
+INPUT_HOOKS: tuple[InputHook, ...] = ("hook_resid_mid", "ln2.hook_normalized", "mlp.hook_in")
+"""Where features read, in TransformerLens' words: the raw residual stream before the norm of the MLP, that stream
+normalised but without the norm's weights, or with them, as the MLP reads it."""
+OutputHook = Literal["hook_mlp_out", "mlp.hook_out"]
+OUTPUT_HOOKS: tuple[OutputHook, ...] = ("hook_mlp_out", "mlp.hook_out")
+"""Where features write: what the MLP adds to the residual stream, or what it gives before a norm behind it."""
 
 
 class Encoder(NamedTuple):
@@ -44,6 +48,7 @@ class Layout(ABC):
     d_model: int
     activation: Activation
     input_hook: InputHook
+    output_hook: OutputHook
     dtype: torch.dtype
 
     @classmethod
@@ -100,7 +105,15 @@ def checked_hook(files: Files, declared: object, wanted: str | None) -> InputHoo
     for known in INPUT_HOOKS:
         if hook == known:
             return known
-    raise UserError(f"{files}: feature_input_hook is {hook!r}; supported: {' and '.join(map(repr, INPUT_HOOKS))}")
+    raise UserError(f"{files}: feature_input_hook is {hook!r}; supported: {', '.join(map(repr, INPUT_HOOKS))}")
+
+
+def checked_output(files: Files, declared: object) -> OutputHook:
+    """The declared output hook; raises UserError when it is none of :data:`OUTPUT_HOOKS`."""
+    for known in OUTPUT_HOOKS:
+        if declared == known:
+            return known
+    raise UserError(f"{files}: feature_output_hook is {declared!r}; supported: {' and '.join(map(repr, OUTPUT_HOOKS))}")
 
 
 def agreed(files: Files, by_layer: dict[int, Activation]) -> Activation:

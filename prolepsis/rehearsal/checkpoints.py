@@ -74,7 +74,8 @@ def write_transcoder(
     makes its features those of a JumpReLU, and of a ReLU otherwise: whether the real files hold any is disputed.
     """
     folder.mkdir(parents=True)
-    config = {"model_name": shape.model, "feature_input_hook": "hook_resid_mid", **cross_layer.FIXED}
+    hooks = {"feature_input_hook": "hook_resid_mid", "feature_output_hook": "hook_mlp_out"}
+    config = {"model_name": shape.model, **cross_layer.KIND, **hooks}
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     words = word_features(shape, model)
     whole = published if shape.sparse else range(shape.n_layers)

@@ -15,6 +15,7 @@ class Family:
     ``attention_out`` is z, the heads' outputs side by side; ``values`` gives each key-value head's values, or where
     they are ``fused`` each head's queries, keys and values in this order. ``parallel`` is the configuration's field
     that says whether attention and MLP both read resid_pre; resid_mid, what the MLP reads, is then resid_pre itself.
+    A norm's weight of ``unit_gain`` leaves what it normalised as it is.
     Where there are ``sinks`` attention keeps a part of its weight to itself, so that its rows sum to less than 1;
     where there are ``experts`` the MLP is a mixture of them.
     """
@@ -28,12 +29,13 @@ class Family:
     final_norm: str = "model.norm"
     fused: bool = False
     parallel: str | None = None
+    unit_gain: float = 1.0
     sinks: bool = False
     experts: bool = False
 
 
 _LLAMA_LIKE = Family(mid_norm="post_attention_layernorm", mlp_out="mlp")
-_GEMMA_LIKE = Family(mid_norm="pre_feedforward_layernorm", mlp_out="post_feedforward_layernorm")
+_GEMMA_LIKE = Family(mid_norm="pre_feedforward_layernorm", mlp_out="post_feedforward_layernorm", unit_gain=0.0)
 
 FAMILIES = {
     "llama": _LLAMA_LIKE,

@@ -18,8 +18,7 @@ from prolepsis.watching import watched
 Tensor = torch.Tensor
 
 PLACES = (*INPUT_HOOKS, "hook_resid_pre")
-"""Where a transcoder may read: the stream before the MLP's norm, behind that norm, and, as a place nobody means, the
-stream before the attention."""
+"""Where a transcoder may read, and, as a place nobody means, the stream before the attention."""
 LEAST = 0.3
 """Mean cosine below which nothing is reconstructed: what random features make comes to about 0."""
 
@@ -80,5 +79,7 @@ def _inputs_and_outputs(subject: Subject, tokens: Sequence[int]) -> tuple[dict[s
         for handle in handles:
             handle.remove()
     rows = torch.stack([mid[layer][0, 1:] for layer in layers])
-    behind = torch.stack([subject.part(layer, "mid_norm")(rows[layer]) for layer in layers])
-    return {"hook_resid_mid": rows, "mlp.hook_in": behind, "hook_resid_pre": clean.resid[:-1, 1:]}, torch.stack(outputs)
+    read: dict[str, Tensor] = {
+        hook: torch.stack([subject.read_at(hook, at, rows[at]) for at in layers]) for hook in INPUT_HOOKS
+    }
+    return read | {"hook_resid_pre": clean.resid[:-1, 1:]}, torch.stack(outputs)
