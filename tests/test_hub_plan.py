@@ -17,12 +17,14 @@ from prolepsis.hub import Plan, gather, plan
 from prolepsis.hub.files import HubFiles
 from prolepsis.hub.needs import READ_BY, ROWS_OF_ACTIVE, needs
 from prolepsis.hub.remote import in_words
+from prolepsis.hub.repository import Repository
 from prolepsis.report.subjects import ENGLISH
 from prolepsis.subjects.published import Published
 from prolepsis.subjects.source import SubjectSource
 from prolepsis.transcoder import Transcoder
 from tests.hub_server import TOKEN, Hub, forget_sessions
 from tests.test_doctor import CLAIMS, CPU
+from tests.test_layouts import gemma_scope_2, random_layer
 from tests.test_transcoder import FEATURES, LAYERS, WIDTH, random_parts
 
 STEERED = {"prompt": "a", "suppress": ["L0:1", "L2:4"], "inject": "L1:3", "word": "b", "strength": 1.0}
@@ -66,6 +68,24 @@ def test_only_what_the_claims_need_is_planned(hub: Hub, experiments: list[str], 
     assert found.missing_bytes == sum(file.size for file in found.files)
     # Headers are read to know the size of rows; no weights are.
     assert all(span == "bytes=0-4095" for method, path, span in hub.requests if "safetensors" in path)
+
+
+def test_layers_in_folders_of_their_own_are_planned(hub: Hub, tmp_path: Path) -> None:
+    """A repository of Gemma Scope 2's form needs the file of each layer, and is refused where one is there twice."""
+    layers = [random_layer(0, layer) for layer in range(LAYERS)]
+    place = "transcoder_all/layer_{}_width_5_l0_small/params.safetensors"
+    hub.add("o/clt", gemma_scope_2(tmp_path / "scope", layers, dense=False, place=place))
+    wanted = {place.format(layer) for layer in range(LAYERS)}
+    assert names(plan(SOURCE, ["localisation_rate"], online=True)) >= wanted
+    gathered = gather(replace(SOURCE, published=None), ["localisation_rate"], lambda _: None)
+    assert isinstance(gathered.transcoder, Repository)
+    assert Transcoder.open(HubFiles(gathered.transcoder, online=False)).n_layers == LAYERS
+    twice = place.format(1).replace("small", "big")
+    hub.repos["o/clt"].files[twice] = hub.repos["o/clt"].files[place.format(1)]
+    forget_sessions()
+    hub.repos["o/clt"].commit = "d" * 40
+    (problem,) = plan(replace(SOURCE, transcoder_revision="d" * 40), ["localisation_rate"], online=True).problems
+    assert "holds layer 1 more than once" in problem
 
 
 def test_what_lies_here_is_planned_without_the_network(hub: Hub, tmp_path: Path) -> None:
@@ -159,6 +179,8 @@ def failing(hub: Hub, how: str, monkeypatch: pytest.MonkeyPatch, home: Path) -> 
         source = SubjectSource("mine", "gpu", "o/model", None, revision="v2")
     if how == "no name":
         source = SubjectSource("mine", "gpu", "a/b/c d", None)
+    if how == "undeclared":
+        del hub.repos["o/clt"].files["config.yaml"]
     if how == "broken":
         hub.status = 500
     if how == "offline":
@@ -175,6 +197,7 @@ REFUSALS = [
     ("missing", Untested, ("o/nothing", "check its name at {url}/o/nothing", "`hf auth login`")),
     ("revision", UserError, ("o/model", "'v2'", "{url}/o/model/commits/main")),
     ("no name", UserError, ("a/b/c d", "neither a folder nor")),
+    ("undeclared", UserError, ("o/clt", "has no config.yaml", "in a folder")),
     ("broken", Untested, ("o/model", "500", "run again later")),
     ("offline", Untested, ("o/model", "HF_HUB_OFFLINE")),
     ("down", Untested, ("o/model", "http://127.0.0.1:9", "run again")),

@@ -16,7 +16,7 @@ from prolepsis.experiments.rhyme_pairs import task_of
 from prolepsis.names import Feature, Head
 from prolepsis.report.subjects import ENGLISH, PRESETS, known_subjects, open_subject, read_presets
 from prolepsis.subject import transcoder_of
-from prolepsis.subjects.loading import load_subject
+from prolepsis.subjects.loading import ORGANISMS, load_subject
 from prolepsis.subjects.published import Published
 from prolepsis.subjects.source import SubjectSource
 from tests.published_subjects import PLAIN, PRESET, PROMPT, plain_run, probability_of, published_subject, rows_of
@@ -93,6 +93,21 @@ def test_who_publishes_a_transcoder_is_said(tmp_path: Path) -> None:
         Untested, match=r"give one with --claims-transcoder or in a preset; one is published by someone"
     ):
         transcoder_of(subject)
+
+
+def test_a_preset_overrules_where_a_transcoder_is_said_to_read(tmp_path: Path) -> None:
+    """``transcoder_hook`` counts, not what the files say, and one that is no place to read at is refused."""
+    organism = ORGANISMS / "planner"
+    for hook in ("mlp.hook_in", "elsewhere"):
+        path = tmp_path / f"{hook}.toml"
+        path.write_text(
+            f'[[subject]]\nid = "mine"\nmodel = "{organism}"\ntranscoder = "{organism / "transcoder"}"\n'
+            f'transcoder_hook = "{hook}"\n'
+        )
+    known, unknown = (read_presets(tmp_path / f"{hook}.toml")[0] for hook in ("mlp.hook_in", "elsewhere"))
+    assert transcoder_of(open_subject(known, "cpu", "float32")).input_hook == "mlp.hook_in"
+    with pytest.raises(UserError, match="'elsewhere'; supported: 'hook_resid_mid'"):
+        open_subject(unknown, "cpu", "float32")
 
 
 def test_the_papers_protocols_are_those_it_prints() -> None:

@@ -78,7 +78,9 @@ def test_the_command_tells_a_transcoder_that_reads_elsewhere(
     assert "it reconstructs best" not in capsys.readouterr().out
     wrong = misdeclared(tmp_path / "wrong")
     assert cli.main(["transcoder", str(wrong), "--model", str(PLANNER)]) == DIFFERENT
-    assert "best from hook_resid_mid, not from where it is said to read: mlp.hook_in" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "best from hook_resid_mid, not from where it is said to read: mlp.hook_in" in printed
+    assert 'transcoder_hook = "hook_resid_mid"' in printed
     assert cli.main(["transcoder", str(wrong), "--model", str(PLANNER), "--json"]) == DIFFERENT
     assert len(json.loads(capsys.readouterr().out)["reconstruction cosine by place and layer"]["mlp.hook_in"]) == 4
 

@@ -85,6 +85,15 @@ def test_the_wiring_of_a_larger_model_is_that_of_its_language_model() -> None:
     assert wiring_from_config({"model_type": "gemma3", "text_config": inner}) == wiring_from_config(inner)
 
 
+def test_what_a_larger_models_file_leaves_to_its_class_is_taken_from_there(tmp_path: Path) -> None:
+    """Files of Gemma 3 that do not say how many heads there are have the wiring that the loaded model has."""
+    said = {"hidden_size": 64, "num_hidden_layers": 3, "sliding_window": 5}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma3", "text_config": said}))
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert open_wiring(str(tmp_path)) == wiring_from_config(loaded.to_dict())
+    assert open_wiring(str(tmp_path)).n_heads == loaded.get_text_config().num_attention_heads
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -93,6 +93,7 @@ def _check(model: str, folder: Path, texts: list[str] | None) -> "Reconstruction
 
 
 def _print_cosines(found: "Reconstruction") -> None:
+    from prolepsis.layouts.layout import INPUT_HOOKS
     from prolepsis.subjects.reconstruction import LEAST
 
     print("cosine of reconstructed and true MLP outputs, mean over tokens, by layer:")
@@ -105,6 +106,8 @@ def _print_cosines(found: "Reconstruction") -> None:
         )
     elif found.best != found.declared:
         print(f"it reconstructs best from {found.best}, not from where it is said to read: {found.declared}")
+        if found.best in INPUT_HOOKS:
+            print(f'a preset says so with transcoder_hook = "{found.best}"')
 
 
 TRANSCODER = Command(

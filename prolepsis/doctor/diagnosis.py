@@ -94,7 +94,7 @@ def _diagnosis(
     problems = [*found.problems, *filter(None, (found.no_pairs, *no_room, refused))]
     if found.model is not None and isinstance(found.model.place, Path):
         beside = found.transcoder is not None and isinstance(found.transcoder.place, Path)
-        problems += faults(found.model.place, transcoder if beside else None)
+        problems += faults(found.model.place, transcoder if beside else None, source.transcoder_hook)
     if machine.lacking is not None:
         problems.append(machine.lacking)
     elif sizes is not None:

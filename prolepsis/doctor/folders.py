@@ -6,25 +6,29 @@ from pathlib import Path
 from prolepsis.errors import Untested, UserError
 
 
-def faults(model: Path, transcoder: Path | None) -> list[str]:
-    """What keeps a run from loading the model in a folder, and the transcoder in another, a line each."""
+def faults(model: Path, transcoder: Path | None, hook: str | None = None) -> list[str]:
+    """What keeps a run from loading the model in a folder, and the transcoder in another, a line each.
+
+    ``hook`` is where the transcoder's features read if its files do not say.
+    """
     from prolepsis.subject import first_token
     from prolepsis.subjects.families import family_of
     from prolepsis.subjects.loading import config_in, tokenizer_in
     from prolepsis.transcoder import Transcoder
 
     found: list[str] = []
-    config = size = None
+    config = None
     try:
         config = config_in(model)
-        size = config.get_text_config()
         found += _of_weights(model)
         first_token(tokenizer_in(model), str(model))
     except (UserError, Untested) as error:
         found.append(str(error))
     try:
-        if transcoder is not None and size is not None:
-            Transcoder.open(transcoder, size.num_hidden_layers, size.hidden_size).check_output(family_of(config))
+        if transcoder is not None and config is not None:
+            size = config.get_text_config()
+            found_there = Transcoder.open(transcoder, size.num_hidden_layers, size.hidden_size, input_hook=hook)
+            found_there.check_output(family_of(config))
     except (UserError, Untested) as error:
         found.append(str(error))
     return found

@@ -26,7 +26,9 @@ _BESIDE_WEIGHTS = re.compile(
 )
 _TOKENIZER = re.compile(r"tokenizer\.json|tekken\.json|vocab\..*|.*\.(model|tiktoken)")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-_PER_LAYER = re.compile(r"(?:.*layer_(\d+)\.safetensors|(?:.*/)?layer_(\d+)/(?:.*/)?params\.npz)")
+_PER_LAYER = re.compile(
+    r".*layer_(\d+)\.safetensors|.*layer_(\d+)[^/]*/params\.safetensors|(?:.*/)?layer_(\d+)/(?:.*/)?params\.npz"
+)
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,11 @@ def _transcoder_files(
         yield RemoteFile(repository.id, repository.commit, "its layers", None, present=False)
         return
     whole = {"config.yaml"} & repository.entries.keys()
+    if not whole and repository.listed and _declared(repository, layers[min(layers)][0], online):
+        raise UserError(
+            f"{repository}: has no config.yaml, which says where its features read and write; put one beside its files "
+            "in a folder, and give that"
+        )
     parts: list[RemoteFile] = []
     for encoder, decoder in layers.values():
         archive = encoder.endswith(".npz")
@@ -258,6 +265,12 @@ def _transcoder_files(
         whole |= set() if _header(repository, encoders[0], online) else {encoders[0]}
     yield from (_file(repository, name) for name in sorted(whole))
     yield from parts
+
+
+def _declared(repository: Repository, encoder: str, online: bool) -> bool:
+    """Whether a file of encoders, as far as its header is known, is of a layout that a config.yaml belongs to."""
+    about = None if encoder.endswith(".npz") else _header(repository, encoder, online)
+    return about is not None and any(name.startswith("W_enc") for name in about.tensors)
 
 
 def _last_rows(repository: Repository, decoder: str, online: bool) -> RemoteFile | None:
@@ -316,7 +329,7 @@ def _layers(repository: Repository) -> dict[int, tuple[str, str]]:
             found[int(match[1])] = (f"W_enc_{match[1]}.safetensors", name)
     for name in sorted(repository.entries) if not found else ():
         if match := _PER_LAYER.fullmatch(name):
-            layer = int(match[1] or match[2])
+            layer = int(match[1] or match[2] or match[3])
             if layer in found:
                 raise UserError(
                     f"{repository}: holds layer {layer} more than once ({found[layer][0]}, {name}); get one of each "

@@ -13,6 +13,7 @@ from prolepsis.errors import UserError
 from prolepsis.reachability.masks import BoolArray, MaskRule, mask_rule
 from prolepsis.subjects.families import family_of
 
+SIZES = ("num_hidden_layers", "num_attention_heads")
 PAPER_WIRINGS = Path(__file__).with_name("wirings.toml")
 
 
@@ -68,7 +69,7 @@ def wiring_from_config(config: Mapping[str, Any], rule: MaskRule | None = None) 
     config = config.get("text_config") or config
     if config.get("use_bidirectional_attention"):
         raise UserError("use_bidirectional_attention is set: only causal attention is modelled")
-    for name in ("num_hidden_layers", "num_attention_heads"):
+    for name in SIZES:
         if not isinstance(config.get(name), int):
             raise UserError(f"the configuration has no whole number {name}; give a complete transformers config.json")
     n_layers = config["num_hidden_layers"]
@@ -126,9 +127,22 @@ def open_wiring(name: str) -> Wiring:
     subject = path.with_name("subject.json")
     about = _json_object(subject) if subject.is_file() else {}
     try:
-        return wiring_from_config(_json_object(path), mask_rule(about.get("mask_rule")))
+        return wiring_from_config(_completed(_json_object(path)), mask_rule(about.get("mask_rule")))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def _completed(config: dict[str, Any]) -> Mapping[str, Any]:
+    """The configuration with what files of a model that sees pictures leave to its class, such as Gemma 3's heads."""
+    if "text_config" not in config or all(name in config["text_config"] for name in SIZES):
+        return config
+    from transformers import CONFIG_MAPPING
+
+    kind = str(config.get("model_type"))
+    if kind not in CONFIG_MAPPING:
+        return config
+    completed: Mapping[str, Any] = CONFIG_MAPPING[kind].from_dict(config).to_dict()
+    return completed
 
 
 def _json_object(path: Path) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def _preset(path: Path, number: int, table: Mapping[str, Any]) -> SubjectSource:
     types: dict[str, Any] = {
         "id": str, "model": str, "transcoder": str, "task": str, "licence": str, "revision": str, "pairs": str,
         "transcoder_revision": str, "model_gib": float | int, "transcoder_gib": float | int, "published": dict,
-        "transcoder_from": str, "on_request": bool,
+        "transcoder_from": str, "transcoder_hook": str, "on_request": bool,
     }  # fmt: skip
     for key, value in table.items():
         if key not in types:
@@ -178,7 +178,7 @@ def open_subject(
     if source.tier == "gpu":
         changes["twin"] = IN_PLACE
     if gathered.transcoder is not None:
-        changes |= _transcoder(gathered, subject)
+        changes |= _transcoder(gathered, subject, source.transcoder_hook)
     elif gathered.lacking is not None:
         changes["no_transcoder"] = gathered.lacking
     elif source.transcoder_from is not None:
@@ -194,7 +194,7 @@ def open_subject(
     return dataclasses.replace(subject, **changes)
 
 
-def _transcoder(gathered: Gathered, subject: "Subject") -> dict[str, Any]:
+def _transcoder(gathered: Gathered, subject: "Subject", hook: str | None) -> dict[str, Any]:
     """The transcoder, or where too little of it is here to open it why there is none: the rest can be measured."""
     from prolepsis.hub.files import HubFiles
     from prolepsis.transcoder import Transcoder
@@ -202,11 +202,11 @@ def _transcoder(gathered: Gathered, subject: "Subject") -> dict[str, Any]:
     place = gathered.transcoder
     assert place is not None
     if isinstance(place, Path):
-        return {"transcoder": Transcoder.open(place, subject.n_layers, subject.d_model)}
+        return {"transcoder": Transcoder.open(place, subject.n_layers, subject.d_model, input_hook=hook)}
     # Without the network each file is named where it is read, with the command that gets it.
     files = HubFiles(place, online=gathered.online, lacking=gathered.lacking if gathered.online else None)
     try:
-        return {"transcoder": Transcoder.open(files, subject.n_layers, subject.d_model)}
+        return {"transcoder": Transcoder.open(files, subject.n_layers, subject.d_model, input_hook=hook)}
     except Untested as missing:
         return {"no_transcoder": gathered.lacking or str(missing)}
     except UserError as error:

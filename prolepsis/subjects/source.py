@@ -16,8 +16,9 @@ class SubjectSource:
     neither, and a ``recording`` stands for a model that is not there. Revisions pin a branch, tag or commit of a
     repository. Sizes are what a download takes, in GiB; ``licence`` is the page where its terms are accepted,
     ``published`` what the paper ran on it, ``pairs`` a data set of counterfactual pairs: a file, a folder or a Hugging
-    Face repository. ``transcoder_from`` is who publishes a transcoder for a model that is named without one. What is
-    there ``on_request`` is met where it is named alone.
+    Face repository. ``transcoder_from`` is who publishes a transcoder for a model that is named without one;
+    ``transcoder_hook`` is where its features read, known better than by its files. What is there ``on_request`` is met
+    where it is named alone.
     """
 
     id: str
@@ -35,6 +36,7 @@ class SubjectSource:
     published: Published | None = None
     pairs: str | None = None
     transcoder_from: str | None = None
+    transcoder_hook: str | None = None
     on_request: bool = False
 
 
