@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-from prolepsis.errors import Untested
+from prolepsis.errors import NoMemory, Untested
 from prolepsis.measurement import Measurement
 from prolepsis.subject import Subject
 from prolepsis.subjects.loading import kept_subject
@@ -47,11 +47,18 @@ def control_arms(
 
 
 def twin_arms(subject: Subject, asked: Mapping[str, Callable[[Subject], Values]]) -> dict[str, Values]:
-    """Arm name → what each measurement says of the untrained twin made in place; absent where it cannot be asked."""
+    """Arm name → what each measurement says of the untrained twin made in place; absent where it cannot be asked.
+
+    Raises NoMemory where it could be, with more memory: without the arm nothing would ask for it again.
+    """
     arms = {}
     for name, measure in asked.items():
-        with suppress(Untested):
+        try:
             arms[name] = _measured_once(twin_of(subject), measure, untrained_in_place(subject))
+        except NoMemory:
+            raise
+        except Untested:
+            continue
     return arms
 
 

@@ -1,4 +1,4 @@
-"""The three ways a run can stop short of a verdict; everything else that is raised is a bug of ours."""
+"""The ways a run can stop short of a verdict; everything else that is raised is a bug of ours."""
 
 import errno
 from collections.abc import Callable, Iterator
@@ -11,6 +11,10 @@ class UserError(Exception):
 
 class Untested(Exception):
     """Weights, licence, hardware or data are missing; the message says what to get and how large it is."""
+
+
+class NoMemory(Untested):
+    """A device's memory is full: another time, or elsewhere, it may be measured."""
 
 
 class HarnessFault(Exception):
@@ -55,6 +59,8 @@ FULL = (
     "CUDA error: out of memory",
     "CUDA driver error: out of memory",
     "STATUS_ALLOC_FAILED",
+    # torch asks NVML what to say of memory that is full, and stumbles where a container has none.
+    "NVML_SUCCESS ==",
     # A library that finds no room for its workspace says no more than this.
     "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate",
 )
@@ -80,11 +86,11 @@ class UntilFull:
 
 @contextmanager
 def within_memory(subject: str, device: object) -> Iterator[None]:
-    """Raises Untested where the device's memory is full."""
+    """Raises NoMemory where the device's memory is full."""
     with UntilFull():
         yield
         return
-    raise Untested(
+    raise NoMemory(
         f"{subject}: {device} has no memory for it; free some, or use --claims-dtype bfloat16 or --claims-device cpu; "
         "`prolepsis doctor` says what it takes"
     )

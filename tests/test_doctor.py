@@ -97,8 +97,9 @@ def test_what_is_free_is_read_before_rates_are_measured(monkeypatch: pytest.Monk
         RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
         RuntimeError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"),
         RuntimeError("CUDA driver error: out of memory"),
+        RuntimeError("NVML_SUCCESS == r INTERNAL ASSERT FAILED at '../c10/cuda/CUDACachingAllocator.cpp':1131"),
     ],
-    ids=["torch", "cuBLAS", "its handle", "CUDA", "its driver"],
+    ids=["torch", "cuBLAS", "its handle", "CUDA", "its driver", "NVML"],
 )
 def test_a_full_gpu_is_short_and_has_no_rates(
     error: RuntimeError, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

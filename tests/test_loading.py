@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GptOssForCausalLM, LlamaForCausalLM
 
 from prolepsis.engine import clean_run
-from prolepsis.errors import Untested, UserError
+from prolepsis.errors import NoMemory, Untested, UserError
 from prolepsis.experiments import interchange, measuring
 from prolepsis.ledger import load
 from prolepsis.measurement import Measurement
@@ -308,7 +308,7 @@ def test_an_experiment_out_of_memory_leaves_its_claim_untested(monkeypatch: pyte
     monkeypatch.setattr(interchange, "interchange", _raises(torch.OutOfMemoryError()))
     measured = measuring.measure(claims, subject)
     kinds = {claim.experiment: type(measured[claim.key]) for claim in claims}
-    assert kinds == {"layer_count": Measurement, "interchange": Untested}
+    assert kinds == {"layer_count": Measurement, "interchange": NoMemory}
 
 
 def _raises(error: Exception) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prolepsis.report.devices import automatic_workers, gpus, threads, visible_device
+from prolepsis.report.rows import environment
 from prolepsis.report.scheduler import claim_and_subject
 from prolepsis.report.store import STORE
 from tests.claims_project import ROOT, ClaimsProject, output_of
@@ -55,6 +56,19 @@ def test_without_a_list_all_gpus_of_the_driver_are_the_callers(monkeypatch: pyte
     assert gpus({}) == ("0", "1")
     monkeypatch.setenv("PATH", "")
     assert gpus({}) == ()
+
+
+def test_a_report_names_the_cards_it_was_made_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is drawn on a card differs from kind to kind: all are named with their driver, and none for the CPU."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        '#!/bin/sh\ncase "$1" in *name*) echo "NVIDIA A"; echo "NVIDIA B";; *) echo 580.1; echo 580.1;; esac\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    found = environment("cuda:1", "float32", ())
+    assert (found["cards"], found["driver"]) == (["NVIDIA A", "NVIDIA B"], "580.1")
+    assert "cards" not in environment("cpu", "float32", ())
 
 
 @given(seats=st.integers(1, 9), visible=st.lists(st.text(min_size=1), unique=True, max_size=4))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from prolepsis.controls import control_arms
 from prolepsis.engine import clean_run
-from prolepsis.errors import HarnessFault, Untested
+from prolepsis.errors import HarnessFault, NoMemory, Untested
 from prolepsis.subject import Subject
 from prolepsis.subjects import checkpoint
 from prolepsis.subjects.checkpoint import Checkpoint
@@ -86,6 +86,16 @@ def test_a_control_arm_is_measured_on_the_twin() -> None:
     }
     assert control_arms(subject, cannot, {"untrained twin": IN_PLACE}) == {}
     assert largest_logit(subject) != expected
+
+
+def test_a_control_arm_that_finds_no_memory_is_not_left_out() -> None:
+    """Another time there may be enough: what asks for the arm is untested, and is asked again."""
+
+    def full(_: Subject) -> dict[str, float]:
+        raise NoMemory("no memory for a single row")
+
+    with pytest.raises(NoMemory):
+        control_arms(tiny_subject("llama", 3), full, {"untrained twin": IN_PLACE})
 
 
 def test_the_trained_weights_are_copied_once() -> None:

@@ -86,12 +86,22 @@ def look_at(device: str, dtype: str) -> Machine:
 
 def driver() -> str | None:
     """The version of the NVIDIA driver, None where there is none."""
+    return next(iter(_of_cards("driver_version")), None)
+
+
+def cards() -> list[str]:
+    """The names of all NVIDIA cards of the machine."""
+    return _of_cards("name")
+
+
+def _of_cards(field: str) -> list[str]:
+    """What the driver says of each card; nothing where there is no driver."""
     try:
-        asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        asked = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader"]
         found = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
-        return None
-    return next(iter(found.stdout.split()), None)
+        return []
+    return [line.strip() for line in found.stdout.splitlines() if line.strip()]
 
 
 def host_memory() -> tuple[int, int]:

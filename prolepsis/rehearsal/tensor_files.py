@@ -68,7 +68,7 @@ def _write(file: BinaryIO, tensor: Stored) -> None:
             file.write(_bytes(values))
             continue
         skipped = (per_row - prod(values.shape[1:])) * _BYTES
-        for row in values:
+        for row in values.cpu():
             file.seek(skipped, 1)
             file.write(_bytes(row))
 

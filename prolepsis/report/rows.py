@@ -96,9 +96,19 @@ def environment(device: str, dtype: str, options: tuple[str, ...]) -> Mapping[st
         **{name: _version(name) for name in packages},
         "machine": f"{platform.system()} {platform.machine()}",
         "device": device,
+        **_cards(device),
         "dtype": dtype,
         "options": list(options),
     }
+
+
+def _cards(device: str) -> Mapping[str, Any]:
+    """The machine's cards and their driver where one is used: what is drawn on one differs from kind to kind."""
+    if not device.startswith("cuda"):
+        return {}
+    from prolepsis.doctor.machine import cards, driver
+
+    return {"cards": cards(), "driver": driver()}
 
 
 def _version(package: str) -> str | None:

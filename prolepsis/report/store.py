@@ -47,7 +47,7 @@ class Store(Known):
     """
 
     def __init__(self, folder: Path, conditions: str, *, fresh: bool = False) -> None:
-        self._folder = folder / _digest(conditions)
+        self._folder = folder / digest(conditions)
         self._fresh = fresh
         self.taken_over: set[tuple[str, str]] = set()
         self.damaged: list[str] = []
@@ -77,19 +77,19 @@ class Store(Known):
         return made
 
     def _path(self, subject: "Subject", experiment: str) -> Path:
-        return self._folder / f"{_digest(json.dumps([*_identity(subject), experiment]))}.json"
+        return self._folder / f"{digest(json.dumps([*_identity(subject), experiment]))}.json"
 
     def _write(self, path: Path, text: str) -> None:
         """Keep ``text`` for the next run; without room for it this one goes on."""
         with unless_full(self.unwritten.append):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, f"{_digest(text)}\n{text}\n")
+            write_atomically(path, f"{digest(text)}\n{text}\n")
 
     def _read(self, path: Path, parse: Callable[[str], Stored]) -> Stored | None:
         """What is in a file, None where there is none; a file that is not as it was written is dropped."""
         try:
-            digest, text, _ = path.read_text(encoding="utf-8").split("\n")
-            if digest == _digest(text):
+            kept_under, text, _ = path.read_text(encoding="utf-8").split("\n")
+            if kept_under == digest(text):
                 return parse(text)
         except FileNotFoundError:
             return None
@@ -164,12 +164,13 @@ def _code() -> str:
 
 
 def _files(folder: Path, pattern: str = "*") -> str:
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     for path in sorted(path for path in folder.rglob(pattern) if path.is_file()):
-        digest.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+        found.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode())
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """What a text is kept under."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]

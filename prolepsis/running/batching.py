@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import torch
 
-from prolepsis.errors import Untested, UntilFull
+from prolepsis.errors import NoMemory, UntilFull
 from prolepsis.notes import note
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
@@ -55,7 +55,7 @@ def halving(
     """``run`` on batches of ``n_rows`` rows, so many at once as fit at ``each`` bytes, ``most`` of them if given.
 
     Out of memory it begins again with half as many, says so once and remembers it, so that runs that are compared are
-    run alike. Raises Untested where not even one row fits; what is run after that is planned anew.
+    run alike. Raises NoMemory where not even one row fits; what is run after that is planned anew.
     """
     while True:
         size = rows_at_once(subject, n_rows if most is None else min(n_rows, most), each)
@@ -64,7 +64,7 @@ def halving(
         torch.cuda.empty_cache()
         if size == 1:
             del subject.known[AtOnce]
-            raise Untested(
+            raise NoMemory(
                 f"{subject.id}: {subject.device} has no memory for a single row; free some, or use "
                 "--claims-dtype bfloat16 or --claims-device cpu"
             )

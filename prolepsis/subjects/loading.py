@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from prolepsis.errors import Untested, UntilFull, UserError
+from prolepsis.errors import NoMemory, Untested, UntilFull, UserError, is_out_of_memory
 from prolepsis.organisms import ABSORBER, BUNDLED, CARRIERS, PLANTED, SPOILED, TWO_TASKS, XOR
 from prolepsis.reachability.masks import mask_rule
 from prolepsis.running.batching import TOKENS_PER_BATCH
@@ -39,7 +39,7 @@ def load_subject(reference: str, device: str = "cpu", dtype: torch.dtype = torch
         subject = _load(reference, device, dtype)
         selfcheck.check(subject)
         return subject
-    raise Untested(
+    raise NoMemory(
         f"{Path(reference).name}: {device} has no memory for its weights as {str(dtype).removeprefix('torch.')}; "
         f"free some, or use --claims-dtype bfloat16 or --claims-device cpu; `prolepsis doctor` says what it takes"
     )
@@ -54,9 +54,9 @@ def check_device(device: str, option: str = "--claims-device") -> None:
     if re.fullmatch(rf"cpu(:0)?|({others})(:\d+)?", device) is None:
         raise UserError(f"{option} {device} cannot be used: claims run on cpu, cuda or cuda:N")
     try:
-        torch.empty(0, device=device)
         # A GPU that this torch has no kernels for holds tensors all the same. That memory is full is said later.
         with UntilFull():
+            torch.empty(0, device=device)
             torch.ones(1, device=device).add_(1)
     except (RuntimeError, AssertionError) as error:
         raise Untested(
@@ -229,6 +229,9 @@ def _trained(folder: Path, dtype: torch.dtype) -> Any:
         reason = _first_line(error)
         raise Untested(f"{folder}: a package that loads it is not installed ({reason}); install it") from None
     except Exception as error:
+        # Some versions unpack weights on a GPU while they load.
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise
         raise UserError(f"{folder}: the model cannot be loaded ({_first_line(error)}); get its files again") from None
     for keys, what in (
         (found["unexpected_keys"], "which the model does not have"),
