@@ -15,11 +15,15 @@ Population = Literal["prompts like these", "these prompts", "this prompt", "mode
 
 
 class Published(TypedDict):
-    """What is printed at one place: a number or text, its count and interval, what it is made of, what it lists."""
+    """What is printed at one place: a number or text, its count and interval, what it is made of, what it lists.
+
+    ``clusters`` is how many things the trials of a count are of, where one may decide several alike.
+    """
 
     value: float | str
     k: int | None
     n: int | None
+    clusters: int | None
     low: float | None
     high: float | None
     of: str | None

@@ -137,6 +137,7 @@ def _entry(plain: Any, place: int) -> Published:
         where=table.text("where"),
         k=table.count("k"),
         n=table.count("n"),
+        clusters=table.count("clusters"),
         low=table.number("low", optional=True),
         high=table.number("high", optional=True),
         of=table.text("of", default="") or None,
@@ -147,6 +148,9 @@ def _entry(plain: Any, place: int) -> Published:
     k, n, low, high = entry["k"], entry["n"], entry["low"], entry["high"]
     if k is not None and (n is None or k > n):
         raise Fault(f"published {place}: k is {k} but n is {n}; give k ≤ n")
+    clusters = entry["clusters"]
+    if clusters is not None and not (n is not None and 1 <= clusters <= n):
+        raise Fault(f"published {place}: clusters is {clusters} but n is {n}; give at most as many as there are trials")
     if entry["name"] and not (entry["name"].isidentifier() and entry["items"]):
         raise Fault(f"published {place}: name is {entry['name']!r}; name a list of items, in letters, digits and _")
     if low is not None and high is not None and low > high:

@@ -26,6 +26,7 @@ PRINTED = {
     "low": 4.0,
     "high": 6.5,
     "of": None,
+    "clusters": None,
     "items": (),
     "name": "",
     "where": "§5 <&>",

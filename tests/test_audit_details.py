@@ -20,7 +20,7 @@ from prolepsis.statistics import clopper_pearson, wald, wilson
 
 def entry(where: str, **given: Any) -> Published:
     """A published entry; what is not given is not printed."""
-    absent = {"k": None, "n": None, "low": None, "high": None, "of": None, "items": (), "name": ""}
+    absent = {"k": None, "n": None, "clusters": None, "low": None, "high": None, "of": None, "items": (), "name": ""}
     return Published(**{"value": 0.0, **absent, "where": where, **given})
 
 

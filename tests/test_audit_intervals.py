@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 def claim_of(rule: str, *published: dict[str, Any]) -> Claim:
     """An arithmetic row with the given published entries."""
     entries = tuple(
-        Published(value=0.0, where=f"row {i}", k=e.get("k"), n=e.get("n"), low=e.get("low"), high=e.get("high"))
+        Published(value=0.0, where=f"row {i}", **{key: e.get(key) for key in ("k", "n", "clusters", "low", "high")})
         for i, e in enumerate(published)
     )
     return replace(ledger.rows(family="intervals")[0], published=entries, experiment=rule)
@@ -158,6 +158,14 @@ def test_equal_rates_may_not_differ_beyond_chance() -> None:
     assert disagreements("equal_rates", {"k": 70, "n": 100}, {"k": 66, "n": 100}) == []
     (found,) = disagreements("equal_rates", {"k": 70, "n": 100}, {"k": 40, "n": 100})
     assert "are said to agree" in found
+
+
+def test_trials_of_one_thing_say_less_of_rates_that_are_said_to_agree() -> None:
+    """Where 4 trials of each of 25 things come out alike, 70 and 52 of 100 may be of equal rates."""
+    apart = {"k": 70, "n": 100}, {"k": 52, "n": 100}
+    assert len(disagreements("equal_rates", *apart)) == 1
+    assert disagreements("equal_rates", *({**entry, "clusters": 25} for entry in apart)) == []
+    assert len(disagreements("equal_rates", *({**entry, "clusters": 100} for entry in apart))) == 1
 
 
 # ---------------------------------------------------------------- what the methods are worth

@@ -278,7 +278,7 @@ def test_the_experiments_on_facts_run_on_a_data_set(tmp_path: Path) -> None:
     assert set(judge_family(claims, measured)) == {claim.key for claim in claims}
     ids = {pair.id for pair in facts_of(subject)}
     for found in measured.values():
-        assert {re.sub(r", L\d+\.\.\d+$", "", item) for item in found.values} <= ids
+        assert {re.sub(r", (L\d+\.\.\d+|fact token \d+)$", "", item) for item in found.values} <= ids
         assert found.detail["pairs"]["stages"] == screened(subject).counted()
         assert found.detail["pairs"]["lengths differ"] == found.detail["pairs"]["answer in the fact"] == []
 

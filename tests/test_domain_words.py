@@ -11,10 +11,9 @@ from prolepsis import ledger
 from prolepsis.errors import Untested
 from prolepsis.experiments.domain_words import (
     code_features,
-    control_flow_hits,
     cooking_features,
+    cooking_hits,
     matched_words,
-    type_name_hits,
 )
 from prolepsis.judge import judge
 from prolepsis.subject import Subject
@@ -85,13 +84,17 @@ def test_excess_and_shares_are_those_planted(tmp_path: Path) -> None:
     expected = {word: math.log(1 + features.get(word, 0)) for word in LISTED}
     assert measured.values == pytest.approx(expected)
     assert measured.arms["rhyme words"] == pytest.approx(dict.fromkeys(measured.values, math.log(8)))
-    types = type_name_hits(subject)
-    assert sum(types.values.values()) / len(types.values) == pytest.approx(3 / 4)
-    assert set(types.arms["even spread"].values()) == {3 / 5}
-    assert "matched words" not in types.arms
-    assert sum(control_flow_hits(subject).values.values()) == 3
     with pytest.raises(Untested, match="none of the words"):
         cooking_features(subject)
+
+
+def test_shares_of_cooking_words_are_counts_of_features(tmp_path: Path) -> None:
+    """Of 4 features on cooking words 3 are on a named one; of the 3 words that are listed two are named."""
+    subject = subject_with(tmp_path, [*vocabulary(), "cut", "water", "mix"], {"cut": 3, "mix": 1})
+    found = cooking_hits(subject)
+    assert sorted(found.values.values()) == [0, 1, 1, 1]
+    assert set(found.arms["even spread"].values()) == {2 / 3}
+    assert "matched words" not in found.arms
 
 
 @pytest.mark.parametrize(("dedicated", "verdict"), [("rhymes", "supported"), ("code", "contradicted")])

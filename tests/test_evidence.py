@@ -56,6 +56,21 @@ def test_arms_are_estimated_as_the_value_is():
     assert bounds == [(2.75, 3.25), (0.75, 1.25), (1.75, 2.25)]
 
 
+@pytest.mark.parametrize("kind", ["effect", "absence"])
+def test_a_contrast_with_a_known_share_varies_as_the_value_alone(kind):
+    """What chance hits is no measurement: bounds are the value's, less that share; of hits it has its own errors."""
+    values = {f"i{i}": float(i > 3) for i in range(12)}
+    claim = make_claim(kind=kind, controls=ALL, scale="proportion")
+    found = evidence_of(values, {"null": dict.fromkeys(values, 0.125)}, claim=claim, unit="proportion")
+    low, high = found.theta.bounds(0.05)
+    wanted = (low - 0.125, high - 0.125) if kind == "effect" else (0.125 - high, 0.125 - low)
+    contrast = found.contrast(NULL)
+    assert contrast.bounds(0.05) == pytest.approx(wanted)
+    assert contrast.value == pytest.approx(0.5416666667 if kind == "effect" else -0.5416666667)
+    measured = evidence_of(values, {"null": dict.fromkeys(values, 0.0)}, claim=claim, unit="proportion").contrast(NULL)
+    assert measured.bounds(0.05)[kind == "absence"] != pytest.approx((low, -low)[kind == "absence"])
+
+
 @pytest.mark.parametrize("favourable", [True, False])
 @pytest.mark.parametrize(("scale", "low", "high"), [("nats", -3.0, 7.0), ("proportion", 0.0, 1.0)])
 def test_excluded_items_come_out_at_the_extremes(favourable, scale, low, high):

@@ -53,7 +53,7 @@ family = "Q2"
 experiment = "arithmetic"
 tiers = ["arithmetic"]
 """
-PLAIN = {"k": None, "n": None, "low": None, "high": None, "of": None, "items": (), "name": ""}
+PLAIN = {"k": None, "n": None, "clusters": None, "low": None, "high": None, "of": None, "items": (), "name": ""}
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def test_a_subject_on_no_ladder_is_untested() -> None:
         ("narrow-window-4", {"D11": "inconclusive", "X31": "supported", "X32": "supported"}),
         ("free-4", {"D11": "inconclusive", "X31": "contradicted", "X32": "vacuous"}),
         ("planted-llama-no-plan", {"D06": "supported", "X30": "supported", "D01": "contradicted"}),
-        ("planted-llama-irrevocable", {"D06": "contradicted", "X30": "supported", "D01": "vacuous"}),
+        ("planted-llama-irrevocable", {"D06": "contradicted", "X30": "supported", "D01": "supported"}),
     ],
 )
 def test_verdicts_on_subjects_with_known_answers(name: str, expected: dict[str, str]) -> None:

@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from prolepsis import ledger
-from prolepsis.experiments.contrastive_steering import fact_steering, fact_steering_as_written, rhyme_contrasts
+from prolepsis.experiments.contrastive_steering import (
+    fact_steering,
+    fact_steering_as_written,
+    rhyme_contrasts,
+    rhyme_steering,
+)
 from prolepsis.experiments.feature_activity import Activity, weights_of
 from prolepsis.experiments.observability import (
     METHODS,
@@ -24,7 +29,7 @@ from prolepsis.experiments.observability import (
     score_features,
     steer_last,
 )
-from prolepsis.experiments.rhyme_pairs import Runs
+from prolepsis.experiments.rhyme_pairs import Runs, rhyme_pairs, task_of
 from prolepsis.experiments.steering_methods import contrastive_probe, decoder_similarity, six_methods
 from prolepsis.judge import judge
 from prolepsis.names import Feature
@@ -190,6 +195,18 @@ def test_the_sign_decides_whether_a_fact_is_redirected() -> None:
     subject = subject_of("window-2")
     assert max(fact_steering_as_written(subject).values.values()) < 0.05
     assert min(fact_steering(subject).values.values()) > 0.5
+
+
+def test_a_word_that_its_own_prompt_does_not_bring_cannot_tell() -> None:
+    """Where no prompt makes its rhyme likely, that steering makes it as little shows nothing."""
+    subject = subject_of("window-1")
+    found, runs = rhyme_steering(subject), subject.once(Runs)
+    for pair in rhyme_pairs(task_of(subject))[:3]:
+        natural = float(runs.clean(pair.donor).read(Read()).probabilities()[0, runs.answer(pair.donor)])
+        assert found.arms["other prompt"][pair.id] == pytest.approx(natural, rel=1e-4)
+        assert natural < 0.05
+    (claim,) = (row for row in ledger.rows(family="q1") if (row.id, row.variant) == ("A11", "asked"))
+    assert judge(claim, found).verdict == "inconclusive"
 
 
 def test_an_empty_difference_redirects_nothing() -> None:

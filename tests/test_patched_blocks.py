@@ -81,7 +81,7 @@ def test_rates_count_patches() -> None:
 
 
 def test_each_block_is_counted_by_itself() -> None:
-    """A block's rate is the share of fact tokens whose row, at the block's last layer, changes the prediction."""
+    """A fact token counts 1 where its row, at the block's last layer, changes the prediction, else 0; pairs cluster."""
     subject = subject_of("planner")
     runs = subject.once(FactRuns)
     for layer, name in enumerate(("first_block_effect", "second_block_effect", "third_block_effect")):
@@ -92,8 +92,11 @@ def test_each_block_is_counted_by_itself() -> None:
             places = runs.align(pair, pair.donor).fact
             rows = [[ReplaceStream(layer, at, donor.resid_post(layer)[matched[at]])] for at in places]
             changed = recipient.edit(rows).last_logits.argmax(-1) != top
-            assert found.values[pair.id] == pytest.approx(float(changed.float().mean()))
-            assert 0 <= found.arms["random row"][pair.id] <= 1
+            patched = [f"{pair.id}, fact token {place}" for place in range(len(places))]
+            assert [found.values[patch] for patch in patched] == changed.tolist()
+            assert {found.arms["random row"][patch] for patch in patched} <= {0.0, 1.0}
+            assert {found.clusters[patch] for patch in patched} == {(pair.cluster,)}
+        assert found.design == "by-item"
     assert max(families.experiment("first_block_effect")(subject).values.values()) > 0
     with pytest.raises(Untested, match="its 2 layers make 2 blocks; ask a deeper model"):
         families.experiment("third_block_effect")(subject_of("window-2"))

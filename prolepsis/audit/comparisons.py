@@ -1,8 +1,9 @@
 """Whether counts differ, or agree, as far as a sentence about them says: exact tests of the printed counts.
 
-The counts are taken for independent draws, which favours a difference: trials that share a prompt or a pair say less.
-Where both rates can be of the same trials, the pairing that tells them apart best counts if it tells more. A difference
-that does not show here shows under no clustering.
+What a sentence says is given the benefit of what is not printed. For a difference the counts are taken for independent
+draws, since trials that share a prompt or a pair say less; where both rates can be of the same trials, the pairing that
+tells them apart best counts if it tells more. A difference that does not show here shows under no clustering. For
+equality trials of one thing are taken to come out alike, since independent draws would say more.
 """
 
 from collections.abc import Sequence
@@ -58,12 +59,14 @@ def rates_unlike_the_first(claim: Claim) -> Measurement:
 
 
 def equal_rates(claim: Claim) -> Measurement:
-    """The rates are equal, as far as their counts can tell."""
+    """The rates are equal, as far as their counts can tell where trials of one thing come out alike."""
     counts = counts_of(claim, at_least=2)
-    p = equal_rates_p([count[:2] for count in counts])
+    sizes = [count.clusters or count.n for count in counts]
+    p = equal_rates_p([(round(size * count.k / count.n), size) for size, count in zip(sizes, counts, strict=True)])
     named = ", ".join(f"{count} ({count.k / count.n:.1%})" for count in counts)
     wrong = [] if p > ALPHA else [f"{named} are said to agree, but equal rates give such counts with p = {p:.2g}"]
-    return audited(claim, wrong, {"p": p, "intervals": interval_table(counts)})
+    of_trials = equal_rates_p([(count.k, count.n) for count in counts])
+    return audited(claim, wrong, {"p": p, "p, independent trials": of_trials, "intervals": interval_table(counts)})
 
 
 def _log_ways(sizes: Sequence[int], hits: int) -> FloatArray:

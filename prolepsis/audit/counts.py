@@ -9,11 +9,12 @@ from prolepsis.measurement import Measurement
 
 
 class Counted(NamedTuple):
-    """``k`` of ``n``, and where the paper prints it."""
+    """``k`` of ``n``, and where the paper prints it; the trials are of ``clusters`` things, of one each if not said."""
 
     k: int
     n: int
     where: str
+    clusters: int | None = None
 
     def __str__(self) -> str:
         return f"{self.k} of {self.n}"
@@ -22,7 +23,7 @@ class Counted(NamedTuple):
 def counts_of(claim: Claim, *, at_least: int = 1) -> list[Counted]:
     """The published entries with a count, in their order; raises UserError where there are fewer than ``at_least``."""
     found = [
-        Counted(entry["k"], entry["n"], entry["where"])
+        Counted(entry["k"], entry["n"], entry["where"], entry["clusters"])
         for entry in claim.published
         if entry["k"] is not None and entry["n"] is not None
     ]

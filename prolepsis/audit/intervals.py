@@ -80,7 +80,7 @@ def coverage(n: int, rate: float) -> dict[str, float]:
 
 def given_by(printed: Printed) -> list[str]:
     """The names of the intervals that agree with a printed one."""
-    k, n, _ = printed.counted
+    k, n = printed.counted[:2]
     return [
         name
         for name, (low, high) in intervals(k, n).items()

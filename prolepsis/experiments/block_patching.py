@@ -3,10 +3,10 @@
 How a pair is patched is told in :mod:`prolepsis.experiments.patched_blocks`.
 """
 
+import dataclasses
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 
 from prolepsis.controls import control_arms
 from prolepsis.errors import Untested
@@ -21,7 +21,6 @@ from prolepsis.experiments.patched_blocks import (
     exact_share,
     fact_over_template,
     first_block,
-    in_block,
     last_block,
     patch_rows,
     patches,
@@ -86,7 +85,7 @@ def block_decline(subject: Subject) -> Measurement:
 
 
 def first_block_effect(subject: Subject) -> Measurement:
-    """Share of patches of fact tokens that change the prediction in the first block, per pair.
+    """Share of patches of fact tokens that change the prediction in the first block, patch by patch.
 
     Arms, here and below: ``random row`` (one of equal norm in the counterfactual row's place).
     """
@@ -107,9 +106,20 @@ def _block_effect(subject: Subject, name: str, number: int) -> Measurement:
     found = blocks(subject.n_layers)
     if number >= len(found):
         raise Untested(f"{subject.id}: its {subject.n_layers} layers make {len(found)} blocks; ask a deeper model")
-    start, rate = time.perf_counter(), partial(in_block, number)
-    arms = {"random row": _random(subject, rate)}
-    return _measurement(subject, name, "proportion", _measured(subject, rate), arms, start=start)
+    start, patched = time.perf_counter(), subject.once(patches)
+    values = _changed({pair: of.measured for pair, of in patched.items()}, number)
+    arms = {"random row": _changed({pair: of.random for pair, of in patched.items()}, number)}
+    per_pair = _measurement(subject, name, "proportion", values, arms, start=start)
+    clusters = {patch: per_pair.clusters[patch.rpartition(", ")[0]] for patch in values}
+    return dataclasses.replace(per_pair, design="by-item", clusters=clusters)
+
+
+def _changed(found: Mapping[str, Iterable[Patch]], number: int) -> Values:
+    """Pair and place among its fact tokens → 1 where that patch of one block changes the prediction, else 0."""
+    of_block = {pair: [p for p in of if p.fact and p.block == number] for pair, of in found.items()}
+    return {
+        f"{pair}, fact token {place}": float(p.changed) for pair, of in of_block.items() for place, p in enumerate(of)
+    }
 
 
 def last_block_effect(subject: Subject) -> Measurement:

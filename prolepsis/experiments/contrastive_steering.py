@@ -20,6 +20,7 @@ from prolepsis.experiments.facts_asked import own_facts
 from prolepsis.experiments.rhyme_pairs import Pair, Runs, clusters_of, rhyme_pairs, task_of
 from prolepsis.measurement import Measurement
 from prolepsis.reachability.selection import Logits
+from prolepsis.running.hooks import Read
 from prolepsis.shams import reach_row
 from prolepsis.subject import Subject
 from prolepsis.watching import watched
@@ -35,12 +36,13 @@ SIGNS = {"away": 1.0, "towards": -1.0}
 class Contrast:
     """One pair's probabilities of the other prompt's answer and of its own, by layer, for each sign and at random.
 
-    ``clean`` is P(own), P(other) of the unedited prompt; ``own`` and ``other`` map "away", "towards", "random" → one
-    value per layer.
+    ``clean`` is P(own), P(other) of the unedited prompt, ``natural`` P(other) of the other one; ``own`` and ``other``
+    map "away", "towards", "random" → one value per layer.
     """
 
     half: int
     clean: tuple[float, float]
+    natural: float
     own: Mapping[str, Sequence[float]]
     other: Mapping[str, Sequence[float]]
 
@@ -115,6 +117,7 @@ def _contrast(own: CleanRun, other: CleanRun, answers: tuple[int, int], half: in
     return Contrast(
         half=half,
         clean=(float(p[0, 0]), float(p[0, 1])),
+        natural=float(other.read(Read()).probabilities()[0, answers[1]]),
         own={name: [values[0] for values in of] for name, of in by_arm.items()},
         other={name: [values[1] for values in of] for name, of in by_arm.items()},
     )
@@ -169,7 +172,8 @@ def _of_facts(subject: Subject, name: str, sign: str) -> Measurement:
 def rhyme_steering_as_written(subject: Subject) -> Measurement:
     """P(the other couplet's word) with own − other added at the last token.
 
-    Arms: ``facts``, the same protocol on facts, the i-th pair of them beside the i-th pair of couplets; ``random row``.
+    Arms: ``facts``, the same protocol on facts, the i-th pair of them beside the i-th pair of couplets; ``random row``;
+    positive ``other prompt``, what the word has in its own prompt: where that is little, nothing could be redirected.
     """
     return _of_rhymes(subject, "rhyme_steering_as_written", "away")
 
@@ -195,6 +199,7 @@ def _of_rhymes(subject: Subject, name: str, sign: str) -> Measurement:
         arms={
             "facts": dict(zip(found.of, facts.values(sign).values(), strict=False)),
             "random row": found.values(sign, "random"),
+            "other prompt": {pair: contrast.natural for pair, contrast in found.of.items()},
         },
         reach={"rows": _reach_rows(runs.clean(pairs[0].recipient), runs.clean(pairs[0].donor), found, sign)},
         detail={"couplets": found.table(), "facts": facts.table(), "layers": _layers(found, sign)},

@@ -34,22 +34,12 @@ def cooking_features(subject: Subject) -> Measurement:
     return _excess(subject, "cooking_features", "cooking")
 
 
-def type_name_hits(subject: Subject) -> Measurement:
-    """Share of the features on type names that are on "long", "short" and "set" (C.1), with its control arms.
-
-    Arms, here and below: ``matched words`` (the share among words as common as the named and the other listed ones),
-    ``even spread`` (the share of the named words among those listed).
-    """
-    return _named(subject, "type_name_hits", ["types"], {"long", "short", "set"})
-
-
-def control_flow_hits(subject: Subject) -> Measurement:
-    """Share of the features on control-flow words that are on "for" (C.1), with its control arms."""
-    return _named(subject, "control_flow_hits", ["control flow"], {"for"})
-
-
 def cooking_hits(subject: Subject) -> Measurement:
-    """Share of features on verbs, descriptors and ingredients that are on "rest", "cut", "ground" and "water" (C.2)."""
+    """Share of features on verbs, descriptors and ingredients that are on "rest", "cut", "ground" and "water" (C.2).
+
+    Arms: ``matched words`` (the share among words as common as the named and the other listed ones), ``even spread``
+    (the share of the named words among those listed).
+    """
     return _named(subject, "cooking_hits", ["verbs", "descriptors", "ingredients"], {"rest", "cut", "ground", "water"})
 
 

@@ -107,8 +107,6 @@ MODULES = {
     "rhyme_clusters": "feature_discovery",
     "code_features": "domain_words",
     "cooking_features": "domain_words",
-    "type_name_hits": "domain_words",
-    "control_flow_hits": "domain_words",
     "cooking_hits": "domain_words",
     "rhyme_responses": "rhyme_responses",
     "elicited_rhymes": "elicitation",

@@ -16,7 +16,8 @@ times as often as they promise. The design says how they hang together:
 A proportion at 0 or n gets the Clopper–Pearson bound on clusters, and no proportion gets a bound nearer to 0 or 1 than
 that one. Between, no bound is narrower than the exact one for the effective number of trials (Korn & Graubard 1998):
 near the ends cluster means are skewed, and t alone errs up to 18 % where 5 % is promised (simulated). A paired
-difference of hits gets exact bounds on either kind of discordance instead, with clusters as trials. For pairs of
+difference of hits gets exact bounds on either kind of discordance instead, with clusters as trials, and one from a
+proportion that is known beforehand those of the hits. For pairs of
 groups the bound at 0 or n counts disjoint pairs (at most half the groups), because a hit may need both of its groups.
 No bound of a proportion, or of a difference of two, lies outside what it can be.
 Values that are equal up to float32 noise have the point as their interval.
@@ -24,7 +25,8 @@ Values that are equal up to float32 noise have the point as their interval.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -37,6 +39,7 @@ from prolepsis.judging.laws import (
     Law,
     NeverDiffered,
     Point,
+    Shifted,
     SignFlip,
     Student,
     Widest,
@@ -117,6 +120,11 @@ def paired_estimate(
     """Estimate of the mean difference ``values`` − ``arm`` over the items both have, item by item."""
     differences = {item: value - arm[item] for item, value in values.items() if item in arm}
     return estimate(differences, clusters, design, unit, lowest=-1.0, tolerance=tolerance)
+
+
+def shifted(found: Estimate, constant: float, sign: Literal[1, -1]) -> Estimate:
+    """Estimate of ``sign`` times what ``found`` is of, plus a constant: as certain as that is."""
+    return replace(found, value=constant + sign * found.value, law=Shifted(found.law, constant, sign), k=None)
 
 
 def estimate(

@@ -76,7 +76,14 @@ class Evidence:
         found = self.measured(control)
         if not found:
             return None
-        first, second = (found, self.values) if self.claim.kind == "absence" else (self.values, found)
+        absence, shares = self.claim.kind == "absence", set(found.values())
+        if self.claim.scale == "proportion" and len(shares) == 1 and 0 < (share := min(shares)) < 1:
+            # What would be hit by chance is known, and only what was hit varies.
+            of_values = clustered.estimate(
+                {item: self.values[item] for item in found}, self.clusters, self.design, self.claim.scale
+            )
+            return clustered.shifted(of_values, share if absence else -share, -1 if absence else 1)
+        first, second = (found, self.values) if absence else (self.values, found)
         return clustered.paired_estimate(
             first, second, self.clusters, self.design, self.claim.scale, tolerance=self.tolerance
         )

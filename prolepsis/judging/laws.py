@@ -6,7 +6,7 @@ A bound at level alpha excludes theta0 exactly when the p-value of that side is 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from scipy import special
 
@@ -143,6 +143,23 @@ def _smallest_level(excludes: Callable[[float], bool]) -> float:
         middle = (low + high) / 2
         low, high = (low, middle) if excludes(middle) else (middle, high)
     return high
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """What varies as ``sign`` times another law's value does, plus a constant."""
+
+    law: Law
+    constant: float
+    sign: Literal[1, -1]
+
+    def bounds(self, alpha: float) -> tuple[float, float]:
+        low, high = sorted(self.constant + self.sign * bound for bound in self.law.bounds(alpha))
+        return low, high
+
+    def p_values(self, theta0: float) -> tuple[float, float]:
+        above, below = self.law.p_values(self.sign * (theta0 - self.constant))
+        return (above, below) if self.sign == 1 else (below, above)
 
 
 @dataclass(frozen=True)
