@@ -124,7 +124,7 @@ def test_an_update_touches_only_what_was_measured(
     }
     text = "# Pins of the project.\n\n" + "\n".join(blocks.values()) + "\n# the end\n"
     path.write_text(text)
-    rows = [row(v, margin=m, subject=s) | {"reason": f"now {r}"} for s, (v, m, r) in found.items()]
+    rows = [row(v, margin=m, subject=s) | {"reason": f"as built {len(r)}"} for s, (v, m, r) in found.items()]
     unpinned = update_pins(path, rows)
     after = path.read_text()
     pins = read_pins(path, CLAIMS)
@@ -153,8 +153,18 @@ def test_an_update_that_changes_nothing_leaves_the_file_alone(tmp_path: Path) ->
     path = tmp_path / "expected.toml"
     path.write_text(GOOD + 'verdict=\'supported\'\nreason="""two\nlines"""')
     before = path.read_text(), path.stat().st_ino
-    assert update_pins(path, [row("supported")]) == []
+    assert update_pins(path, [row("supported") | {"reason": "two\nlines"}]) == []
     assert (path.read_text(), path.stat().st_ino) == before
+
+
+def test_a_reason_of_other_words_is_pinned_anew(tmp_path: Path) -> None:
+    """Where a verdict is met, other figures leave its reason alone, and another reason takes its place."""
+    path = tmp_path / "expected.toml"
+    for reason, kept in (("1.2 nats, at least 1", True), ("-0.3e-5 nats, at least −2.5", True), ("too few", False)):
+        path.write_text(GOOD + 'verdict = "supported"\nreason = "1.1 nats, at least 0.9"\n')
+        update_pins(path, [row("supported") | {"reason": reason}])
+        expected = "1.1 nats, at least 0.9" if kept else reason
+        assert tomllib.loads(path.read_text())["expected"][0]["reason"] == expected
 
 
 def test_any_reason_can_be_pinned(tmp_path: Path) -> None:

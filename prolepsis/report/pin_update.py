@@ -1,6 +1,7 @@
 """Pins the verdicts of a run: edits ``expected.toml`` as text, so that everything else in it stays as it was."""
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from pathlib import Path
 
 from prolepsis.atomic import write_atomically
 from prolepsis.report.pins import FIELDS, HEADER, Key, Row, can_pin, key_of
+
+NUMBER = re.compile(r"[-−]?\d[\d.,]*(e[-−+]?\d+)?")
 
 
 @dataclass
@@ -31,7 +34,8 @@ def update_pins(path: Path, rows: Iterable[Row]) -> list[Key]:
     """Write the verdicts of ``rows`` into a file that :func:`prolepsis.report.pins.read_pins` accepts.
 
     Only the keys in ``rows`` are touched. The text, order and comments of the others stay, and so does the reason of a
-    pin whose verdict is met. An untested row changes nothing. Returns the keys that stay unpinned for lack of margin.
+    pin whose verdict is met for a reason of the same words, whatever its figures are here. An untested row changes
+    nothing. Returns the keys that stay unpinned for lack of margin.
     """
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     blocks, rest = _split(text)
@@ -47,7 +51,7 @@ def update_pins(path: Path, rows: Iterable[Row]) -> list[Key]:
                 block.table = ""
         elif block is None:
             new.append(_table(row))
-        elif block.fields["verdict"] != row["verdict"]:
+        elif block.fields["verdict"] != row["verdict"] or _words(block.fields["reason"]) != _words(row["reason"]):
             block.table = _table(row)
     kept = "".join(block.above + block.table for block in blocks) + rest
     if new and kept.strip():
@@ -73,6 +77,11 @@ def _split(text: str) -> tuple[list[_Block], str]:
         else:
             above.append(line)
     return blocks, "".join(above)
+
+
+def _words(reason: str) -> str:
+    """A reason without its figures, which differ a little from machine to machine."""
+    return NUMBER.sub("", reason)
 
 
 def _table(row: Row) -> str:
