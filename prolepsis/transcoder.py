@@ -19,6 +19,7 @@ from prolepsis.layouts.layout import Activation, InputHook, Layout
 from prolepsis.names import Feature
 from prolepsis.subjects.families import Family
 from prolepsis.watching import watched
+from prolepsis.writes import summed
 
 _WHOLE_BYTES = 16 << 20  # files up to this size enter the digest whole
 _SAMPLES, _SAMPLE_BYTES = 64, 4096
@@ -208,11 +209,8 @@ class Transcoder:
             if chosen.count(feature) > 1:
                 raise UserError(f"feature {feature} is named twice in one set; name it once")
         rows = self.rows_of(chosen)
-        total: dict[int, Tensor] = {}
-        for feature in chosen:
-            for layer, row in enumerate(rows[feature], start=feature.layer):
-                total[layer] = total[layer] + row if layer in total else row
-        return {layer: strength * total[layer] for layer in sorted(total)}
+        total = summed(*(dict(enumerate(rows[feature], start=feature.layer)) for feature in chosen))
+        return {layer: strength * vector for layer, vector in total.items()}
 
     @staticmethod
     def _check_range(what: str, value: int, count: int, prefix: str = "") -> None:

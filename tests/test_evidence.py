@@ -56,6 +56,16 @@ def test_arms_are_estimated_as_the_value_is():
     assert bounds == [(2.75, 3.25), (0.75, 1.25), (1.75, 2.25)]
 
 
+def test_a_single_proportion_keeps_its_numerical_tolerance_in_a_contrast():
+    """One item's arm is the same share for all of them, and its contrast is no more certain than the figure is."""
+    claim = make_claim(controls=ALL, scale="proportion")
+    found = evidence_of(
+        {"a": 0.75}, {"null": {"a": 0.5}}, claim=claim, unit="proportion", design="single", clusters={},
+        parameters={"numerical_tolerance": 0.125},
+    )  # fmt: skip
+    assert found.contrast(NULL).bounds(0.05) == (0.125, 0.375)
+
+
 @pytest.mark.parametrize("kind", ["effect", "absence"])
 def test_a_contrast_with_a_known_share_varies_as_the_value_alone(kind):
     """What chance hits is no measurement: bounds are the value's, less that share; of hits it has its own errors."""

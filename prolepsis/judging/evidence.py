@@ -79,8 +79,9 @@ class Evidence:
         absence, shares = self.claim.kind == "absence", set(found.values())
         if self.claim.scale == "proportion" and len(shares) == 1 and 0 < (share := min(shares)) < 1:
             # What would be hit by chance is known, and only what was hit varies.
+            values = {item: self.values[item] for item in found}
             of_values = clustered.estimate(
-                {item: self.values[item] for item in found}, self.clusters, self.design, self.claim.scale
+                values, self.clusters, self.design, self.claim.scale, tolerance=self.tolerance
             )
             return clustered.shifted(of_values, share if absence else -share, -1 if absence else 1)
         first, second = (found, self.values) if absence else (self.values, found)
