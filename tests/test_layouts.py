@@ -128,6 +128,14 @@ def test_every_layout_reads_what_was_written(tmp_path_factory: pytest.TempPathFa
     assert torch.allclose(transcoder.reconstruct(x), torch.stack(expected), rtol=0, atol=1e-12)
 
 
+def test_a_first_layer_without_a_threshold_is_not_taken_for_all(tmp_path: Path) -> None:
+    """Thresholds that a later layer has and the first has not are no ReLU's: the layers have to agree."""
+    folder, _ = written_as(tmp_path, "jumping bundles")
+    first = folder / "layer_0.safetensors"
+    save_file({name: kept for name, kept in load_file(first).items() if name != "threshold"}, first)
+    assert "layer 0 is relu, layer 1 jumprelu" in refused(lambda: Transcoder.open(folder))
+
+
 def test_a_per_layer_feature_writes_its_own_layer_alone(tmp_path: Path) -> None:
     """Steering per-layer features touches their layers only, and asking for another target is refused."""
     folder, layers = written_as(tmp_path, "bundles")

@@ -104,6 +104,7 @@ def _layers(files: Files) -> list[int]:
 
 def _check(path: str, shapes: dict[str, list[int]], n_features: int, d: int, threshold: str | None) -> Activation:
     wanted = {"W_enc": [n_features, d], "W_dec": [n_features, d], "b_enc": [n_features], "b_dec": [d]}
-    optional = {"W_skip": [d, d], threshold or THRESHOLDS[0]: [n_features]}
+    named = threshold or THRESHOLDS[0]
+    optional = {"W_skip": [d, d], named: [n_features]}
     check_shapes(path, shapes, wanted | {name: shape for name, shape in optional.items() if name in shapes})
-    return "jumprelu" if threshold in shapes else "relu"
+    return "jumprelu" if named in shapes else "relu"
